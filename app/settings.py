@@ -1,0 +1,51 @@
+"""The settings, read once from the environment. A wrong one stops the start with one sentence that names it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+class SettingError(Exception):
+    """A setting cannot be used; the message is one sentence that names the variable."""
+
+
+def setting(default: str, help_text: str, *, at_least: int = 1, at_most: int | None = None) -> Any:
+    """A field read from the environment variable of its name in capitals; an integer one lies in the given range."""
+    return field(metadata={"default": default, "help": help_text, "at_least": at_least, "at_most": at_most})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment decides. README's table is made from these lines; a test keeps the two equal."""
+
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting("5000", "port to listen on; 0 takes a free one", at_least=0, at_most=65535)
+    data_dir: Path = setting("data", "folder of the database, the embedded index and their locks")
+    database_url: str = setting("", "`sqlite:///FILE`; empty: `DATA_DIR/tweets.db`, migrated by itself")
+    redis_url: str = setting("", "`redis://`, `rediss://` or `unix://`; empty: a private valkey-server in `DATA_DIR`")
+    partitions: int = setting("1", "logs and sorted sets, chosen when the database is first migrated", at_most=1024)
+    max_ancestors: int = setting("1000", "how many ancestors a tweet may have", at_most=1_000_000)
+    threads: int = setting("64", "requests worked on at once", at_most=1024)
+    queue_limit: int = setting("1024", "writes that may wait; the next one is answered 503", at_most=1_000_000)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read all settings from *environment*; an empty variable counts as left out. Raises SettingError."""
+        return cls(**{entry.name: _read(entry, environment) for entry in fields(cls)})
+
+
+def _read(entry: Any, environment: Mapping[str, str]) -> object:
+    variable = entry.name.upper()
+    text = environment.get(variable, "").strip() or entry.metadata["default"]
+    if entry.type is int:
+        return _integer(variable, text, entry.metadata["at_least"], entry.metadata["at_most"])
+    return Path(text) if entry.type is Path else text
+
+
+def _integer(variable: str, text: str, at_least: int, at_most: int | None) -> int:
+    if not (text.isascii() and text.isdigit()) or not at_least <= int(text) <= (at_most or int(text)):
+        bounds = f"from {at_least} to {at_most}" if at_most else f"from {at_least} up"
+        raise SettingError(f"{variable} must be a whole number {bounds}, and is {text!r}.")
+    return int(text)

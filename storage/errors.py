@@ -1,0 +1,64 @@
+"""
+What can go wrong in storage, said without a word of HTTP, SQL or Redis.
+
+Every class says what holds after it. Nothing else leaves `storage`: a driver's error is turned into one of these in the
+place where it arises, with the driver's own as its cause.
+"""
+
+
+class StorageError(Exception):
+    """Storage could not do what was asked."""
+
+
+class TweetNotFound(StorageError):
+    """No tweet has that id, and none ever had. Nothing was stored."""
+
+
+class TweetDeleted(StorageError):
+    """The tweet was deleted; its place in its chain remains. Nothing was stored."""
+
+
+class ChainTooLong(StorageError):
+    """The new tweet would have more ancestors than a chain may have. Nothing was stored."""
+
+
+class KeyReused(StorageError):
+    """The idempotency key already names another call or other values of that user. Nothing was stored."""
+
+
+class Retryable(StorageError):
+    """It may work when it is asked again later; `retry_after_s` says when, in whole seconds."""
+
+    retry_after_s = 1
+
+
+class Overloaded(Retryable):
+    """More writes wait than may wait, or this one waited too long. Nothing was stored."""
+
+
+class StoreUnavailable(Retryable):
+    """
+    The database did not answer.
+
+    A write may or may not have been stored: with an idempotency key it may be repeated, and counts once.
+    """
+
+
+class StoreFull(StorageError):
+    """The disk of the database is full. Nothing was stored; what is stored can still be read."""
+
+
+class IndexUnavailable(Retryable):
+    """Redis did not answer, or is not yet equal to the log again. Nothing is lost; it repairs itself."""
+
+
+class StoreConflict(StorageError):
+    """A constraint of the database refused a row. Nothing of that transaction was stored."""
+
+
+class CannotOpen(StorageError):
+    """Storage cannot be opened; the message is one sentence for a person, and says what to do."""
+
+
+class SchemaOutdated(CannotOpen):
+    """The schema of the database is not the one of this version."""
