@@ -24,7 +24,7 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every error (RFC 9457, section 3). `errors` names the faults of fields and parameters, all at once."""
+    """The body of every error (RFC 9457, section 3). `errors` names the faults of fields and parameters."""
 
     type: str
     title: str
