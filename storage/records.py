@@ -67,7 +67,7 @@ class Place(NamedTuple):
     together (see `storage.ids`).
     """
 
-    count: int
+    count_retweet: int
     id: int
 
 

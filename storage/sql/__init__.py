@@ -1,0 +1,1 @@
+"""The log: tweets and deletions in SQL, the only truth."""

@@ -2,7 +2,8 @@
 The schema, declared once. The migrations must give exactly this; a test compares the two.
 
 The log has no table of its own: a tweet's row is the entry that posted it (`seq`, `nonce`), and when it is deleted the
-same row carries the entry that deleted it (`deleted_seq`, `deleted_nonce`). Together the two numbers are gapless in a partition.
+same row carries the entry that deleted it (`deleted_seq`, `deleted_nonce`). The two numbers together are gapless in a
+partition.
 """
 
 from sqlalchemy import (

@@ -1,0 +1,183 @@
+"""
+The log: entries in their places, read and appended inside a transaction that the caller opened.
+
+A place is a partition and a `seq` in it, without gaps. Places are given while the partition's head row is locked.
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, bindparam, insert, literal, null, select, union_all, update
+
+from storage.errors import CannotOpen, StoreConflict
+from storage.fold import Entry, Link
+from storage.ids import PARTITIONS
+from storage.sql.tables import heads, store, tweets
+
+NONCE_BITS = 62
+READ_AT_ONCE = 10_000
+"""Rows a long read takes from the database at once: bounds memory, costs no measurable time."""
+
+
+class Store(NamedTuple):
+    """Which database this is: a random name, and how many partitions it has."""
+
+    id: str
+    partitions: int
+
+
+class Head(NamedTuple):
+    """The last entry of a partition, the highest id given in it, and how many of its tweets are not deleted."""
+
+    seq: int
+    nonce: int
+    last_id: int
+    live: int
+
+
+class Target(NamedTuple):
+    """What a retweet or a deletion must know of the tweet it names; the texts are None once it is deleted."""
+
+    id: int
+    deleted: bool
+    title: str | None
+    body: str | None
+
+
+def new_nonce() -> int:
+    """A random number that tells an entry from one with the same seq in another history of this database."""
+    return secrets.randbits(NONCE_BITS)
+
+
+def found_store(connection: Connection, partitions: int) -> None:
+    """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
+    if connection.execute(select(store.c.id)).first() is not None:
+        return
+    if not 1 <= partitions <= PARTITIONS:
+        raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
+    connection.execute(insert(store).values(id=secrets.token_hex(8), partitions=partitions))
+    rows = [{"partition": number, "seq": 0, "nonce": 0, "last_id": 0, "live": 0} for number in range(partitions)]
+    connection.execute(insert(heads), rows)
+
+
+def get_store(connection: Connection) -> Store:
+    """Which database this is. Raises StoreConflict when it was never founded."""
+    row = connection.execute(select(store.c.id, store.c.partitions)).first()
+    if row is None:
+        raise StoreConflict("the database has no name yet")
+    return Store(*row)
+
+
+def list_heads(connection: Connection) -> dict[int, Head]:
+    """The head of every partition."""
+    rows = connection.execute(_HEADS)
+    return {row[0]: Head(*row[1:]) for row in rows}
+
+
+def lock_heads(connection: Connection, partitions: Iterable[int]) -> dict[int, Head]:
+    """The heads of *partitions*, which nobody else can move until the transaction ends."""
+    # In one order for everybody, so that two writers never wait for each other.
+    chosen = _HEADS.where(heads.c.partition.in_(sorted(partitions))).order_by(heads.c.partition)
+    rows = connection.execute(chosen.with_for_update())
+    return {row[0]: Head(*row[1:]) for row in rows}
+
+
+def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
+    """Set the heads of the partitions that were appended to."""
+    rows = [{"at": partition, **head._asdict()} for partition, head in moved.items()]
+    connection.execute(_MOVE_HEAD, rows)
+
+
+def list_targets(connection: Connection, ids: Iterable[int]) -> dict[int, Target]:
+    """Those of *ids* that name a tweet, deleted or not."""
+    rows = connection.execute(_TARGETS, {"ids": list(ids)})
+    return {row[0]: Target(row[0], row[1] is not None, row[2], row[3]) for row in rows}
+
+
+def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
+    """For those of *key_digests* that were used: the id of the tweet, and the digest of the call that posted it."""
+    rows = connection.execute(_CALLS, {"digests": list(key_digests)})
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def append_tweets(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Add tweets: dicts of all columns but the `deleted_` ones, with places given under `lock_heads`."""
+    connection.execute(insert(tweets), rows)
+
+
+def append_deletions(connection: Connection, rows: Sequence[dict[str, int]]) -> None:
+    """Delete tweets: dicts of `tweet_id`, `seq` and `nonce`. Their texts are gone with the commit."""
+    connection.execute(_DELETE, rows)
+
+
+def find_nonce(connection: Connection, partition: int, seq: int) -> int | None:
+    """The nonce of the entry at that place: 0 before the first entry, None when there is no such entry."""
+    if seq == 0:
+        return 0
+    found = connection.execute(_NONCE, {"partition": partition, "seq": seq}).first()
+    return found[0] if found else None
+
+
+def list_entries(connection: Connection, partition: int, after_seq: int, limit: int) -> list[Entry]:
+    """At most *limit* entries of *partition* that follow *after_seq*, in order, without a gap."""
+    rows = connection.execute(_ENTRIES, {"partition": partition, "after_seq": after_seq, "limit": limit})
+    return [Entry(*row) for row in rows]
+
+
+def list_links(connection: Connection, ids: Iterable[int]) -> dict[int, Link]:
+    """The links of those of *ids* that name a tweet, and of all their ancestors."""
+    rows = connection.execute(_LINKS, {"ids": list(ids)})
+    return {row[0]: Link(*row[1:]) for row in rows}
+
+
+def stream_all(connection: Connection) -> Iterator[tuple[int, int | None, int, int, bool]]:
+    """Every tweet as (id, parent, partition, base, live), newest id first."""
+    rows = connection.execution_options(yield_per=READ_AT_ONCE).execute(_ALL)
+    for part in rows.partitions():
+        yield from part
+
+
+_HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
+_MOVE_HEAD = (
+    update(heads).where(heads.c.partition == bindparam("at")).values({name: bindparam(name) for name in Head._fields})
+)
+_TARGETS = select(tweets.c.id, tweets.c.deleted_seq, tweets.c.title, tweets.c.body).where(
+    tweets.c.id.in_(bindparam("ids", expanding=True))
+)
+_CALLS = select(tweets.c.key_digest, tweets.c.id, tweets.c.call_digest).where(
+    tweets.c.key_digest.in_(bindparam("digests", expanding=True))
+)
+_DELETE = (
+    update(tweets)
+    .where(tweets.c.id == bindparam("tweet_id"))
+    .values(deleted_seq=bindparam("seq"), deleted_nonce=bindparam("nonce"), user_name=None, title=None, body=None)
+)
+_AT = tweets.c.partition == bindparam("partition", type_=BigInteger)
+_NONCE = union_all(
+    select(tweets.c.nonce).where(_AT, tweets.c.seq == bindparam("seq", type_=BigInteger)),
+    select(tweets.c.deleted_nonce).where(_AT, tweets.c.deleted_seq == bindparam("seq", type_=BigInteger)),
+)
+_AFTER: Any = bindparam("after_seq", type_=BigInteger)
+_LIMIT: Any = bindparam("limit", type_=BigInteger)
+_ENTRIES = union_all(
+    select(
+        tweets.c.seq.label("seq"), tweets.c.nonce, tweets.c.id, tweets.c.parent, tweets.c.base, literal(1).label("sign")
+    ).where(_AT, tweets.c.seq > _AFTER, tweets.c.seq <= _AFTER + _LIMIT),
+    select(
+        tweets.c.deleted_seq, tweets.c.deleted_nonce, tweets.c.id, tweets.c.parent, tweets.c.base, literal(-1)
+    ).where(_AT, tweets.c.deleted_seq > _AFTER, tweets.c.deleted_seq <= _AFTER + _LIMIT),
+).order_by("seq")
+_SELECTED = (
+    select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth)
+    .where(tweets.c.id.in_(bindparam("ids", expanding=True)))
+    .cte("upwards", recursive=True)
+)
+# UNION, not UNION ALL: chains that share ancestors are walked once.
+_UPWARDS = _SELECTED.union(
+    select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth).where(tweets.c.id == _SELECTED.c.parent)
+)
+_LINKS = select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth)
+_ALL = select(
+    tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, tweets.c.deleted_seq.is_(null())
+).order_by(tweets.c.id.desc())
