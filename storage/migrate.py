@@ -1,0 +1,158 @@
+"""
+The schema's way up and down, and the question whether it is current.
+
+That question is asked at every start, so it is answered without Alembic, whose import takes 200 ms. A migration is one
+transaction: it is done, or nothing of it is. Any number of processes may migrate at once; they take turns.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Connection, inspect, text
+
+from storage.errors import SchemaOutdated, StorageError
+from storage.sql import log, tables
+from storage.sql.engine import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+FOLDER = Path(__file__).resolve().parent.parent / "migrations"
+BASE = "base"
+"""What a database is called that has no schema yet."""
+
+ADVISORY_LOCK = 7_304_218_511
+"""Any number will do that no other program takes on the same PostgreSQL server."""
+
+
+FOUND = {"add": "missing:", "remove": "not declared:", "modify": "different:"}
+"""What Alembic would do to the database, turned into what the database has now."""
+
+
+class NoSuchRevision(StorageError):
+    """There is no such revision to go back to; the message says which there are. Nothing was changed."""
+
+
+class Revision(NamedTuple):
+    """A migration: its number, as in its file's name, what it does, and whether the database has it."""
+
+    number: str
+    title: str
+    applied: bool
+
+
+def list_numbers() -> list[str]:
+    """The numbers of all revisions, oldest first."""
+    return sorted(file.name.partition("_")[0] for file in FOLDER.glob("versions/[0-9]*.py"))
+
+
+def find_number(connection: Connection) -> str | None:
+    """The revision that the database is at, None before the first."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the database is at the latest revision."""
+    return find_number(connection) == list_numbers()[-1]
+
+
+def check_current(connection: Connection) -> None:
+    """Raise SchemaOutdated, saying what to do, unless the database is at the latest revision."""
+    present, latest = find_number(connection) or BASE, list_numbers()[-1]
+    if present == latest:
+        return
+    if present != BASE and present not in list_numbers():
+        raise SchemaOutdated(
+            f"The database is at revision {present}, which this version does not know (its latest is {latest}): "
+            "run the version of the service that migrated it."
+        )
+    raise SchemaOutdated(
+        f"The database is at revision {present}, and this version needs {latest}: run `python -m app migrate up`."
+    )
+
+
+def up(database: Database, partitions: int) -> None:
+    """Bring *database* to the latest revision; a new one gets its name and its *partitions*. Nothing if it is there."""
+    with database.migrating() as connection:
+        _take_turn(connection)
+        if find_number(connection) in {None, *list_numbers()}:
+            _command().upgrade(_config(connection), "head")
+        check_current(connection)
+        log.found_store(connection, partitions)
+        connection.commit()
+
+
+def down(database: Database, number: str | None = None) -> str:
+    """
+    Take *database* back to revision *number*, `base` for none; by default by one. What those made is dropped.
+
+    Returns the number it is at now. Raises NoSuchRevision, with nothing changed.
+    """
+    with database.migrating() as connection:
+        _take_turn(connection)
+        numbers = [BASE, *list_numbers()]
+        present = find_number(connection) or BASE
+        if present not in numbers or present == BASE:
+            raise NoSuchRevision(f"The database is at revision {present}: there is nothing here to take back.")
+        earlier = numbers[: numbers.index(present)]
+        goal = number or earlier[-1]
+        if goal not in earlier:
+            raise NoSuchRevision(f"{goal} is no revision before {present}; there are {', '.join(earlier)}.")
+        _command().downgrade(_config(connection), goal)
+        connection.commit()
+        return goal
+
+
+def list_revisions(database: Database) -> list[Revision]:
+    """All revisions, oldest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see the module's first lines
+
+    with database.reading() as connection:
+        present = find_number(connection) or BASE
+        script = ScriptDirectory.from_config(_config(connection))
+    known = [script.get_revision(number) for number in list_numbers()]
+    return [Revision(each.revision, each.doc, present != BASE and each.revision <= present) for each in known]
+
+
+def list_differences(database: Database) -> list[str]:
+    """In what the tables of *database* are not the declared ones, a line for each; empty when they are."""
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - as above
+    from alembic.migration import MigrationContext  # noqa: PLC0415 - as above
+
+    with database.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        found: list[Any] = compare_metadata(context, tables.metadata)
+    return [_in_words(difference) for difference in found]
+
+
+def _in_words(difference: Any) -> str:
+    """One difference of Alembic's: an act and what it is done to; changes of a column come as a list of such."""
+    if isinstance(difference, list):
+        return "; ".join(_in_words(change) for change in difference)
+    act, *subjects = difference
+    kind, _, what = act.partition("_")
+    names = [subject if isinstance(subject, str) else getattr(subject, "name", None) for subject in subjects]
+    return f"{FOUND[kind]} {what} {'.'.join(name for name in names if name)}"
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait for others that migrate; on SQLite the connection's own BEGIN IMMEDIATE has done so."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
+
+
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 - as above
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _command() -> Any:
+    from alembic import command  # noqa: PLC0415 - as above
+
+    return command

@@ -1,0 +1,191 @@
+"""The migrations: up, down, several at once, and that they give what the tables declare."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, inspect, text
+
+from storage import migrate
+from storage.errors import SchemaOutdated, StoreUnavailable
+from storage.sql import tables
+from storage.sql.engine import Database, open_database
+
+MIGRATE = """
+import sys
+from storage import migrate
+from storage.sql.engine import open_database
+database = open_database(sys.argv[1])
+migrate.up(database, 4)
+database.close()
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database that does not exist yet."""
+    return f"sqlite:///{tmp_path}/tweets.db"
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """An empty database, without a schema."""
+    opened = open_database(url)
+    yield opened
+    opened.close()
+
+
+def described(connection: Connection) -> dict[str, object]:
+    """All that a schema says, in a form in which equal schemas are equal."""
+    seen = inspect(connection)
+    return {
+        table: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in seen.get_columns(table)],
+            seen.get_pk_constraint(table)["constrained_columns"],
+            sorted((check["name"], check["sqltext"]) for check in seen.get_check_constraints(table)),
+            sorted(
+                (index["name"], index["column_names"], index["unique"], str(index["dialect_options"]["sqlite_where"]))
+                if index["dialect_options"]
+                else (index["name"], index["column_names"], index["unique"])
+                for index in seen.get_indexes(table)
+            ),
+        )
+        for table in seen.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+def present(database: Database) -> dict[str, object]:
+    with database.reading() as connection:
+        return described(connection)
+
+
+def test_up_gives_the_declared_schema(database: Database) -> None:
+    """All migrations together give exactly the tables, constraints and indexes that `tables` declares."""
+    declared = create_engine("sqlite://")
+    with declared.connect() as connection:
+        tables.metadata.create_all(connection)
+        expected = described(connection)
+    declared.dispose()
+
+    migrate.up(database, 1)
+
+    assert present(database) == expected
+    assert set(expected) == {"tweets", "heads", "store"}
+
+
+def test_down_and_up_again(database: Database) -> None:
+    """Taken back one by one to none and brought up again, the schema is the same."""
+    migrate.up(database, 1)
+    whole = present(database)
+    for number in [*reversed(migrate.list_numbers()[:-1]), migrate.BASE]:
+        assert migrate.down(database) == number
+    assert present(database) == {}
+    with database.reading() as connection:
+        assert migrate.find_number(connection) is None
+
+    migrate.up(database, 1)
+
+    assert present(database) == whole
+
+
+def test_down_to_a_revision_that_is_none(database: Database) -> None:
+    """Going down to a number that is no earlier revision, or from no schema at all, changes nothing and says so."""
+    with pytest.raises(migrate.NoSuchRevision, match="at revision base: there is nothing"):
+        migrate.down(database)
+    migrate.up(database, 1)
+    for number in ("0001", "7", "head"):
+        with pytest.raises(migrate.NoSuchRevision, match=f"{number} is no revision before 0001; there are base"):
+            migrate.down(database, number)
+    with database.reading() as connection:
+        assert migrate.is_current(connection)
+
+
+def test_half_a_migration_leaves_nothing(database: Database) -> None:
+    """A migration that fails midway is taken back whole: SQLite's DDL is inside the transaction as well."""
+    with database.writing() as connection:
+        connection.execute(text("CREATE TABLE heads (mine INTEGER)"))
+
+    with pytest.raises(StoreUnavailable):
+        migrate.up(database, 1)
+
+    assert set(present(database)) == {"heads"}
+
+
+def test_many_at_once(url: str, database: Database) -> None:
+    """Eight processes that migrate one database at the same time all end well, and it is founded once."""
+    command = [sys.executable, "-W", "error", "-c", MIGRATE, url]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+    ended = [(process.communicate()[1], process.returncode) for process in started]
+
+    assert ended == [("", 0)] * 8
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*), max(partitions) FROM store")).one() == (1, 4)
+        assert connection.execute(text("SELECT count(*) FROM heads")).scalar() == 4
+
+
+def test_up_keeps_what_is_there(database: Database) -> None:
+    """Migrating a current database changes nothing: neither its name nor its number of partitions."""
+    migrate.up(database, 2)
+    with database.reading() as connection:
+        before = connection.execute(tables.store.select()).all()
+
+    migrate.up(database, 3)
+
+    with database.reading() as connection:
+        assert connection.execute(tables.store.select()).all() == before
+
+
+def test_an_old_schema_is_named(database: Database) -> None:
+    """A database without the latest revision is refused with the command that helps."""
+    with database.reading() as connection:
+        assert not migrate.is_current(connection)
+        with pytest.raises(SchemaOutdated, match=r"at revision base, .* run `python -m app migrate up`"):
+            migrate.check_current(connection)
+
+
+def test_a_newer_schema_is_refused(database: Database) -> None:
+    """A database that a later version has migrated is neither used nor touched."""
+    migrate.up(database, 1)
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(SchemaOutdated, match="at revision 9999, which this version does not know"):
+        migrate.up(database, 1)
+    with pytest.raises(migrate.NoSuchRevision):
+        migrate.down(database)
+
+
+def test_the_list_of_revisions(database: Database) -> None:
+    """Every revision has a title and is said to be applied or not."""
+    assert [revision.applied for revision in migrate.list_revisions(database)] == [False] * len(migrate.list_numbers())
+    migrate.up(database, 1)
+    revisions = migrate.list_revisions(database)
+    assert [revision.number for revision in revisions] == migrate.list_numbers()
+    assert all(revision.applied and revision.title for revision in revisions)
+
+
+def test_differences_are_named(database: Database) -> None:
+    """A table that somebody changed by hand is told from the declared one."""
+    migrate.up(database, 1)
+    assert migrate.list_differences(database) == []
+    with database.writing() as connection:
+        connection.execute(text("DROP INDEX tweets_by_key"))
+        connection.execute(text("ALTER TABLE heads ADD COLUMN mine INTEGER"))
+
+    assert sorted(migrate.list_differences(database)) == [
+        "missing: index tweets_by_key",
+        "not declared: column heads.mine",
+    ]
+
+
+def test_a_start_does_not_import_alembic(url: str) -> None:
+    """Asking whether the schema is current, which every start does, leaves Alembic alone."""
+    ask = (
+        "import sys; from storage import migrate; from storage.sql.engine import open_database\n"
+        "with open_database(sys.argv[1]).reading() as connection: migrate.is_current(connection)\n"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", ask, url], check=False).returncode == 0
