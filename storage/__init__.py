@@ -1,1 +1,82 @@
 """Tweets on disk, their ranking in Redis, and what keeps the two equal. `open_storage` is the one door."""
+
+from pathlib import Path
+
+from storage.embedded import EmbeddedServer, is_running, socket_of
+from storage.errors import CannotOpen, IndexUnavailable, StorageError
+from storage.index.ranking import RankingIndex, open_index
+from storage.migrate import check_current, is_current, up
+from storage.sql.engine import Database, open_database
+from storage.sql.log import get_store
+from storage.tweets import Tweets
+
+__all__ = ["Tweets", "open_storage"]
+
+
+def open_storage(
+    data_dir: Path,
+    database_url: str = "",
+    redis_url: str = "",
+    *,
+    partitions: int = 1,
+    max_ancestors: int = 1000,
+    queue_limit: int = 1024,
+    attach: bool = False,
+) -> Tweets:
+    """
+    Open the tweets: of *database_url* and *redis_url*, or, where one is empty, of the embedded part in *data_dir*.
+
+    *attach* is for work beside a running service: it uses that one's embedded server, and starts one only if there is
+    none. Raises CannotOpen with one sentence for a person.
+    """
+    make_data_dir(data_dir)
+    database = open_database(database_url or f"sqlite:///{data_dir / 'tweets.db'}")
+    server = None
+    try:
+        _check_schema(database, partitions, embedded=not database_url)
+        index, server = _open_index(data_dir / "redis", redis_url, attach=attach)
+        with database.reading() as connection:
+            store = get_store(connection)
+        tweets = Tweets(database, index, store, server=server, max_ancestors=max_ancestors, queue_limit=queue_limit)
+        tweets.start()
+    except BaseException as error:
+        if server:
+            server.stop()
+        database.close()
+        if isinstance(error, StorageError) and not isinstance(error, CannotOpen):
+            raise CannotOpen(f"The tweets cannot be opened: {error}.") from error
+        raise
+    return tweets
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """Make the folder of all data, for its owner alone. Raises CannotOpen."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data_dir / "tweets.db.lock").touch(mode=0o600)
+    except OSError as error:
+        raise CannotOpen(
+            f"DATA_DIR {data_dir} cannot be written ({error.strerror}); choose a folder that this user may write."
+        ) from error
+
+
+def _check_schema(database: Database, partitions: int, *, embedded: bool) -> None:
+    with database.reading() as connection:
+        if is_current(connection):
+            return
+        if not embedded:
+            check_current(connection)
+    up(database, partitions)
+
+
+def _open_index(folder: Path, redis_url: str, *, attach: bool) -> tuple[RankingIndex, EmbeddedServer | None]:
+    if redis_url:
+        return open_index(redis_url), None
+    if attach and is_running(folder):
+        return open_index(f"unix://{socket_of(folder)}"), None
+    server = EmbeddedServer(folder)
+    try:
+        return open_index(f"unix://{server.socket}"), server
+    except IndexUnavailable:
+        server.stop()
+        raise

@@ -49,7 +49,7 @@ class Change:
 
 def gains(worths: Iterable[Worth], parent_of: Callable[[int], int | None]) -> Iterator[tuple[int, int]]:
     """
-    How much each tweet gains by *worths*, as (id, gain) with ids falling; gains of 0 are left out.
+    How much each tweet gains by *worths*, as (id, gain) with ids falling: all of *worths*, and the ancestors that gain.
 
     *worths* come in falling id order; *parent_of* is asked for the ancestors that are not among them. A parent's id is
     always smaller than its child's, so in falling order each tweet is complete when it is reached, and is visited once
@@ -79,8 +79,7 @@ def gains(worths: Iterable[Worth], parent_of: Callable[[int], int | None]) -> It
         if order and order[0] == -tweet:
             heappop(order)
             gain = waiting.pop(tweet)
-        if gain:
-            yield tweet, gain
+        yield tweet, gain
         pass_up(parent, gain + own)
     yield from ancestors_above(-1)
 
@@ -103,6 +102,6 @@ def change(entries: Iterable[Entry], parent_of: Callable[[int], int | None]) -> 
     for tweet, gain in gains(worths, parent_of):
         if tweet in added:
             added[tweet] += gain
-        elif tweet not in removed:
+        elif gain and tweet not in removed:
             credited[tweet] = gain
     return Change(added, credited, [tweet for tweet in removed if tweet not in passing])

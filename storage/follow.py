@@ -1,0 +1,233 @@
+"""
+Keeps the index equal to the log, whatever happened to either.
+
+The index says by its position which entry it holds last. If the log knows that entry, the ones after it are folded in;
+if it does not (another history, an empty Redis, a foreign one), or the number of tweets differs, the ranking is rebuilt
+beside the old one and swapped. There is no third way: nothing corrects a count by hand.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from storage.errors import IndexUnavailable, StorageError, StoreConflict
+from storage.fold import Worth, change, gains
+from storage.index.keys import Position
+from storage.index.ranking import RankingIndex, Stand
+from storage.links import Links
+from storage.sql import log
+from storage.sql.engine import Database
+from storage.sql.log import Head, Store
+
+TICK_S = 1.0
+"""How often the follower looks without being asked."""
+
+FOLD_AT_ONCE = 5_000
+"""Entries in one script call: keeps Redis busy for some 20 ms, within which others wait."""
+
+FILL_AT_ONCE = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class Difference(NamedTuple):
+    """A tweet whose count in the index is not the one of the log; None where it is missing."""
+
+    tweet_id: int
+    in_log: int | None
+    in_index: int | None
+
+
+class Counted(NamedTuple):
+    """A tweet's count by the log alone."""
+
+    tweet_id: int
+    partition: int
+    count_retweet: int
+
+
+class Follower:
+    """Brings the index in step with the log: when woken, once a second, and when a reader waits for it."""
+
+    def __init__(self, database: Database, index: RankingIndex, store: Store) -> None:
+        self._database = database
+        self._index = index
+        self._store = store
+        self._links = Links(database)
+        self._working = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.in_step = False
+        self.rebuilds = 0
+        self._known: dict[int, Head] = {}
+        self._knowing = threading.Lock()
+
+    def start(self) -> None:
+        """Look after the index in a thread of its own until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it does now."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread:
+            self._thread.join()
+
+    def fell_behind(self) -> None:
+        """Say that the index may lack something: until it is in step again nobody else writes to it."""
+        self.in_step = False
+        self._wake.set()
+
+    def know(self, partition: int, head: Head) -> None:
+        """Take note of what a reader must find in the index from now on; an older note than ours changes nothing."""
+        with self._knowing:
+            if partition not in self._known or self._known[partition].seq < head.seq:
+                self._known[partition] = head
+
+    def known(self, partition: int) -> Head:
+        """The last head of *partition* that was answered for or seen."""
+        return self._known[partition]
+
+    def reaches(self, stand: Stand, head: Head) -> bool:
+        """Whether an answer of the index at *stand* holds everything up to *head*."""
+        at = stand.position
+        if at is None or at.store != self._store.id or at.seq < head.seq:
+            return False
+        return at.seq > head.seq or (at.nonce == head.nonce and stand.cardinality == head.live)
+
+    def catch_up(self, timeout_s: float = -1) -> bool:
+        """
+        Bring every partition in step now; False when somebody else is at it for longer than *timeout_s*.
+
+        Raises IndexUnavailable or StoreUnavailable; the next tick tries again.
+        """
+        if not self._working.acquire(timeout=timeout_s):
+            return False
+        try:
+            for partition in range(self._store.partitions):
+                self._bring_in_step(partition)
+            self.in_step = True
+        except StorageError:
+            self.in_step = False
+            raise
+        finally:
+            self._working.release()
+        return True
+
+    def rebuild(self) -> None:
+        """Build every ranking anew from the log, from place zero. Writers may go on."""
+        with self._working:
+            for partition in range(self._store.partitions):
+                self._rebuild(partition, self._index.counts(partition).stand.position)
+        self.catch_up()
+
+    def verify(self) -> list[Difference]:
+        """
+        Every difference between the index and a full count of the log; empty when all is right.
+
+        What is written meanwhile is no difference: those found are looked at again with the log standing still.
+        """
+        self.catch_up()
+        suspects = self._compare()
+        if not suspects:
+            return []
+        with self._database.writing() as connection:
+            log.lock_heads(connection, range(self._store.partitions))  # nobody writes now
+            self.catch_up()
+            return self._compare()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+            try:
+                if not self._stopping:
+                    self.catch_up()
+            except IndexUnavailable as error:
+                _log.warning("the index is away: %s", error.__cause__)
+            except StorageError as error:
+                _log.warning("the log is away: %s", error.__cause__)
+            except Exception:  # noqa: BLE001  # the thread must outlive any mistake
+                _log.exception("following failed; the next tick tries again")
+
+    def _bring_in_step(self, partition: int) -> None:
+        # The position before the head: so the head is never behind a position of this history.
+        stand = self._index.counts(partition).stand
+        while True:
+            with self._database.reading() as connection:
+                head = log.list_heads(connection)[partition]
+                known_here = self._is_ours(stand, log.find_nonce(connection, partition, _seq(stand)))
+            if not known_here or (_seq(stand) == head.seq and stand.cardinality != head.live):
+                self._rebuild(partition, stand.position)
+                stand = self._index.counts(partition).stand
+            elif _seq(stand) == head.seq:
+                self.know(partition, head)
+                return
+            else:
+                stand = self._fold_next(partition, stand.position)
+
+    def _is_ours(self, stand: Stand, nonce: int | None) -> bool:
+        """Whether the log knows the entry that the index holds last."""
+        return stand.position is not None and stand.position == (self._store.id, stand.position.seq, nonce)
+
+    def _fold_next(self, partition: int, at: Position | None) -> Stand:
+        """Fold the entries that follow *at*, as many as one script takes."""
+        if at is None:
+            raise IndexUnavailable("the index lost its position")
+        with self._database.reading() as connection:
+            entries = log.list_entries(connection, partition, at.seq, FOLD_AT_ONCE)
+        self._links.load(entry.parent for entry in entries if entry.parent is not None)
+        to = Position(self._store.id, entries[-1].seq, entries[-1].nonce)
+        return self._index.fold(partition, at, to, change(entries, self._links.parent_of)).stand
+
+    def _rebuild(self, partition: int, found: Position | None) -> None:
+        # Without a position it is new or was emptied; with one it holds something else, which somebody should know.
+        _log.log(logging.WARNING if found else logging.INFO, "rebuilding the index of partition %d", partition)
+        staging, cardinality = self._index.stage(partition), 0
+        with self._database.reading() as connection:
+            head = log.list_heads(connection)[partition]
+            counts = ((row.tweet_id, row.count_retweet) for row in count_all(connection) if row.partition == partition)
+            while part := list(islice(counts, FILL_AT_ONCE)):
+                self._index.fill(staging, part)
+                cardinality += len(part)
+        to = Position(self._store.id, head.seq, head.nonce)
+        self._index.swap(partition, staging, found, to, cardinality)
+        self.rebuilds += 1
+
+    def _compare(self) -> list[Difference]:
+        with self._database.reading() as connection:
+            in_log = {row.tweet_id: row.count_retweet for row in count_all(connection)}
+        places = (place for partition in range(self._store.partitions) for place in self._index.scan(partition))
+        in_index = {place.id: place.count_retweet for place in places}
+        wrong = [tweet for tweet, count in in_log.items() if in_index.get(tweet) != count]
+        unknown = [tweet for tweet in in_index if tweet not in in_log]
+        return [Difference(tweet, in_log.get(tweet), in_index.get(tweet)) for tweet in sorted(wrong + unknown)]
+
+
+def count_all(connection: Connection) -> Iterator[Counted]:
+    """The count of every live tweet by the log alone, newest first: the fold from place zero."""
+    row: log.Whole | None = None
+
+    def worths() -> Iterator[Worth]:
+        nonlocal row
+        for row in log.stream_all(connection):
+            yield Worth(row.id, row.parent, int(row.live))
+
+    # Every tweet is among the worths, so the gains come in step with the rows, and no parent is asked for.
+    for tweet_id, gain in gains(worths(), _never_asked):
+        if row and row.live:
+            yield Counted(tweet_id, row.partition, row.base + gain)
+
+
+def _never_asked(tweet_id: int) -> int | None:
+    raise StoreConflict(f"tweet {tweet_id} has retweets but is not in the log")
+
+
+def _seq(stand: Stand) -> int:
+    return stand.position.seq if stand.position else 0

@@ -1,0 +1,198 @@
+"""
+The writer: one thread through which all writes of this process go.
+
+It takes whatever waits as one batch: one transaction, one commit to disk, one round trip to Redis. While a batch is on
+its way the next one gathers, so the load itself makes the batches as large as they need to be; nothing ever waits for
+company.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+
+from storage.append import Appended, Batch, Deletion, Job, Outcome, Step, targets_of
+from storage.errors import Overloaded, Retryable, StorageError, StoreFull
+from storage.fold import Link, change
+from storage.follow import Follower
+from storage.index.keys import Position
+from storage.index.ranking import RankingIndex
+from storage.links import Links
+from storage.sql.engine import Database
+from storage.sql.log import Store
+
+BATCH_AT_MOST = 512
+"""Writes in one transaction: bounds how long it takes."""
+
+WAIT_AT_MOST_S = 10.0
+"""How long a write may wait before it is begun."""
+
+FORGET_AGAIN_S = 0.5
+"""When to try again to take deleted texts out of the write-ahead log, after a reader was in the way."""
+
+FOREVER = -1
+
+_log = logging.getLogger(__name__)
+
+
+class Ticket:
+    """A write that waits for its outcome."""
+
+    __slots__ = ("_done", "job", "outcome")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.outcome: Outcome = None
+        # A bare lock is the quickest thing in Python to wait for: released once, when the outcome is there.
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the outcome; False when it did not come in time."""
+        return self._done.acquire(timeout=timeout_s)
+
+    def answer(self, outcome: Outcome) -> None:
+        """Give the outcome to the one who waits."""
+        self.outcome = outcome
+        self._done.release()
+
+
+class Writer:
+    """Stores writes in batches and folds them into the index. Start it with `start`, end it with `stop`."""
+
+    def __init__(
+        self,
+        database: Database,
+        index: RankingIndex,
+        follower: Follower,
+        store: Store,
+        *,
+        max_ancestors: int,
+        queue_limit: int,
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._follower = follower
+        self._store = store
+        self._links = Links(database)
+        self._max_ancestors = max_ancestors
+        self._queue_limit = queue_limit
+        self._waiting: deque[Ticket] = deque()
+        self._arrival = threading.Condition(threading.Lock())
+        self._stopping = False
+        self._to_forget = False
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take writes."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more writes, store those that wait, and end."""
+        with self._arrival:
+            self._stopping = True
+            self._arrival.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def write(self, job: Job) -> Outcome:
+        """
+        Store *job*; returns when it is on disk, and in the index if that can be reached.
+
+        Raises the StorageError that refused it: Overloaded at once when too many wait, or after ten seconds of waiting.
+        """
+        ticket = Ticket(job)
+        with self._arrival:
+            if self._stopping or len(self._waiting) >= self._queue_limit:
+                raise Overloaded("too many writes wait")
+            self._waiting.append(ticket)
+            if len(self._waiting) == 1:
+                self._arrival.notify()
+        if not ticket.wait(WAIT_AT_MOST_S):
+            if self._withdraw(ticket):
+                raise Overloaded("the write waited too long")
+            ticket.wait(FOREVER)  # it is being stored: only its outcome tells whether it was
+        if isinstance(ticket.outcome, StorageError):
+            # Its own copy for each thread: one error may be the outcome of a whole batch.
+            raise type(ticket.outcome)(*ticket.outcome.args) from ticket.outcome
+        return ticket.outcome
+
+    def _withdraw(self, ticket: Ticket) -> bool:
+        """Take a write back that was not begun."""
+        with self._arrival:
+            try:
+                self._waiting.remove(ticket)
+            except ValueError:
+                return False
+            return True
+
+    def _run(self) -> None:
+        while tickets := self._next_batch():
+            for ticket, outcome in zip(tickets, self._outcomes([ticket.job for ticket in tickets]), strict=True):
+                ticket.answer(outcome)
+            if self._to_forget:
+                self._forget()
+
+    def _next_batch(self) -> list[Ticket]:
+        """Wait for writes and take them; none when it is time to stop."""
+        with self._arrival:
+            while not self._waiting and not self._stopping:
+                if not self._arrival.wait(FORGET_AGAIN_S if self._to_forget else None):
+                    self._forget()
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_AT_MOST))]
+
+    def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
+        """Store *jobs* in one transaction; if one of them spoils it, each in its own."""
+        try:
+            return self._store_batch(jobs)
+        except (Retryable, StoreFull) as error:
+            return [error] * len(jobs)
+        except Exception as error:  # noqa: BLE001  # each one who waits must get an answer
+            if len(jobs) > 1:
+                return [outcome for job in jobs for outcome in self._outcomes([job])]
+            _log.exception("a write failed")
+            return [error if isinstance(error, StorageError) else StorageError("a write failed")]
+
+    def _store_batch(self, jobs: list[Job]) -> list[Outcome]:
+        self._links.load(targets_of(jobs))
+        with self._database.writing() as connection:
+            batch = Batch(connection, self._store, self._links, self._max_ancestors)
+            appended = batch.append(jobs, now_ms=time.time_ns() // 1_000_000)
+        self._to_forget = self._to_forget or any(isinstance(job, Deletion) for job in jobs)
+        self._remember(appended)
+        self._fold(appended.steps)
+        return appended.outcomes
+
+    def _remember(self, appended: Appended) -> None:
+        for partition, step in appended.steps.items():
+            for entry in step.entries:
+                if entry.sign > 0:
+                    above = self._links.find(entry.parent) if entry.parent is not None else None
+                    self._links.add(entry.id, Link(entry.parent, partition, above.depth + 1 if above else 0))
+
+    def _fold(self, steps: dict[int, Step]) -> None:
+        """Bring the batch into the index. It is stored already: if this fails, the follower does it."""
+        try:
+            if self._follower.in_step and not all(self._fold_step(*item) for item in steps.items()):
+                self._follower.fell_behind()
+        except StorageError as error:
+            _log.warning("a batch was stored but not folded yet: %s", error.__cause__)
+            self._follower.fell_behind()
+        except Exception:  # noqa: BLE001  # it is stored, and that is the answer
+            _log.exception("a batch was stored but not folded yet")
+            self._follower.fell_behind()
+        for partition, step in steps.items():
+            self._follower.know(partition, step.after)
+
+    def _fold_step(self, partition: int, step: Step) -> bool:
+        """Whether the index now stands where this batch ends, with as many tweets as the log."""
+        at = Position(self._store.id, step.before.seq, step.before.nonce)
+        to = Position(self._store.id, step.after.seq, step.after.nonce)
+        folded = self._index.fold(partition, at, to, change(step.entries, self._links.parent_of))
+        return folded.applied and folded.stand.cardinality == step.after.live
+
+    def _forget(self) -> None:
+        try:
+            self._to_forget = not self._database.forget_deleted()
+        except StorageError as error:
+            _log.warning("deleted texts are still in the write-ahead log: %s", error.__cause__)

@@ -1,0 +1,21 @@
+"""Real parts for every test: an SQLite file and a valkey server of its own, gone with the test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import Tweets, open_storage
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A folder for all data of a service."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def tweets(data_dir: Path) -> Iterator[Tweets]:
+    """Empty storage on its embedded parts."""
+    with open_storage(data_dir) as opened:
+        yield opened
