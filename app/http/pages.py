@@ -1,0 +1,211 @@
+"""
+The pages for people: the ranking at `/`, a tweet with its chain, Swagger UI, and the static files.
+
+Errors here are pages too; below `/api` they are problem+json. No page holds inline style or script, and none asks
+another site for anything: the content-security-policy says so to the browser.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from bottle import Bottle, HTTPResponse, SimpleTemplate, request
+
+from app.errors import refusal_for, retry_after_s
+from app.http.answers import refusal
+from app.http.assets import Assets
+from app.http.views import rows
+from storage import ids
+from storage.errors import StorageError, TweetDeleted, TweetNotFound
+from storage.records import Ranking, Tweet
+from storage.tweets import Tweets
+
+_log = logging.getLogger(__name__)
+
+_APP = Path(__file__).parent.parent
+
+_TOP = 10
+"""How many tweets the page ranks."""
+
+_CHAIN_SHOWN = 50
+"""How many links of a chain one page shows; the last one links to the rest."""
+
+_RETWEETS_SHOWN = 20
+
+_SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Templates:
+    """The templates of app/templates, each compiled once; all know the addresses of the static files."""
+
+    def __init__(self, assets: Assets) -> None:
+        folder = _APP / "templates"
+        self._templates = {
+            path.stem: SimpleTemplate(name=path.name, lookup=[str(folder)]) for path in folder.glob("*.tpl")
+        }
+        self._static = assets.address_of
+
+    def render(self, name: str, **values: object) -> bytes:
+        """The page *name* with *values*, as UTF-8."""
+        return str(self._templates[name].render(static=self._static, **values)).encode()
+
+
+class RankingPage:
+    """The page at `/`, rendered again only when what it shows has changed, or a minute has passed."""
+
+    def __init__(self, tweets: Tweets, templates: Templates) -> None:
+        self._tweets = tweets
+        self._templates = templates
+        self._last: tuple[object, bytes, str] = (None, b"", "")
+
+    def get_page(self) -> tuple[bytes, str, bool]:
+        """The page, its ETag, and whether it is stale. Raises what `Tweets.top` raises."""
+        ranking = self._tweets.top(_TOP)
+        names = find_authors(self._tweets, ranking.tweets)
+        minute = int(time.time()) // 60
+        shown, page, etag = self._last
+        if shown != (ranking, names, minute):
+            page, etag = self._render(ranking, names, minute * 60_000)
+            self._last = ((ranking, names, minute), page, etag)
+        return page, etag, ranking.stale
+
+    def _render(self, ranking: Ranking, names: dict[int, str | None], now_ms: int) -> tuple[bytes, str]:
+        listed = rows(ranking.tweets, names, now_ms)
+        page = self._templates.render("ranking", rows=listed, stale=ranking.stale)
+        return page, etag_of(page)
+
+
+def find_authors(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | None]:
+    """The author of each parent of *retweets*, by the parent's id; None for one that was deleted."""
+    parents = {tweet.retweet for tweet in retweets if tweet.retweet is not None}
+    return {parent: _find_author(tweets, parent) for parent in parents}
+
+
+def _find_author(tweets: Tweets, tweet_id: int) -> str | None:
+    try:
+        return tweets.get(tweet_id).user_name
+    except TweetDeleted:
+        return None
+
+
+def etag_of(page: bytes) -> str:
+    """A strong ETag of *page*, quotes included."""
+    return f'"{sha256(page).hexdigest()[:24]}"'
+
+
+def html(page: bytes, status: int, headers: Mapping[str, str]) -> HTTPResponse:
+    """An answer with a page."""
+    return HTTPResponse(page, status, {"Content-Type": "text/html; charset=utf-8", **_SECURITY, **headers})
+
+
+def conditional(page: bytes, etag: str, *, stale: bool = False) -> HTTPResponse:
+    """The page, or 304 when the browser has it: its list of tags holds this one, quotes included (RFC 9110, 13.1.2)."""
+    headers = {"ETag": etag, "Cache-Control": "no-cache", **({"Stale": "true"} if stale else {})}
+    if etag in request.environ.get("HTTP_IF_NONE_MATCH", ""):
+        return HTTPResponse(b"", 304, headers)
+    return html(page, 200, headers)
+
+
+def mount(app: Bottle, tweets: Tweets) -> None:
+    """Add the pages and the static files to *app*; *tweets* knows what they show."""
+    assets = Assets(_APP / "static")
+    templates = Templates(assets)
+    _mount_tweets(app, tweets, templates)
+    _mount_swagger(app, templates)
+    _mount_static(app, assets)
+
+
+def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
+    ranking_page = RankingPage(tweets, templates)
+
+    def friendly(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
+        """Answer an error of storage with a page that says it."""
+
+        @wraps(handler)
+        def answer(**path: str) -> HTTPResponse:
+            try:
+                return handler(**path)
+            except StorageError as error:
+                return _error_page(templates, error)
+
+        return answer
+
+    @app.get("/")
+    @friendly
+    def ranking() -> HTTPResponse:
+        """The top 10; 304 when the browser has them, 503 when nothing is known of them."""
+        page, etag, stale = ranking_page.get_page()
+        return conditional(page, etag, stale=stale)
+
+    @app.get("/tweet/<text>")
+    @friendly
+    def tweet(text: str) -> HTTPResponse:
+        """A tweet, the chain above it and the newest retweets below it; of a deleted one, its place in them."""
+        page = templates.render("tweet", **_chain_view(tweets, text))
+        return conditional(page, etag_of(page))
+
+
+def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:
+    """The values of the tweet template. Raises TweetNotFound, also for a *text* that is no id."""
+    tweet_id = ids.decode(text)
+    if tweet_id is None:
+        raise TweetNotFound(text)
+    chain = tweets.list_chain(tweet_id)
+    retweets = tweets.list_retweets(tweet_id, _RETWEETS_SHOWN)
+    names = {tweet.id: tweet.user_name for tweet in chain}
+    now_ms = int(time.time()) // 60 * 60_000
+    return {
+        "chain": rows(chain[:_CHAIN_SHOWN], names, now_ms, whole=1),
+        "hidden": len(chain[_CHAIN_SHOWN:]),
+        "retweets": rows(retweets.tweets, names, now_ms),
+        "more": retweets.next is not None,
+    }
+
+
+def _error_page(templates: Templates, error: StorageError) -> HTTPResponse:
+    answered = refusal_for(error)
+    wait_s = retry_after_s(error)
+    if answered.logged:
+        _log.error("%s %s", answered.status, answered.code, exc_info=error)
+    page = templates.render("error", detail=answered.detail, repeat=wait_s is not None)
+    repeat = {} if wait_s is None else {"Retry-After": str(wait_s)}
+    return html(page, answered.status, {"Cache-Control": "no-store", **repeat})
+
+
+def _mount_swagger(app: Bottle, templates: Templates) -> None:
+    page = templates.render("swagger")
+    etag = etag_of(page)
+
+    @app.get("/api/v1")
+    def to_swagger() -> HTTPResponse:
+        """The page's address ends in a slash."""
+        return HTTPResponse(b"", 308, {"Location": "/api/v1/"})
+
+    @app.get("/api/v1/")
+    def swagger() -> HTTPResponse:
+        """Swagger UI, which shows /api/v1/openapi.json and tries it out."""
+        return conditional(page, etag)
+
+
+def _mount_static(app: Bottle, assets: Assets) -> None:
+    @app.get("/static/<name:path>")
+    def static(name: str) -> HTTPResponse:
+        """A static file; 404 when there is none of that name."""
+        asset = assets.find_asset(name)
+        if asset is None:
+            return refusal(404, "not_found", "There is nothing at this path.")
+        etag = f'"{asset.version}"'
+        kept = {"ETag": etag, "Cache-Control": asset.cache_control(request.environ.get("QUERY_STRING", ""))}
+        if etag in request.environ.get("HTTP_IF_NONE_MATCH", ""):
+            return HTTPResponse(b"", 304, kept)
+        return HTTPResponse(asset.body, 200, {**kept, "Content-Type": asset.media_type, **_SECURITY})

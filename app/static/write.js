@@ -1,0 +1,132 @@
+// Posting and retweeting by form. What a person or the server wrote is only ever set as text, never as markup.
+
+const told = document.querySelector('#told');
+const NAME_KEY = 'user_name';
+
+/** Sixteen random bytes in hexadecimal; works on plain http too, where crypto.randomUUID does not. */
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** The body of the call: in a retweet, a field left empty is left out, and so is the target's. */
+function read(form) {
+  const entries = [...new FormData(form)].map(([name, value]) => [name, value.replace(/\r\n?/g, '\n')]);
+  const fields = Object.fromEntries(entries);
+  if (!form.dataset.tweet) return fields;
+  const given = Object.entries(fields).filter(([, value]) => value !== '');
+  return { user_name: fields.user_name, ...Object.fromEntries(given), retweet: form.dataset.tweet };
+}
+
+/** The same key for the same values until they are stored: however often it is sent, it counts once. */
+function keyFor(form, body) {
+  if (form.sent !== body) Object.assign(form, { sent: body, key: newKey() });
+  return form.key;
+}
+
+function showFaults(form, faults) {
+  for (const place of form.querySelectorAll('[data-fault]')) {
+    const fault = faults[place.dataset.fault] ?? '';
+    place.textContent = fault;
+    const input = place.dataset.fault && form.elements[place.dataset.fault];
+    if (input && fault) input.setAttribute('aria-invalid', 'true');
+    else if (input) input.removeAttribute('aria-invalid');
+  }
+  form.querySelector('[aria-invalid]')?.focus();
+}
+
+/** What to show beside which field; what belongs to no field stands above them all. */
+function faultsOf(form, problem) {
+  const faults = {};
+  for (const { field, detail } of problem.errors ?? []) {
+    const known = form.querySelector(`[data-fault="${CSS.escape(field)}"]`);
+    if (known) faults[field] = detail;
+    else faults[''] = detail;
+  }
+  if (Object.keys(faults).length === 0) faults[''] = problem.detail ?? 'The service did not understand. Please try again.';
+  return faults;
+}
+
+/** Say what happened, with a way to it, where a screen reader hears it. */
+function tell(sentence, tweet) {
+  const link = document.createElement('a');
+  link.href = `/tweet/${tweet.id}`;
+  link.textContent = 'See it';
+  told.replaceChildren(`${sentence} `, link);
+  clearTimeout(told.timer);
+  told.timer = setTimeout(() => told.replaceChildren(), 20_000);
+}
+
+async function send(form) {
+  const body = JSON.stringify(read(form));
+  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': keyFor(form, body) };
+  const answer = await fetch(form.dataset.call, { method: 'POST', body, headers, signal: AbortSignal.timeout(15_000) });
+  return { answer, result: await answer.json() };
+}
+
+async function submit(form) {
+  if (form.ariaBusy === 'true') return; // the second click of a double click
+  form.ariaBusy = 'true';
+  showFaults(form, {});
+  try {
+    const { answer, result } = await send(form);
+    if (answer.ok) done(form, result);
+    else showFaults(form, faultsOf(form, result));
+  } catch {
+    showFaults(form, { '': 'No answer. Sending it again is safe: it counts once.' });
+  } finally {
+    form.ariaBusy = 'false';
+  }
+}
+
+function done(form, tweet) {
+  remember(tweet.user_name);
+  form.reset();
+  form.sent = null;
+  form.closest('dialog').close();
+  tell(form.dataset.tweet ? 'Retweeted.' : 'Posted.', tweet);
+  document.dispatchEvent(new Event('tweets:changed'));
+}
+
+/** The name is kept in this browser, for the next time; where that is forbidden, it is asked again. */
+function remember(name) {
+  try {
+    localStorage.setItem(NAME_KEY, name);
+  } catch { /* kept nowhere */ }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem(NAME_KEY) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+function open(button) {
+  const dialog = document.getElementById(button.dataset.opens);
+  const form = dialog.querySelector('form');
+  if (button.dataset.tweet) aim(form, button);
+  showFaults(form, {});
+  form.elements.user_name.value ||= remembered();
+  dialog.showModal();
+  (form.elements.user_name.value ? form.elements.title : form.elements.user_name).focus();
+}
+
+/** Point the retweet form at the tweet whose button was pressed. */
+function aim(form, button) {
+  const article = button.closest('article');
+  form.dataset.tweet = button.dataset.tweet;
+  form.querySelector('[data-target="user_name"]').textContent = article.querySelector('[data-name]').textContent;
+  form.querySelector('[data-target="title"]').textContent = article.querySelector('[data-title]').textContent;
+}
+
+document.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (button?.dataset.opens) open(button);
+  if (button && 'closes' in button.dataset) button.closest('dialog').close();
+});
+
+document.addEventListener('submit', (event) => {
+  event.preventDefault();
+  submit(event.target);
+});
