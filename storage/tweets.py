@@ -120,6 +120,12 @@ class Tweets:
             rows = reads.list_by_user(connection, user_name, after or LARGEST, limit + 1)
         return self._page(rows, limit)
 
+    def list_authors(self, ids: Iterable[int]) -> dict[int, str | None]:
+        """The author of each of *ids*, None for a deleted tweet: one read, which does not ask the index."""
+        with self.database.reading() as connection:
+            rows = reads.list_rows(connection, ids)
+        return {row.id: None if row.deleted else row.user_name for row in rows.values()}
+
     def top(self, limit: int, after: Place | None = None) -> Ranking:
         """The first *limit* tweets of the ranking below *after*."""
         try:

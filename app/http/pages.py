@@ -20,7 +20,7 @@ from app.http.answers import refusal
 from app.http.assets import Assets
 from app.http.views import rows
 from storage import ids
-from storage.errors import StorageError, TweetDeleted, TweetNotFound
+from storage.errors import StorageError, TweetNotFound
 from storage.records import Ranking, Tweet
 from storage.tweets import Tweets
 
@@ -71,7 +71,7 @@ class RankingPage:
     def get_page(self) -> tuple[bytes, str, bool]:
         """The page, its ETag, and whether it is stale. Raises what `Tweets.top` raises."""
         ranking = self._tweets.top(_TOP)
-        names = find_authors(self._tweets, ranking.tweets)
+        names = list_parents(self._tweets, ranking.tweets)
         minute = int(time.time()) // 60
         shown, page, etag = self._last
         if shown != (ranking, names, minute):
@@ -85,17 +85,10 @@ class RankingPage:
         return page, etag_of(page)
 
 
-def find_authors(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | None]:
+def list_parents(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | None]:
     """The author of each parent of *retweets*, by the parent's id; None for one that was deleted."""
     parents = {tweet.retweet for tweet in retweets if tweet.retweet is not None}
-    return {parent: _find_author(tweets, parent) for parent in parents}
-
-
-def _find_author(tweets: Tweets, tweet_id: int) -> str | None:
-    try:
-        return tweets.get(tweet_id).user_name
-    except TweetDeleted:
-        return None
+    return tweets.list_authors(parents) if parents else {}
 
 
 def etag_of(page: bytes) -> str:
