@@ -1,0 +1,2 @@
+class Adjustments:
+    backlog: int

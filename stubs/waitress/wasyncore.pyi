@@ -1,0 +1,16 @@
+import socket
+from collections.abc import MutableMapping
+from typing import TypeAlias
+
+class Dispatcher:
+    connected: bool
+    socket: socket.socket
+    _map: MutableMapping[int, Dispatcher]
+    def close(self) -> None: ...
+    def handle_accept(self) -> None: ...
+    def handle_close(self) -> None: ...
+    def handle_expt(self) -> None: ...
+
+dispatcher: TypeAlias = Dispatcher  # noqa: PYI042 # it is what waitress calls it
+
+def poll2(timeout: float, sockets: MutableMapping[int, Dispatcher], /) -> None: ...
