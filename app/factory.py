@@ -1,0 +1,91 @@
+"""The application: all routes on one Bottle, and what holds for each of its answers."""
+
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+from sys import exc_info
+from typing import TYPE_CHECKING, Any
+
+from bottle import Bottle, HTTPError, HTTPResponse, request
+
+from app.errors import PROBLEM_TYPE, problem, refusal_for, retry_after_s
+from app.http import health, openapi, pages, ranking
+from app.http import tweets as tweet_routes
+from app.http.answers import UNSTORED, refusal
+from app.settings import Settings
+from storage.tweets import Tweets
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+
+# On every answer; a page has its own content-security-policy, everything else may load nothing at all.
+_SECURITY = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+_LOADS_NOTHING = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+
+class Service(Bottle):
+    """A Bottle whose every answer is safe to show, and whose every error is problem+json."""
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a request; whatever a route raises becomes an answer here, and only here."""
+
+        def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
+            named = dict(headers)
+            headers.extend(header for header in _SECURITY if header[0] not in named)
+            if _LOADS_NOTHING[0] not in named:
+                headers.append(_LOADS_NOTHING)
+            return start_response(status, headers, error)
+
+        try:
+            return self.wsgi(environ, start)
+        except Exception as error:  # noqa: BLE001  # the table has an answer for every error
+            return _refuse(error, environ, start)
+
+    def default_error_handler(self, res: HTTPError) -> HTTPResponse:
+        """The answer to what Bottle itself refuses: no such path, no such method there."""
+        status = HTTPStatus(res.status_code)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            allow = (res.get_header("Allow") or "").replace("GET", "GET,HEAD").replace(",", ", ")
+            return refusal(405, "method_not_allowed", "This path has other methods.", headers=[("Allow", allow)])
+        if status == HTTPStatus.NOT_FOUND:
+            return refusal(404, "not_found", "There is nothing at this path.")
+        return refusal(status, status.phrase.lower().replace(" ", "_"), f"{status.phrase}.")
+
+
+def create_app(tweets: Tweets, settings: Settings) -> Bottle:
+    """The application that serves *tweets*, pages and API."""
+    app = Service()
+    app.config["catchall"] = False
+    app.add_hook("before_request", _check_path)
+    for mount in (tweet_routes.mount, ranking.mount, health.mount, pages.mount):
+        mount(app, tweets)
+    openapi.mount(app, settings)
+    return app
+
+
+def _check_path() -> None:
+    """Refuse what Bottle would bend until it fits: bytes that are not UTF-8, and a newline at the end."""
+    path = request.environ["bottle.raw_path"]
+    if path.isascii() and "\n" not in path:
+        return
+    try:
+        path.encode("latin-1").decode()
+    except ValueError:
+        raise refusal(400, "bad_path", "The path is not UTF-8.") from None
+    if "\n" in path:
+        raise refusal(404, "not_found", "There is nothing at this path.")
+
+
+def _refuse(error: Exception, environ: "WSGIEnvironment", start_response: "StartResponse") -> list[bytes]:
+    answered = refusal_for(error)
+    if answered.logged:
+        _log.error("%s %s", answered.status, answered.code, exc_info=error)
+    content = problem(answered.status, answered.code, answered.detail)
+    headers = [("Content-Type", PROBLEM_TYPE), ("Content-Length", str(len(content))), UNSTORED]
+    wait_s = retry_after_s(error)
+    if wait_s is not None:
+        headers.append(("Retry-After", str(wait_s)))
+    start_response(f"{answered.status} {HTTPStatus(answered.status).phrase}", headers, exc_info())
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]

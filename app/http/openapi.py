@@ -1,0 +1,98 @@
+"""The API as OpenAPI 3.1, made once from the types that check the bodies and from the table of operations."""
+
+from typing import Any
+
+import msgspec
+from bottle import Bottle, HTTPResponse
+
+from app.errors import PROBLEM_TYPE, Problem
+from app.http.answers import tagged_bytes
+from app.http.health import NotReady
+from app.http.operations import HEADERS, OPERATIONS, PARAMETERS, Answer, Operation
+from app.http.wire import Chain, Live, NewRetweet, NewTweet, Rank, Ready, Top, Tweet, TweetList
+from app.settings import Settings
+
+PATH = "/api/v1/openapi.json"
+
+_TYPES = (NewTweet, NewRetweet, Tweet, Chain, TweetList, Top, Rank, Live, Ready, NotReady, Problem)
+
+_ABOUT = """\
+Post tweets, retweet them, rank them. A retweet of a retweet counts for every tweet up to the root.
+
+Every error is `application/problem+json` (RFC 9457) with a `code` for programs; 422 names all faults in `errors`.
+An unknown path is 404, a wrong method 405 with `Allow`. HEAD works wherever GET does. A chain has at most
+{max_ancestors} ancestors. Every 503 may be repeated after `Retry-After`; what got 201 is kept.
+"""
+
+
+def mount(app: Bottle, settings: Settings) -> None:
+    """Add the route of the description to *app*."""
+    content = build_description(settings)
+
+    @app.get(PATH)
+    def get_openapi() -> HTTPResponse:
+        """The description, or 304."""
+        return tagged_bytes(content)
+
+
+def build_description(settings: Settings) -> bytes:
+    """The description of all operations, in JSON."""
+    _, schemas = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "simple-twitter",
+            "version": "1",
+            "description": _ABOUT.format(max_ancestors=settings.max_ancestors),
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in OPERATIONS)],
+        "paths": paths,
+        "components": {"schemas": schemas, "parameters": PARAMETERS, "headers": HEADERS},
+    }
+    # The end of a text is `\Z` for Python, where `$` lets a newline pass, and `$` for JSON Schema.
+    return msgspec.json.encode(document).replace(rb"\\Z", b"$")
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    answers = {status: _answer(answer) for status, answer in operation.answers.items()}
+    refusals = {status: _refusal(status, means) for status, means in _refusals(operation).items()}
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in operation.parameters],
+        "responses": {str(status): answer for status, answer in sorted({**refusals, **answers}.items())},
+    }
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": _content("application/json", operation.body)}
+    return described
+
+
+def _refusals(operation: Operation) -> dict[int, str]:
+    """The refusals of *operation*, with those that any operation on tweets may meet."""
+    refusals = {**operation.refusals, 500: "The service made a mistake, noted in its log."}
+    if operation.tag in {"tweets", "ranking"}:
+        refusals[503] = "The database, the index or the queue of writes cannot take it now."
+    return refusals
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": answer.means}
+    if answer.body is not None:
+        media_type = PROBLEM_TYPE if issubclass(answer.body, Problem) else "application/json"
+        described["content"] = _content(media_type, answer.body)
+    if answer.headers:
+        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers}
+    return described
+
+
+def _refusal(status: int, means: str) -> dict[str, Any]:
+    return _answer(Answer(means, Problem, ("Retry-After",) if status == 503 else ()))
+
+
+def _content(media_type: str, body: type[msgspec.Struct]) -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}

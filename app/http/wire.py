@@ -1,0 +1,197 @@
+r"""
+The bodies, in and out: one set of types that checks what comes, encodes what goes, and from which OpenAPI is made.
+
+A pattern ends in `\Z` here, for `$` would let a newline pass; OpenAPI gets `$`, which is the end in its dialect.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from storage import ids, records
+
+LARGEST_BASE = 1_000_000_000_000
+LARGEST_COUNT = 2**53
+"""Up to here a count is exact in Redis and in every JSON reader (RFC 8259, section 6)."""
+
+RULES = {
+    "user_name": "1 to 64 ASCII letters, digits, `_`, `.` or `-`",
+    "title": "1 to 280 characters on one line, not only white space, without control characters",
+    "body": "1 to 10,000 characters, not only white space, without control characters but newline and tab",
+    "count_retweet": "an integer from 0 to 1,000,000,000,000",
+    "retweet": "the id of a tweet: 13 characters of Crockford's base32",
+}
+"""What each field must be, in the words of the answer that refuses it."""
+
+LONGEST_NAME = 64
+_USER_NAME = re.compile(r"^[A-Za-z0-9_.-]+\Z")
+
+UserName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=LONGEST_NAME,
+        pattern=_USER_NAME.pattern,
+        description=RULES["user_name"],
+        examples=["ada"],
+    ),
+]
+Title = Annotated[
+    str,
+    Meta(min_length=1, max_length=280, pattern=r"^(?=\s*\S)[^\x00-\x1F\x7F-\x9F]*\Z", description=RULES["title"]),
+]
+Text = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=10_000,
+        pattern=r"^(?=\s*\S)[^\x00-\x08\x0B-\x1F\x7F-\x9F]*\Z",
+        description=RULES["body"],
+    ),
+]
+Base = Annotated[int, Meta(ge=0, le=LARGEST_BASE)]
+Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
+TweetId = Annotated[str, Meta(pattern=ids.PATTERN.replace("$", r"\Z"), examples=["0CZ3K8M4T0R00"])]
+Time = Annotated[
+    str,
+    Meta(
+        description="ISO 8601, UTC, with milliseconds",
+        examples=["2026-11-22T20:55:01.123Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+BaseOrNull = Annotated[Base | None, Meta(description="The count it starts with, kept for ever as its base; null is 0.")]
+
+
+class NewTweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tweet to post."""
+
+    rules: ClassVar[Mapping[str, str]] = RULES | {"retweet": "null or empty, for an original names no parent"}
+
+    user_name: UserName
+    title: Title
+    body: Text
+    retweet: Annotated[Literal[""] | None, Meta(description="An original names no parent: null or empty.")] = None
+    count_retweet: BaseOrNull = None
+
+
+class NewRetweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A retweet to post; a title or body that is left out, or null, is the target's."""
+
+    rules: ClassVar[Mapping[str, str]] = RULES
+
+    user_name: UserName
+    retweet: TweetId
+    title: Title | None = None
+    body: Text | None = None
+    count_retweet: BaseOrNull = None
+
+
+class Tweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tweet; `retweet` is the id of its parent, null for an original."""
+
+    user_name: UserName
+    title: Title
+    body: Text
+    retweet: TweetId | None
+    count_retweet: Count
+    id: TweetId
+    created_at: Time
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tweet in a chain; of a deleted one `id`, `retweet` and `created_at` remain, the other four are null."""
+
+    user_name: UserName | None
+    title: Title | None
+    body: Text | None
+    retweet: TweetId | None
+    count_retweet: Count | None
+    id: TweetId
+    created_at: Time
+
+
+class Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tweet and its ancestors: target first, root last."""
+
+    tweets: Sequence[Link]
+
+
+class TweetList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A page of tweets, newest first; `next` is the `cursor` of the page after it, null at the end."""
+
+    tweets: Sequence[Tweet]
+    next: TweetId | None
+
+
+class Top(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A page of the ranking, count falling, newer first on ties; `stale` only when it is an older answer."""
+
+    tweets: Sequence[Tweet]
+    next: Annotated[str | None, Meta(description="The `cursor` of the page after it, null at the end.")]
+    stale: bool = False
+
+
+class Rank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The place of a tweet in the ranking, 1 to `total`."""
+
+    rank: Annotated[int, Meta(ge=1)]
+    count_retweet: Count
+    total: Annotated[int, Meta(ge=1)]
+
+
+class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which parts answer; `lag` is how many log entries the index is behind, null when a part is away."""
+
+    store: bool
+    index: bool
+    lag: Annotated[int, Meta(ge=0)] | None
+
+
+def names_user(text: str) -> bool:
+    """Whether *text* can be the name of a user."""
+    return len(text) <= LONGEST_NAME and _USER_NAME.search(text) is not None
+
+
+def tweet_of(tweet: records.Tweet) -> Tweet:
+    """The seven keys of *tweet*, which is not a tombstone."""
+    return Tweet(*_seven(tweet))
+
+
+def link_of(tweet: records.Tweet) -> Link:
+    """The seven keys of *tweet*, which may be a tombstone."""
+    return Link(*_seven(tweet))
+
+
+def list_of(page: records.Page) -> TweetList:
+    """The body of a list."""
+    following = None if page.next is None else ids.encode(page.next)
+    return TweetList([tweet_of(tweet) for tweet in page.tweets], following)
+
+
+def timestamp(time_ms: int) -> str:
+    """`2026-11-22T20:55:01.123Z` for milliseconds since 1970."""
+    seconds, rest_ms = divmod(time_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ms:03}Z"
+
+
+def _seven(tweet: records.Tweet) -> tuple[Any, ...]:
+    return (
+        tweet.user_name,
+        tweet.title,
+        tweet.body,
+        None if tweet.retweet is None else ids.encode(tweet.retweet),
+        tweet.count_retweet,
+        ids.encode(tweet.id),
+        timestamp(tweet.created_at),
+    )

@@ -1,0 +1,24 @@
+"""`application` for any WSGI server: settings -> storage -> app. Nothing else is decided here."""
+
+import atexit
+
+from app.factory import create_app
+from app.settings import SettingError, Settings
+from storage import open_storage
+from storage.errors import CannotOpen
+
+try:
+    settings = Settings.from_environment()
+    tweets = open_storage(
+        settings.data_dir,
+        settings.database_url,
+        settings.redis_url,
+        partitions=settings.partitions,
+        max_ancestors=settings.max_ancestors,
+        queue_limit=settings.queue_limit,
+    )
+except (SettingError, CannotOpen) as error:
+    raise SystemExit(str(error)) from None
+
+atexit.register(tweets.close)
+application = create_app(tweets, settings)
