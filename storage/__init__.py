@@ -10,7 +10,7 @@ from storage.sql.engine import Database, open_database
 from storage.sql.log import get_store
 from storage.tweets import Tweets
 
-__all__ = ["Tweets", "open_storage"]
+__all__ = ["Tweets", "open_log", "open_storage"]
 
 
 def open_storage(
@@ -29,8 +29,7 @@ def open_storage(
     *attach* is for work beside a running service: it uses that one's embedded server, and starts one only if there is
     none. Raises CannotOpen with one sentence for a person.
     """
-    make_data_dir(data_dir)
-    database = open_database(database_url or f"sqlite:///{data_dir / 'tweets.db'}")
+    database = open_log(data_dir, database_url)
     server = None
     try:
         _check_schema(database, partitions, embedded=not database_url)
@@ -47,6 +46,16 @@ def open_storage(
             raise CannotOpen(f"The tweets cannot be opened: {error}.") from error
         raise
     return tweets
+
+
+def open_log(data_dir: Path, database_url: str = "") -> Database:
+    """
+    Open the database alone, whatever its schema: for what needs no index, such as migrating it.
+
+    Raises CannotOpen with one sentence for a person.
+    """
+    make_data_dir(data_dir)
+    return open_database(database_url or f"sqlite:///{data_dir / 'tweets.db'}")
 
 
 def make_data_dir(data_dir: Path) -> None:
