@@ -63,6 +63,8 @@ class Follower:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.in_step = False
+        self.away = False
+        """Whether Redis did not answer when it was asked last; who asks for something then need not wait for it."""
         self.rebuilds = 0
         self._known: dict[int, Head] = {}
         self._knowing = threading.Lock()
@@ -112,9 +114,9 @@ class Follower:
         try:
             for partition in range(self._store.partitions):
                 self._bring_in_step(partition)
-            self.in_step = True
-        except StorageError:
-            self.in_step = False
+            self.in_step, self.away = True, False
+        except StorageError as error:
+            self.in_step, self.away = False, isinstance(error, IndexUnavailable)
             raise
         finally:
             self._working.release()

@@ -198,6 +198,8 @@ class Tweets:
         If it does not, bring it in step and ask again; IndexUnavailable when that does not help.
         """
         for _ in range(2):
+            if self.follower.away:
+                break
             head = self.follower.known(partition)
             if self.follower.in_step:
                 answer = question()
@@ -205,7 +207,7 @@ class Tweets:
                     return answer
             if not self.follower.catch_up(CATCH_UP_WITHIN_S):
                 break
-        raise IndexUnavailable("the index is being brought in step")
+        raise IndexUnavailable("the index is away or being brought in step")
 
     def _ask_all(self, question: Callable[[int], Answer]) -> list[Answer]:
         def about(partition: int) -> Answer:

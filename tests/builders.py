@@ -1,0 +1,50 @@
+"""Tweets for tests, made in one line."""
+
+import threading
+from collections.abc import Callable
+
+from storage import Tweets
+from storage.records import Draft, Place, Tweet
+
+
+def post(tweets: Tweets, user_name: str = "ann", title: str = "Title", body: str = "Body", base: int = 0) -> Tweet:
+    """Post an original."""
+    return tweets.post(Draft(user_name, title, body, base=base)).tweet
+
+
+def retweet(tweets: Tweets, target: Tweet | int, user_name: str = "bob", base: int = 0) -> Tweet:
+    """Retweet *target* with its own words."""
+    parent = target if isinstance(target, int) else target.id
+    return tweets.post(Draft(user_name, None, None, retweet=parent, base=base)).tweet
+
+
+def whole_ranking(tweets: Tweets, limit: int = 100) -> list[tuple[int, int]]:
+    """The ranking as (count, id), read page by page to its end."""
+    rows: list[tuple[int, int]] = []
+    after: Place | None = None
+    while True:
+        page = tweets.top(limit, after)
+        assert not page.stale
+        rows += [(tweet.count_retweet or 0, tweet.id) for tweet in page.tweets]
+        after = page.next
+        if after is None:
+            return rows
+
+
+def at_once(threads: int, work: Callable[[int], None]) -> None:
+    """Run *work* in some threads at once; what one raises is raised here."""
+    failures: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    crowd = [threading.Thread(target=guarded, args=(number,)) for number in range(threads)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,163 @@
+"""Whatever happens, the service says what a plain recount says."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from storage import Tweets
+from storage.errors import TweetDeleted
+from storage.fold import change
+from storage.index.keys import Position, keys_of
+from storage.links import Links
+from storage.records import Draft
+from storage.sql import log
+from tests.builders import at_once, post, retweet, whole_ranking
+from tests.model import PlainTweets
+
+
+def raw(tweets: Tweets) -> "Redis":
+    """Our own way into the server, past the index."""
+    return tweets.index._client
+
+
+def deliver_again(tweets: Tweets, rng: random.Random) -> None:
+    """Send a batch to Redis that it has had already, as a client does that never saw the reply."""
+    with tweets.database.reading() as connection:
+        head = log.list_heads(connection)[0]
+        if head.seq == 0:
+            return
+        start = rng.randrange(head.seq)
+        nonce = log.find_nonce(connection, 0, start)
+        entries = log.list_entries(connection, 0, start, head.seq)
+    assert nonce is not None
+    at = Position(tweets.store.id, start, nonce)
+    to = Position(tweets.store.id, head.seq, head.nonce)
+    links = Links(tweets.database)
+    folded = tweets.index.fold(0, at, to, change(entries, links.parent_of))
+    assert not folded.applied
+
+
+def lose_everything(tweets: Tweets, _rng: random.Random) -> None:
+    """Redis restarts empty."""
+    raw(tweets).flushall()
+
+
+def lose_a_member(tweets: Tweets, rng: random.Random) -> None:
+    """Somebody removes a tweet from the ranking."""
+    raw(tweets).zpopmax(keys_of(0).ranking) if rng.random() < 0.5 else raw(tweets).zpopmin(keys_of(0).ranking)
+
+
+def lose_the_position(tweets: Tweets, _rng: random.Random) -> None:
+    """Somebody evicts the position."""
+    raw(tweets).delete(keys_of(0).position)
+
+
+def go_back(tweets: Tweets, _rng: random.Random) -> None:
+    """Redis comes back as it was some writes ago: here, at the state remembered first, else remembered now."""
+    client, keys = raw(tweets), keys_of(0)
+    if client.exists("past:ranking"):
+        client.copy("past:ranking", keys.ranking, replace=True)
+        client.copy("past:position", keys.position, replace=True)
+    elif client.exists(keys.ranking):
+        client.copy(keys.ranking, "past:ranking")
+        client.copy(keys.position, "past:position")
+
+
+FAULTS: list[Callable[[Tweets, random.Random], None]] = [
+    deliver_again,
+    lose_everything,
+    lose_a_member,
+    lose_the_position,
+    go_back,
+]
+
+
+def act(tweets: Tweets, model: PlainTweets, rng: random.Random) -> None:
+    """Post, retweet or delete, in the service and in the model."""
+    live = model.live()
+    dice = rng.random()
+    if live and dice < 0.15:
+        victim = rng.choice(live)
+        tweets.delete(victim)
+        model.delete(victim)
+        return
+    target = rng.choice(live[-6:]) if live and dice < 0.85 else None
+    base = rng.choice([0, 0, 0, 1, 7, 10**12])
+    made = retweet(tweets, target, base=base) if target else post(tweets, base=base)
+    model.post(made.id, target, base)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equal_to_a_plain_recount(tweets: Tweets, seed: int) -> None:
+    """Whatever is posted, retweeted or deleted, and whatever befalls Redis, all is as a recount says."""
+    rng, model = random.Random(seed), PlainTweets()
+    for step in range(80):
+        act(tweets, model, rng)
+        if rng.random() < 0.15:
+            rng.choice(FAULTS)(tweets, rng)
+        if step % 8 == 0:
+            tweets.follower.catch_up()
+            assert whole_ranking(tweets, limit=rng.choice([1, 3, 100])) == model.ranking()
+    tweets.follower.catch_up()
+    ranking = model.ranking()
+    assert whole_ranking(tweets) == ranking
+    assert tweets.follower.verify() == []
+    for rank, (count, tweet_id) in enumerate(ranking, 1):
+        found = tweets.rank(tweet_id)
+        assert (found.rank, found.count_retweet, found.total) == (rank, count, len(ranking))
+        assert tweets.get(tweet_id).count_retweet == count
+
+
+def test_eight_writers_lose_nothing_where_the_naive_way_does(tweets: Tweets) -> None:
+    """Eight writers retweet one tweet 250 times each: ours counts 2,000; reading, adding, writing back does not."""
+    viral = post(tweets)
+    client = raw(tweets)
+    client.zadd("naive", {"viral": 0})
+
+    def write(_number: int) -> None:
+        for _ in range(250):
+            retweet(tweets, viral)
+            client.zadd("naive", {"viral": float(client.zscore("naive", "viral") or 0) + 1})
+
+    at_once(8, write)
+    assert tweets.get(viral.id).count_retweet == 2000
+    assert tweets.follower.verify() == []
+    naive: float = client.zscore("naive", "viral")  # type: ignore[assignment]
+    assert naive < 2000, "the control lost nothing: this test does not race"
+
+
+def test_deleting_at_once_counts_once(tweets: Tweets) -> None:
+    """Of eight who delete one tweet at the same time one succeeds, and its ancestors lose one."""
+    root = post(tweets)
+    middle = retweet(tweets, root)
+    refused: list[int] = []
+
+    def delete(number: int) -> None:
+        try:
+            tweets.delete(middle.id)
+        except TweetDeleted:
+            refused.append(number)
+
+    at_once(8, delete)
+    assert len(refused) == 7
+    assert tweets.get(root.id).count_retweet == 0
+
+
+def test_the_same_key_at_once_posts_once(tweets: Tweets) -> None:
+    """Sixteen equal calls with one idempotency key post one tweet, which counts once."""
+    root = post(tweets)
+    ids: list[int] = []
+    at_once(16, lambda _n: ids.append(tweets.post(Draft("bob", None, None, root.id, key="k")).tweet.id))
+    assert len(set(ids)) == 1
+    assert tweets.get(root.id).count_retweet == 1
+
+
+def test_long_chain_credits_every_ancestor(tweets: Tweets) -> None:
+    """A retweet at the end of a chain of 300 adds one to each of them, and none to itself."""
+    chain = [post(tweets)]
+    for _ in range(300):
+        chain.append(retweet(tweets, chain[-1]))
+    counts = [tweet.count_retweet for tweet in tweets.list_chain(chain[-1].id)]
+    assert counts == list(range(301))

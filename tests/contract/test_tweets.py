@@ -1,0 +1,161 @@
+"""What `Tweets` promises, call by call."""
+
+from pathlib import Path
+
+import pytest
+
+from storage import Tweets, open_storage
+from storage.errors import ChainTooLong, KeyReused, Overloaded, TweetDeleted, TweetNotFound
+from storage.ids import LARGEST
+from storage.records import Draft, Place, Rank
+from tests.builders import at_once, post, retweet
+
+
+def test_retweet_takes_what_is_left_out_from_its_target(tweets: Tweets) -> None:
+    """Title and body, each by itself, are the target's when they are left out."""
+    root = post(tweets, title="A", body="B")
+    assert retweet(tweets, root).title == "A"
+    other = tweets.post(Draft("bob", "C", None, root.id)).tweet
+    assert (other.title, other.body) == ("C", "B")
+
+
+def test_base_is_kept_for_ever(tweets: Tweets) -> None:
+    """The count a tweet was posted with is part of its count, through a rebuild too."""
+    root = post(tweets, base=10**12)
+    retweet(tweets, root)
+    tweets.follower.rebuild()
+    assert tweets.get(root.id).count_retweet == 10**12 + 1
+
+
+def test_unknown_and_deleted_targets(tweets: Tweets) -> None:
+    """A tweet that never was is not found; one that was deleted is deleted, for each call that needs it."""
+    gone = post(tweets)
+    tweets.delete(gone.id)
+    for call in (tweets.get, tweets.delete, tweets.rank, lambda tweet_id: retweet(tweets, tweet_id)):
+        with pytest.raises(TweetNotFound):
+            call(LARGEST)
+        with pytest.raises(TweetDeleted):
+            call(gone.id)
+    for listing in (tweets.list_chain, lambda tweet_id: tweets.list_retweets(tweet_id, 10)):
+        with pytest.raises(TweetNotFound):
+            listing(LARGEST)
+        listing(gone.id)
+
+
+def test_deleted_link_stays_in_the_chain(tweets: Tweets) -> None:
+    """A deleted link is a tombstone: id, parent and time as they were, the rest null; the counts above stay right."""
+    root = post(tweets)
+    middle = retweet(tweets, root)
+    leaf = retweet(tweets, middle)
+    tweets.delete(middle.id)
+    target, tombstone, last = tweets.list_chain(leaf.id)
+    assert (target, last.count_retweet) == (leaf, 1)
+    assert (tombstone.id, tombstone.retweet, tombstone.created_at) == (middle.id, root.id, middle.created_at)
+    assert (tombstone.user_name, tombstone.title, tombstone.body, tombstone.count_retweet) == (None,) * 4
+    retweet(tweets, leaf)
+    assert tweets.get(root.id).count_retweet == 2
+    assert [tweet.id for tweet in tweets.top(10).tweets][:2] == [root.id, leaf.id]
+
+
+def test_deleted_retweet_leaves_the_lists(tweets: Tweets) -> None:
+    """Deleted tweets are in no list; lists are newest first and page without doubles."""
+    root = post(tweets)
+    made = [retweet(tweets, root).id for _ in range(5)]
+    tweets.delete(made[2])
+    expected = [made[4], made[3], made[1], made[0]]
+    first = tweets.list_retweets(root.id, 3)
+    rest = tweets.list_retweets(root.id, 3, first.next)
+    assert [tweet.id for tweet in first.tweets + rest.tweets] == expected
+    assert rest.next is None
+    assert [tweet.id for tweet in tweets.list_by_user("bob", 10).tweets] == expected
+    assert tweets.list_by_user("nobody", 10).tweets == ()
+
+
+def test_exact_page_ends_the_list(tweets: Tweets) -> None:
+    """A page that holds the last row says that there is no next one."""
+    for _ in range(4):
+        post(tweets)
+    assert tweets.top(4).next is None
+    assert tweets.top(3).next is not None
+    assert tweets.list_by_user("ann", 4).next is None
+
+
+def test_place_that_nobody_holds_any_more(tweets: Tweets) -> None:
+    """A page goes on after a place although its tweet has been deleted or has risen since."""
+    made = [post(tweets) for _ in range(9)]
+    page = tweets.top(4)
+    assert page.next == Place(0, made[5].id)
+    tweets.delete(made[5].id)
+    assert [tweet.id for tweet in tweets.top(4, page.next).tweets] == [tweet.id for tweet in made[4:0:-1]]
+    riser = tweets.top(4, page.next).next
+    assert riser == Place(0, made[1].id)
+    retweet(tweets, made[1])
+    assert [tweet.id for tweet in tweets.top(4, riser).tweets] == [made[0].id]
+
+
+def test_rank_counts_from_one(tweets: Tweets) -> None:
+    """The first of the ranking has rank 1; of equal counts the newer one ranks higher."""
+    old, new = post(tweets), post(tweets)
+    assert tweets.rank(new.id) == Rank(1, 0, 2)
+    assert tweets.rank(old.id) == Rank(2, 0, 2)
+    retweet(tweets, old)
+    assert tweets.rank(old.id) == Rank(1, 1, 3)
+
+
+def test_chain_has_its_limit(data_dir: Path) -> None:
+    """A tweet may have as many ancestors as the setting says, and not one more."""
+    with open_storage(data_dir, max_ancestors=3) as tweets:
+        last = post(tweets)
+        for _ in range(3):
+            last = retweet(tweets, last)
+        with pytest.raises(ChainTooLong):
+            retweet(tweets, last)
+        assert tweets.get(last.id).count_retweet == 0
+
+
+def test_idempotency_key(data_dir: Path) -> None:
+    """One key of one user names one call for ever: again the same tweet, with other values refused, deleted gone."""
+    with open_storage(data_dir) as tweets:
+        draft = Draft("ann", "t", "b", key="k")
+        first = tweets.post(draft).tweet
+    with open_storage(data_dir) as tweets:
+        retweet(tweets, first)
+        again = tweets.post(draft)
+        assert again.replayed
+        assert (again.tweet.id, again.tweet.count_retweet) == (first.id, 1)
+        for other in (Draft("ann", "t", "x", key="k"), Draft("ann", "t", "b", first.id, key="k")):
+            with pytest.raises(KeyReused):
+                tweets.post(other)
+        assert not tweets.post(Draft("bob", "t", "b", key="k")).replayed
+        tweets.delete(first.id)
+        with pytest.raises(TweetDeleted):
+            tweets.post(draft)
+        assert len(tweets.list_by_user("ann", 10).tweets) == 0
+
+
+def test_full_queue_refuses_at_once_and_keeps_what_it_took(data_dir: Path) -> None:
+    """With its queue full a write is refused; whatever was not refused is stored."""
+    with open_storage(data_dir, queue_limit=1) as tweets:
+        kept: list[int] = []
+        refused: list[int] = []
+
+        def write(number: int) -> None:
+            for _ in range(30):
+                try:
+                    kept.append(post(tweets, user_name="ann").id)
+                except Overloaded:
+                    refused.append(number)
+
+        at_once(16, write)
+        assert refused, "sixteen writers never met"
+        with tweets.database.reading() as connection:
+            stored = connection.exec_driver_sql("SELECT id FROM tweets ORDER BY id").scalars().all()
+        assert list(stored) == sorted(kept)
+
+
+def test_closed_storage_takes_no_write(data_dir: Path) -> None:
+    """After close a write is refused rather than left waiting."""
+    tweets = open_storage(data_dir)
+    tweets.close()
+    with pytest.raises(Overloaded):
+        post(tweets)
