@@ -141,6 +141,13 @@ class RankingIndex:
             memory: Any = self._client.info("memory")
             return int(memory["used_memory"])
 
+    def server_name(self) -> str:
+        """The server and its version, as in "valkey 9.1.2"."""
+        with _translated():
+            server: Any = self._client.info("server")
+            name = server.get("server_name", "redis")
+            return f"{name} {server.get(f'{name}_version', '')}".rstrip()
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()

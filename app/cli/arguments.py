@@ -1,0 +1,124 @@
+"""The verbs, their arguments and their help. Light: `--help` imports nothing of the service."""
+
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+
+DESCRIPTION = """\
+Tweets, retweets and their ranking.
+
+Every verb reads the same settings from the environment: HOST, PORT, DATA_DIR, DATABASE_URL, REDIS_URL and
+more (README has the table). All but `serve` work beside a running service as well as without one."""
+
+SERVE = """\
+Serve the API and the page until SIGTERM or Ctrl-C. Starts what is embedded, and brings an embedded database
+to the latest revision by itself.
+
+examples:
+  python -m app serve
+  PORT=8080 DATA_DIR=/srv/tweets python -m app serve"""
+
+MIGRATE = """\
+Bring the database to the latest revision (up), take it back by one (down), list the revisions (status), or
+compare its tables with the declared ones (check: exit code 1 when they differ).
+
+The embedded database is migrated by every start; one named by DATABASE_URL only by this verb.
+
+examples:
+  DATABASE_URL=sqlite:////srv/tweets.db python -m app migrate up
+  python -m app migrate status
+  python -m app migrate down --to base --yes"""
+
+VERIFY = """\
+Compare every count in Redis with a full count of the log. Exit code 1, and a table, when any differs.
+
+examples:
+  python -m app verify
+  python -m app verify --repair"""
+
+REBUILD = """\
+Build the index anew from the log, beside the old one, and swap. Nothing else stops meanwhile.
+
+example:
+  python -m app rebuild"""
+
+IMPORT = """\
+Add the tweets of a file: JSON lines as `export` writes them, or tab-separated with the columns number, user,
+retweet, created_at, count_retweet; either may be gzipped. Which it is shows in the file itself.
+
+All or nothing: a file is one transaction. A line that cannot be taken (a parent that is not above it, a circle,
+an id twice, a bad value) is named, and nothing is stored. Other writers wait while it runs.
+
+Tab-separated tweets get ids of their time, and a title and body that say what they are. Their count_retweet is
+checked: it must be what the file itself makes it.
+
+examples:
+  python -m app import tweets.jsonl
+  python -m app import cascades.tsv.gz
+  ssh other python -m app export | python -m app import -"""
+
+EXPORT = """\
+Write every tweet as a line of JSON, in the order of ids, as of one instant: ids, bases, times, parents and
+deletions. Imported into an empty store and exported again it is the same to the byte. Idempotency keys are not
+exported. A file is complete or not there; a name that ends in .gz is gzipped.
+
+examples:
+  python -m app export tweets.jsonl.gz
+  python -m app export | head"""
+
+SEED = """\
+Add a set of tweets to look at: some users who retweet each other, in chains of up to the chosen depth, over the
+last two days. The same --seed gives the same tweets.
+
+examples:
+  python -m app seed
+  python -m app seed --tweets 5000 --depth 12 --seed 7"""
+
+INFO = """\
+Print what is where: settings, engines and versions, tweets, partitions, and how far the index is.
+
+example:
+  python -m app info"""
+
+
+def parser() -> ArgumentParser:
+    """The parser of the whole command line."""
+    whole = ArgumentParser(
+        prog="python -m app", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
+
+    def add(name: str, words: str, description: str) -> ArgumentParser:
+        return verbs.add_parser(
+            name, help=words, description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    add("serve", "serve the API and the page", SERVE)
+    _add_migrate_arguments(add("migrate", "bring the database up to date, or back", MIGRATE))
+    add("verify", "compare every count with the log", VERIFY).add_argument(
+        "--repair", action="store_true", help="rebuild the index when a count differs"
+    )
+    add("rebuild", "build the index anew from the log", REBUILD)
+    add("import", "add the tweets of a file", IMPORT).add_argument("file", help="the file, or - for standard input")
+    add("export", "write all tweets to a file", EXPORT).add_argument(
+        "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"
+    )
+    _add_seed_arguments(add("seed", "add tweets to look at", SEED))
+    add("info", "say what is where", INFO)
+    return whole
+
+
+def _add_migrate_arguments(verb: ArgumentParser) -> None:
+    verb.add_argument("act", choices=("up", "down", "status", "check"), help="what to do")
+    verb.add_argument("--to", metavar="REVISION", help="down: the revision to go back to, `base` for none")
+    verb.add_argument("--yes", action="store_true", help="down: yes, drop what the revisions taken back had made")
+
+
+def _add_seed_arguments(verb: ArgumentParser) -> None:
+    verb.add_argument("--tweets", type=_positive, default=300, help="how many tweets (300)")
+    verb.add_argument("--depth", type=_positive, default=6, help="ancestors of the deepest tweet (6)")
+    verb.add_argument("--seed", type=int, default=1, help="a number that decides what they say (1)")
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)

@@ -1,0 +1,62 @@
+"""`verify` and `rebuild`: whether the index equals the log, and how it becomes so."""
+
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+
+from app.cli.opening import tweets_opened
+from app.cli.verb import Verbs
+from app.settings import Settings
+from storage import ids
+from storage.describe import describe
+from storage.follow import Difference
+
+SHOWN = 50
+"""Differences printed one by one."""
+
+DIFFERENT = 1
+"""The exit code when a count differs."""
+
+
+def verify(arguments: Namespace, settings: Settings) -> int:
+    """Compare every count; 1 when one differs and, with `--repair`, still does after a rebuild."""
+    with tweets_opened(settings, attach=True) as tweets:
+        began = time.monotonic()
+        differences = tweets.follower.verify()
+        print_verdict(differences, describe(tweets).live, time.monotonic() - began)
+        if differences and arguments.repair:
+            tweets.follower.rebuild()
+            differences = tweets.follower.verify()
+            print("Rebuilt." if not differences else "Rebuilt, and still wrong:")
+            if differences:
+                print_verdict(differences, describe(tweets).live, time.monotonic() - began)
+    return DIFFERENT if differences else 0
+
+
+def rebuild(_arguments: Namespace, settings: Settings) -> int:
+    """Build the index anew."""
+    with tweets_opened(settings, attach=True) as tweets:
+        began = time.monotonic()
+        tweets.follower.rebuild()
+        print(f"Rebuilt the index of {describe(tweets).live:,} tweets in {time.monotonic() - began:.1f} s.")
+    return 0
+
+
+def print_verdict(differences: Sequence[Difference], live: int, took_s: float) -> None:
+    """Print how many counts are right and wrong, and the wrong ones; *live* tweets were compared."""
+    wrong = len(differences)
+    right = live - sum(difference.in_log is not None for difference in differences)
+    print(f"{right:,} right, {wrong:,} wrong, in {took_s:.1f} s.")
+    if differences:
+        print(f"{'tweet':13}  {'in the log':>13}  {'in the index':>13}")
+    for difference in differences[:SHOWN]:
+        print(f"{ids.encode(difference.tweet_id)}  {_shown(difference.in_log):>13}  {_shown(difference.in_index):>13}")
+    if wrong > SHOWN:
+        print(f"... and {wrong - SHOWN:,} more.")
+
+
+def _shown(count: int | None) -> str:
+    return "missing" if count is None else str(count)
+
+
+VERBS: Verbs = {"verify": verify, "rebuild": rebuild}

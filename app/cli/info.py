@@ -1,0 +1,42 @@
+"""`info`: what is where."""
+
+import platform
+from argparse import Namespace
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from app.cli.opening import tweets_opened
+from app.cli.verb import Verbs
+from app.settings import Settings
+from storage.describe import Description, describe
+
+PACKAGES = ("alembic", "bottle", "msgspec", "redis", "sqlalchemy", "waitress")
+
+
+def info(_arguments: Namespace, settings: Settings) -> int:
+    """Print the description of the tweets, a fact a line."""
+    with tweets_opened(settings, attach=True) as tweets:
+        description = describe(tweets)
+    for name, value in _facts(settings, description):
+        print(f"{name:10}  {value}")
+    return 0
+
+
+def _facts(settings: Settings, described: Description) -> Iterator[tuple[str, str]]:
+    yield "data", str(settings.data_dir.resolve())
+    yield "database", f"{described.database}  ({described.database_version})"
+    where = "REDIS_URL" if settings.redis_url else "embedded"
+    yield "index", f"{where}  ({described.index_version}, {described.index_memory / 1e6:.1f} MB)"
+    yield "store", described.store
+    entries = sum(partition.entries for partition in described.partitions)
+    yield "tweets", f"{described.live:,} live, of {entries:,} log entries"
+    for each in described.partitions:
+        counts = (
+            f"{each.live:,} live, {each.ranked:,} ranked, at {each.entries - each.lag:,} of {each.entries:,} entries"
+        )
+        yield f"part {each.partition}", f"{counts}, lag {each.lag:,}"
+    yield "python", platform.python_version()
+    yield "packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+VERBS: Verbs = {"info": info}

@@ -1,0 +1,61 @@
+"""From the words of the command line to a verb, and from what it raises to one sentence and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from app.cli.arguments import parser
+from app.cli.stopping import heed_signals
+from app.cli.verb import Refused, Verbs
+from app.settings import SettingError, Settings
+
+FAILED = 1
+"""The exit code of a verb that could not do its work; argparse's own for wrong words is 2."""
+
+PIPE_CLOSED = 141
+"""As a shell reports a program whose reader went away, as in `export | head`."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the verb that *words* name; returns the exit code."""
+    arguments = parser().parse_args(words)
+    heed_signals(0 if arguments.verb == "serve" else None)
+    try:
+        code = _verbs_with(arguments.verb)[arguments.verb](arguments, Settings.from_environment())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails again
+        return PIPE_CLOSED
+    except Exception as error:
+        if not _is_for_a_person(error):
+            raise
+        print(error, file=sys.stderr)
+        return FAILED
+    return code
+
+
+def _verbs_with(name: str) -> Verbs:
+    """The verbs of the module that has *name*. No other module is imported: `serve` must not wait for `import`'s."""
+    if name == "serve":
+        from app.cli.serve import VERBS
+    elif name == "migrate":
+        from app.cli.migrate import VERBS
+    elif name in {"verify", "rebuild"}:
+        from app.cli.index import VERBS
+    elif name in {"import", "export"}:
+        from app.cli.transfer import VERBS
+    elif name == "seed":
+        from app.cli.seed import VERBS
+    else:
+        from app.cli.info import VERBS
+    return VERBS
+
+
+def _is_for_a_person(error: Exception) -> bool:
+    """Whether the message of *error* is a sentence that says what to do; anything else is a fault of ours."""
+    if isinstance(error, (SettingError, Refused)):
+        return True
+    from app.server import CannotServe
+    from storage.errors import StorageError
+
+    return isinstance(error, (StorageError, CannotServe))

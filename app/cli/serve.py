@@ -1,0 +1,50 @@
+"""`serve`: the service itself, from the settings to the last answer."""
+
+import logging
+from argparse import Namespace
+from contextlib import closing
+
+from app.cli.opening import tweets_opened
+from app.cli.stopping import heed_signals
+from app.cli.verb import Verbs
+from app.factory import create_app
+from app.server import open_socket
+from app.server import serve as answer_requests
+from app.settings import Settings
+
+STOPPED = 0
+"""The exit code of a service that was asked to stop, at whatever moment."""
+
+
+def serve(_arguments: Namespace, settings: Settings) -> int:
+    """Serve until a signal. Raises CannotServe before anything is opened, and CannotOpen."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with (
+        closing(open_socket(settings.host, settings.port)) as listening,
+        tweets_opened(settings, attach=False) as tweets,
+    ):
+
+        def announce(url: str) -> None:
+            print(f"Serving on {url}  (data in {shown(settings)}; Ctrl-C stops)", flush=True)
+
+        try:
+            answer_requests(
+                create_app(tweets, settings),
+                host=settings.host,
+                port=settings.port,
+                threads=settings.threads,
+                on_ready=announce,
+                listening=listening,
+            )
+        finally:
+            heed_signals(STOPPED)  # the server had taken them over
+    return STOPPED
+
+
+def shown(settings: Settings) -> str:
+    """The data directory as one would type it: `./data` rather than `data`."""
+    path = settings.data_dir
+    return str(path) if path.is_absolute() else f"./{path}"
+
+
+VERBS: Verbs = {"serve": serve}

@@ -1,0 +1,267 @@
+"""
+Whole stores, in and out: tweets from elsewhere become entries of the log, and the log's tweets can be carried away.
+
+An import is one transaction: all of it is stored, or nothing. What is carried is a tweet's id, parent, base, time and
+texts, and that it was deleted; not its idempotency key, and not its place in the log, which it gets anew.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, insert, select
+
+from storage import ids
+from storage.errors import StorageError
+from storage.forest import Forest, Node
+from storage.sql import log
+from storage.sql.engine import Database
+from storage.sql.log import Head
+from storage.sql.tables import tweets
+
+AT_ONCE = 10_000
+"""Rows in one statement."""
+
+DAY_MS = 86_400_000
+"""How far ahead of our clock another machine's may be."""
+
+
+class ImportRefused(StorageError):
+    """The file cannot be imported; the message names the line and says why. Nothing of it was stored."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+
+
+class Given(NamedTuple):
+    """
+    A tweet to import.
+
+    `name` is what its retweets call it, `parent` the name of the tweet that it retweets. `id` is None when it has none
+    yet. A deleted one has neither `user_name`, `title` nor `body`. `count_retweet` is what its count must be when all
+    are imported, None when nobody knows.
+    """
+
+    line: int
+    name: int
+    parent: int | None
+    id: int | None
+    created_at: int
+    user_name: str | None
+    title: str | None
+    body: str | None
+    base: int = 0
+    count_retweet: int | None = None
+
+
+class Kept(NamedTuple):
+    """A tweet as it is exported; a deleted one has neither `user_name`, `title` nor `body`."""
+
+    id: int
+    parent: int | None
+    base: int
+    created_at: int
+    user_name: str | None
+    title: str | None
+    body: str | None
+
+
+def import_tweets(
+    database: Database, given: Iterable[Given], max_ancestors: int, now_ms: int, on_stored: Callable[[int], None]
+) -> int:
+    """
+    Append *given*, in which a parent comes before its retweets, to the log; returns how many tweets these were.
+
+    *on_stored* is told now and then how many there are so far. Other writers wait until all are stored. Raises
+    ImportRefused, and what *given* raises, with nothing stored.
+    """
+    rows = iter(given)
+    with database.writing() as connection:
+        running = _Import(connection, max_ancestors, now_ms + DAY_MS)
+        while batch := list(islice(rows, AT_ONCE)):
+            running.append(batch, rows)
+            on_stored(len(running.forest))
+        running.finish()
+    return len(running.forest)
+
+
+def export_tweets(database: Database) -> Generator[Kept]:
+    """Every tweet, deleted or not, in the order of ids; all as of one instant."""
+    with database.reading() as connection:
+        rows = connection.execution_options(yield_per=AT_ONCE).execute(_ALL)
+        for part in rows.partitions():
+            yield from (Kept(*row) for row in part)
+
+
+def count_tweets(connection: Connection) -> int:
+    """How many tweets `export_tweets` gives: each has an entry in the log, and a second one once it is deleted."""
+    return sum((head.seq + head.live) // 2 for head in log.list_heads(connection).values())
+
+
+class _Import:
+    """An import under way: the chains so far, and the tails of the logs as its rows move them."""
+
+    def __init__(self, connection: Connection, max_ancestors: int, latest_ms: int) -> None:
+        self._connection = connection
+        self._tails = _lock_tails(connection)
+        self._taken = _TakenIds(connection)
+        self._max_ancestors = max_ancestors
+        self._latest_ms = latest_ms
+        self._last_id = 0  # of those given here
+        self.forest = Forest()
+
+    def append(self, batch: list[Given], rest: Iterator[Given]) -> None:
+        """Store *batch*; *rest*, the rows after it, is read only to say more of one that is refused."""
+        taken = _taken_among(self._connection, [given.id for given in batch if given.id is not None])
+        rows = []
+        for at, given in enumerate(batch):
+            if given.parent is not None and self.forest.find(given.parent) is None:
+                raise ImportRefused(given.line, _why_unknown(given, chain(batch[at + 1 :], rest)))
+            if given.id in taken:
+                raise ImportRefused(given.line, "the store has a tweet of that id already.")
+            rows.append(self._row(given, self._place(given)))
+        self._connection.execute(insert(tweets), rows)
+
+    def finish(self) -> None:
+        """Check the counts that were announced, and move the heads."""
+        wrong = min(self.forest.wrong_counts(), default=None)
+        if wrong:
+            reason = f"count_retweet is {wrong.announced}, but the rows of this file make it {wrong.counted}."
+            raise ImportRefused(wrong.line, reason)
+        log.move_heads(self._connection, {partition: tail.head() for partition, tail in self._tails.items()})
+
+    def _place(self, given: Given) -> Node:
+        """Hang up *given*, whose parent is known. Raises ImportRefused."""
+        if (line := self.forest.find_line(given.name)) is not None:
+            raise ImportRefused(given.line, f"the tweet of line {line} has the same number or id.")
+        if not 0 <= given.created_at <= self._latest_ms:
+            raise ImportRefused(given.line, "created_at is before 1970, or more than a day ahead.")
+        parent = self.forest.find(given.parent)
+        if parent is None:
+            partition = self._partition_of_root(given.id)
+            node = Node(self._id_of(given, partition), None, partition, 0)
+        else:
+            node = Node(self._id_of(given, parent.partition), parent.id, parent.partition, parent.depth + 1)
+            if node.id <= parent.id:
+                raise ImportRefused(given.line, "its id is not greater than that of the tweet it retweets.")
+        if node.depth > self._max_ancestors:
+            raise ImportRefused(given.line, f"it has more than {self._max_ancestors} ancestors (MAX_ANCESTORS).")
+        self.forest.add(given.name, given.parent, node, given.line)
+        self.forest.weigh(live=given.body is not None, base=given.base, announced=given.count_retweet)
+        return node
+
+    def _partition_of_root(self, tweet_id: int | None) -> int:
+        """The one that the id names, if there is such a one, for that one alone would give the same id again."""
+        number = len(self.forest) if tweet_id is None else tweet_id % ids.PARTITIONS
+        return number % len(self._tails)
+
+    def _id_of(self, given: Given, partition: int) -> int:
+        """The id that *given* has, or a new one of its time, greater than all that were given here before."""
+        if given.id is not None:
+            if ids.time_of(given.id) > self._latest_ms:
+                raise ImportRefused(given.line, "its id is of a time more than a day ahead.")
+            return given.id
+        self._last_id = ids.next_id(self._last_id, given.created_at, partition)
+        while self._taken.has(self._last_id):
+            self._last_id = ids.next_id(self._last_id, 0, partition)
+        return self._last_id
+
+    def _row(self, given: Given, node: Node) -> dict[str, Any]:
+        tail = self._tails[node.partition]
+        row = {
+            **node._asdict(),
+            "base": given.base,
+            "created_at": given.created_at,
+            "user_name": given.user_name,
+            "title": given.title,
+            "body": given.body,
+            "seq": tail.next_seq(1),
+            "nonce": tail.nonce,
+            "deleted_seq": None,
+            "deleted_nonce": None,
+        }
+        if given.body is None:
+            row |= {"deleted_seq": tail.next_seq(-1), "deleted_nonce": tail.nonce}
+        for keeper in (tail, self._tails.get(node.id % ids.PARTITIONS, tail)):
+            keeper.last_id = max(keeper.last_id, node.id)
+        return row
+
+
+@dataclass(slots=True)
+class _Tail:
+    """A head that moves with every row."""
+
+    seq: int
+    nonce: int
+    last_id: int
+    live: int
+
+    def next_seq(self, live: int) -> int:
+        """Move on by one entry, which makes *live* more tweets live."""
+        self.seq += 1
+        self.nonce = log.new_nonce()
+        self.live += live
+        return self.seq
+
+    def head(self) -> Head:
+        """The head as it is now."""
+        return Head(self.seq, self.nonce, self.last_id, self.live)
+
+
+class _TakenIds:
+    """Which ids the store has, for questions that rise from one to the next."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: set[int] = set()
+        self._known_to = -1
+
+    def has(self, tweet_id: int) -> bool:
+        """Whether the store has a tweet of that id."""
+        if tweet_id > self._known_to:
+            found = self._connection.execute(_IDS_FROM, {"first": tweet_id}).scalars().all()
+            self._known = set(found)
+            self._known_to = found[-1] if len(found) == AT_ONCE else ids.LARGEST
+        return tweet_id in self._known
+
+
+def _lock_tails(connection: Connection) -> dict[int, _Tail]:
+    heads = log.lock_heads(connection, range(log.get_store(connection).partitions))
+    return {partition: _Tail(*head) for partition, head in heads.items()}
+
+
+def _taken_among(connection: Connection, wanted: list[int]) -> set[int]:
+    return set(connection.execute(_IDS_AMONG, {"ids": wanted}).scalars()) if wanted else set()
+
+
+def _why_unknown(given: Given, rest: Iterable[Given]) -> str:
+    """What is wrong with a parent that no earlier row names: it comes later, in a circle even, or never."""
+    later = {given.name: given}
+    with suppress(Exception):  # the first fault is the one to tell; that of a later row is not
+        for row in rest:
+            later.setdefault(row.name, row)
+    above, seen = later.get(given.parent or 0), set[int]()
+    if above is None:
+        return "the tweet it retweets is not in this file."
+    first = above
+    while above is not None and above.name not in seen:
+        if above.name == given.name:
+            return "it retweets itself, directly or in a circle."
+        seen.add(above.name)
+        above = later.get(above.parent) if above.parent is not None else None
+    return f"the tweet it retweets comes later, in line {first.line}; a tweet comes before its retweets."
+
+
+_ALL = select(
+    tweets.c.id,
+    tweets.c.parent,
+    tweets.c.base,
+    tweets.c.created_at,
+    tweets.c.user_name,
+    tweets.c.title,
+    tweets.c.body,
+).order_by(tweets.c.id)
+_IDS_FROM = select(tweets.c.id).where(tweets.c.id >= bindparam("first")).order_by(tweets.c.id).limit(AT_ONCE)
+_IDS_AMONG = select(tweets.c.id).where(tweets.c.id.in_(bindparam("ids", expanding=True)))
