@@ -11,7 +11,7 @@ from typing import BinaryIO
 from app.errors import Refusal
 from app.server.answers import BODY_TOO_LARGE
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]{0,1000})?\r\n")
 _TRAILER = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 _LONGEST_LINE = 1024
 _LONGEST_TRAILER = 8192
@@ -27,6 +27,7 @@ class Chunks:
         self._largest = largest
         self._body = BytesIO()
         self._waiting = b""  # not yet understood, for the end of it is missing
+        self._ended = False  # the chunks; a trailer follows
 
     def __len__(self) -> int:
         return self._body.tell()
@@ -41,8 +42,6 @@ class Chunks:
             at = next_at
         self._waiting = waiting[at:]
         return len(data) - len(self._waiting) if self.completed else len(data)
-
-    _ended = False
 
     def _chunk(self, waiting: bytes, at: int) -> int:
         """Take the chunk that starts at *at*; where the next one does, *at* again when it is not complete."""
@@ -64,10 +63,9 @@ class Chunks:
 
     def _trailer(self, waiting: bytes, at: int) -> int:
         """Skip the headers after the last chunk: nothing here asks for them."""
-        trailer = _TRAILER.match(waiting, at)
+        trailer = _TRAILER.match(waiting, at, at + _LONGEST_TRAILER)
         if trailer is None:
-            ended = waiting.startswith(b"\r\n", at) or b"\r\n\r\n" in waiting[at:]
-            return self._wait(at, bad=ended or len(waiting) - at > _LONGEST_TRAILER)
+            return self._wait(at, bad=b"\r\n\r\n" in waiting[at:] or len(waiting) - at > _LONGEST_TRAILER)
         self.completed = True
         return trailer.end()
 

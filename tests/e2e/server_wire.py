@@ -1,0 +1,152 @@
+"""A client that says exactly the bytes it is told to, and reads what comes back, over a real socket."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+from wsgiref.types import WSGIApplication
+
+from app.errors import PROBLEM_TYPE
+from app.server import Limits, Server, open_socket
+
+PATIENCE_S = 30
+"""Longer than any answer takes: a test that waits so long has failed."""
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it came: header names in small letters."""
+
+    version: str
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, read as JSON."""
+        return json.loads(self.body)
+
+
+class Wire:
+    """One connection to a server."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname, parts.port or 80), timeout=PATIENCE_S)
+        self._file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both sides."""
+        self._file.close()
+        self.socket.close()
+
+    def send(self, *pieces: bytes) -> Self:
+        """Send these bytes; a server that has closed already is no fault."""
+        try:
+            for piece in pieces:
+                self.socket.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return self
+
+    def ask(self, raw: bytes, method: str = "GET") -> Answer:
+        """Send *raw* and read the answer, which has no body when *method* is HEAD."""
+        answer = self.send(raw).find_answer(method)
+        assert answer is not None, "closed without an answer"
+        return answer
+
+    def find_answer(self, method: str = "GET") -> Answer | None:
+        """The next answer, None when the server has closed instead. A half answer fails the test."""
+        line = self._file.readline()
+        if not line:
+            return None
+        version, status, _ = line.decode("latin-1").split(" ", 2)
+        headers = self._headers()
+        body = b""
+        if method != "HEAD" and int(status) not in (204, 304) and not 100 <= int(status) < 200:
+            body = self._body(headers)
+        return Answer(version, int(status), headers, body)
+
+    def _headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        while (line := self._file.readline()) != b"\r\n":
+            assert line.endswith(b"\r\n"), f"half an answer: {line!r}"
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+        return headers
+
+    def _body(self, headers: dict[str, str]) -> bytes:
+        assert "transfer-encoding" not in headers, "the service knows how long its answers are"
+        length = int(headers["content-length"])
+        body = self._file.read(length)
+        assert len(body) == length, "half an answer"
+        return body
+
+    def is_closed(self) -> bool:
+        """Whether the server has ended the connection; waits for that, and fails when it sends something."""
+        try:
+            rest = self._file.read(1)
+        except ConnectionResetError:
+            return True
+        assert rest == b"", "more than one answer"
+        return True
+
+
+def check_problem(answer: Answer, *, head: bool = False) -> None:
+    """*answer* is an error in the one shape that all errors have, for HEAD without the body."""
+    assert answer.headers["content-type"] == PROBLEM_TYPE
+    assert "server" not in answer.headers
+    if head:
+        assert answer.body == b""
+        return
+    told = answer.json
+    assert list(told)[:5] == ["type", "title", "status", "code", "detail"]
+    assert told["status"] == answer.status
+    assert all(isinstance(told[key], str) and told[key] for key in ("type", "title", "code", "detail"))
+    for fault in told.get("errors", []):
+        assert list(fault) == ["field", "code", "detail"]
+
+
+@contextmanager
+def serving(application: WSGIApplication, *, threads: int = 4, limits: Limits | None = None) -> Iterator[Server]:
+    """Serve *application* on a free port in a thread; at the end it is stopped, and has come to its end."""
+    server = Server(application, open_socket("127.0.0.1", 0), threads=threads, limits=limits)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join(PATIENCE_S)
+        server.close()
+        assert not thread.is_alive(), "the server did not stop"
+
+
+@contextmanager
+def child_server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A Python process that serves, with the address it has said first; killed at the end if it runs still."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+        try:
+            assert child.stdout is not None
+            yield child, child.stdout.readline().strip()
+        finally:
+            child.kill()

@@ -1,0 +1,198 @@
+"""Starting to listen, and stopping: what was received is answered."""
+
+import errno
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from app.server import CannotServe, Limits, Server, _advice, open_socket, serve
+from tests.e2e.server_apps import Echo, Gate
+from tests.e2e.server_wire import GET, PATIENCE_S, Wire, child_server, serving
+
+APPS = ("-m", "tests.e2e.server_apps")
+
+
+def test_a_taken_port_is_said_in_one_sentence() -> None:
+    """It names the port and what to do."""
+    with open_socket("127.0.0.1", 0) as taken, pytest.raises(CannotServe, match=r"is taken: .* set PORT to a free one"):
+        serve(Echo(), host="127.0.0.1", port=taken.getsockname()[1], threads=1, on_ready=pytest.fail)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "x" * 64])
+def test_an_address_of_another_machine_is_said_in_one_sentence(host: str) -> None:
+    """Or of none."""
+    with pytest.raises(CannotServe, match="is no address of this machine: set HOST"):
+        open_socket(host, 0)
+
+
+def test_a_missing_permission_is_said_in_one_sentence() -> None:
+    """And whatever else the system may say, too."""
+    assert "set PORT to 1024 or more" in _advice(OSError(errno.EACCES, "denied"), "127.0.0.1", 80)
+    assert "set HOST and PORT" in _advice(OSError(errno.EMFILE, "too many"), "127.0.0.1", 80)
+
+
+def test_localhost_is_listened_on_where_clients_try_first() -> None:
+    """At 127.0.0.1, whatever else the name means."""
+    with open_socket("localhost", 0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
+
+
+def test_an_ipv6_address_is_written_in_brackets() -> None:
+    """The address that is announced can be used as it is."""
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6")
+    server = Server(Echo(), open_socket("::1", 0), threads=1)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert server.url.startswith("http://[::1]:")
+        with Wire(server.url) as wire:
+            assert wire.ask(GET).status == 200
+    finally:
+        server.stop()
+        thread.join()
+        server.close()
+
+
+def test_two_servers_may_share_a_listening_socket() -> None:
+    """As several worker processes will; one that stops leaves the port to the other."""
+    with open_socket("127.0.0.1", 0) as listening:
+        servers = [Server(Echo(), listening.dup(), threads=1) for _ in range(2)]
+        threads = [threading.Thread(target=server.run) for server in servers]
+        for thread in threads:
+            thread.start()
+        for server, thread in zip(servers, threads, strict=True):
+            for _ in range(10):
+                with Wire(server.url) as wire:
+                    assert wire.ask(GET).status == 200
+            server.stop()
+            thread.join()
+            server.close()
+
+
+def test_a_stop_answers_what_was_received(gate: Gate, wires: ExitStack) -> None:
+    """Running, waiting for a thread, behind another on its connection, and half sent: all are answered, then closed."""
+    with serving(gate, threads=1) as server:
+        running = wires.enter_context(Wire(server.url)).send(GET * 3)
+        gate.entered.acquire()
+        waiting = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(20)]
+        half = wires.enter_context(Wire(server.url)).send(GET[:-9])
+        silent = wires.enter_context(Wire(server.url))
+        server.stop()
+        assert silent.is_closed()
+        half.send(GET[-9:])
+        gate.open.set()
+        assert [running.ask(b"").status for _ in range(3)] == [200] * 3
+        for wire in [*waiting, half]:
+            answer = wire.ask(b"")
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert wire.is_closed()
+        with pytest.raises(ConnectionRefusedError):
+            Wire(server.url)
+
+
+def test_a_stop_answers_those_who_were_not_yet_let_in(wires: ExitStack) -> None:
+    """A connection that the kernel has made for us counts as received."""
+    server = Server(Echo(), open_socket("127.0.0.1", 0), threads=2)
+    clients = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(50)]
+    server.stop()
+    server.run()
+    server.close()
+    assert [wire.ask(b"").status for wire in clients] == [200] * 50
+
+
+def test_a_stop_ends_when_its_time_is_up(gate: Gate, wires: ExitStack) -> None:
+    """A request that never ends is given up, and its client sees the connection close."""
+    with serving(gate, limits=Limits(drain_s=1, grace_s=0.1)) as server:
+        wire = wires.enter_context(Wire(server.url)).send(GET)
+        gate.entered.acquire()
+    assert wire.is_closed()
+
+
+class Client(threading.Thread):
+    """Asks without a pause until it is refused; notes when it sent each request, and which were answered."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.answered = 0
+        self.unanswered_at: list[float] = []
+
+    def run(self) -> None:
+        """Ask on one connection until that is closed, then on the next one."""
+        while True:
+            try:
+                with Wire(self.url) as wire:
+                    self._ask_on(wire)
+            except ConnectionRefusedError:
+                return
+
+    def _ask_on(self, wire: Wire) -> None:
+        while True:
+            sent_at = time.monotonic()
+            try:
+                answer = wire.send(GET.replace(b"/", b"/sleep", 1)).find_answer()
+            except ConnectionResetError:
+                answer = None
+            if answer is None:
+                self.unanswered_at.append(sent_at)
+                return
+            assert answer.status == 200
+            self.answered += 1
+            if answer.headers.get("connection") == "close":
+                return
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_loses_no_request(number: signal.Signals) -> None:
+    """With more clients than threads, all requests sent before the signal are answered; the process ends with 0."""
+    with child_server(*APPS, "echo") as (child, url):
+        clients = [Client(url) for _ in range(16)]
+        for client in clients:
+            client.start()
+        while min(client.answered for client in clients) < 5:
+            time.sleep(0.01)
+        signalled_at = time.monotonic()
+        child.send_signal(number)
+        assert child.communicate(timeout=PATIENCE_S) == ("ended\n", "")
+        assert child.returncode == 0
+        for client in clients:
+            client.join()
+        lost = [at for client in clients for at in client.unanswered_at if at < signalled_at]
+        assert lost == []
+
+
+@pytest.fixture
+def busy() -> Iterator[tuple[subprocess.Popen[str], Wire]]:
+    """A process that works on a request for ever, and was told to stop."""
+    with child_server(*APPS, "gate") as (child, url), Wire(url) as wire, Wire(url) as silent:
+        wire.send(GET)
+        child.terminate()
+        assert silent.is_closed()  # so it has begun to stop, half a second ago
+        yield child, wire
+
+
+def test_a_second_signal_ends_at_once(busy: tuple[subprocess.Popen[str], Wire]) -> None:
+    """The process dies of it, its requests with it."""
+    child, wire = busy
+    time.sleep(0.2)
+    child.terminate()
+    assert child.wait(PATIENCE_S) == -signal.SIGTERM
+    assert wire.is_closed()
+
+
+def test_the_same_signal_sent_on_by_another_is_not_a_second_one() -> None:
+    """`make` in a process group that gets SIGTERM passes it on: the service gets two, and stops in order."""
+    with child_server(*APPS, "echo") as (child, url), Wire(url) as wire:
+        wire.send(GET.replace(b"/", b"/sleep", 1))
+        child.terminate()
+        child.terminate()
+        assert wire.ask(b"").status == 200
+        assert child.communicate(timeout=PATIENCE_S) == ("ended\n", "")
+        assert child.returncode == 0
