@@ -26,7 +26,7 @@ Simple Twitter</a>
 </main>
 <footer>
 <p><a href="/api/v1/">The API, to read and to try</a></p>
-<noscript><p>Reading works without JavaScript. To post or retweet, switch it on, or use the API.</p></noscript>
+<p class="without-script">Reading works without JavaScript. To post or retweet, switch it on, or use the API.</p>
 </footer>
 <p id="state" role="status"></p>
 <p id="told" role="status"></p>

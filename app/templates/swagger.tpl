@@ -13,7 +13,7 @@
 </head>
 <body>
 <header class="bar"><a href="/">Simple Twitter</a> <a href="/api/v1/openapi.json">openapi.json</a></header>
-<main id="swagger-ui"></main>
+<div id="swagger-ui"></div>
 <noscript><p class="bar">This page needs JavaScript. The description of the API is <a href="/api/v1/openapi.json">openapi.json</a>.</p></noscript>
 </body>
 </html>

@@ -1,0 +1,152 @@
+"""A real browser on the real service: chromium from the system, storage of its own, a free port, nothing mocked."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from socketserver import ThreadingMixIn
+from typing import Any, Protocol
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+
+from app.factory import create_app
+from app.settings import Settings
+from storage import Tweets
+from storage.records import Draft, Tweet
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """A thread for each request, none of which outlives the test."""
+
+    daemon_threads = True
+
+
+class SilentHandler(WSGIRequestHandler):
+    """Writes no log of requests."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name that the base class gave it
+        """Say nothing."""
+
+
+@dataclass
+class Site:
+    """A served instance: its address, its tweets, and a way to stop it early."""
+
+    url: str
+    tweets: Tweets
+    stop: Callable[[], None]
+
+    def post(self, title: str, base: int = 0, retweet: int | None = None, **fields: str) -> Tweet:
+        """Post a tweet past the page."""
+        draft = Draft(fields.get("user_name", "ada"), title, fields.get("body", f"About {title}."), retweet, base)
+        return self.tweets.post(draft).tweet
+
+
+@dataclass
+class Watch:
+    """What a page did that no page may do."""
+
+    origin: str
+    requests: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def follow(self, context: BrowserContext) -> None:
+        """Write down what every page of *context* asks for, and what goes wrong in it."""
+        context.on("request", lambda request: self.requests.append(request.url))
+        context.on("dialog", self.refuse)
+        context.on("weberror", lambda error: self.faults.append(f"error {error.error}"))
+        context.on("console", lambda message: self.hear(message.text))
+
+    def refuse(self, dialog: Dialog) -> None:
+        """Close a dialog that no page should have opened."""
+        self.faults.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    def hear(self, text: str) -> None:
+        """Note a violation of the content-security-policy or of a file's integrity."""
+        if "Content Security Policy" in text or "integrity" in text:
+            self.faults.append(text)
+
+    def strangers(self) -> list[str]:
+        """The requests that left the site."""
+        return [url for url in self.requests if not url.startswith((f"{self.origin}/", "data:", "blob:"))]
+
+
+class OpenPage(Protocol):
+    """Opens a path of the site in a context of its own; options are those of a browser context."""
+
+    def __call__(self, path: str = "/", *, frozen: bool = False, **options: Any) -> Page:
+        """The page, loaded; *frozen* puts its clock into the hands of the test."""
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """The system's chromium; without one the tests are skipped, but in CI they fail."""
+    if CHROMIUM is None:
+        reason = "there is no chromium; install it with: apt-get install chromium"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def site(tweets: Tweets) -> Iterator[Site]:
+    """The service, empty, on a free port."""
+    app = create_app(tweets, Settings.from_environment({}))
+    server = make_server("127.0.0.1", 0, app, Server, SilentHandler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    yield Site(f"http://127.0.0.1:{server.server_port}", tweets, stop)
+    if thread.is_alive():
+        stop()
+
+
+@pytest.fixture
+def watch(site: Site) -> Watch:
+    """What the pages of this test did."""
+    return Watch(site.url)
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: Site, watch: Watch) -> Iterator[OpenPage]:
+    """Open pages; afterwards none may have left the site, broken its policy, raised an error or shown a dialog."""
+    contexts: list[BrowserContext] = []
+
+    def open_one(path: str = "/", *, frozen: bool = False, **options: Any) -> Page:
+        context = browser.new_context(**{"reduced_motion": "reduce", **options})
+        contexts.append(context)
+        watch.follow(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        if frozen:
+            page.clock.install()
+        page.goto(site.url + path)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert watch.faults == []
+    assert watch.strangers() == []

@@ -1,0 +1,82 @@
+"""axe-core finds nothing wrong, on any of the pages, in any of their states."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from storage import ids
+from tests.browser.conftest import OpenPage, Site
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"viewport": {"width": 360, "height": 740}},
+}
+
+
+def assert_accessible(page: Page) -> None:
+    """No rule of axe-core is broken."""
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.fixture
+def full(site: Site) -> Site:
+    """Eleven tweets, in two chains, one of them deleted, in several scripts."""
+    root = site.post("Root", 1000, body="A long text. " * 100)
+    middle = site.post("Middle", 50, root.id, user_name="grace")
+    for number, title in enumerate(("Leaf", "שלום עולם", "قصيدة", "<b>bold</b>", "e", "f", "g", "h", "i")):
+        site.post(title, number, middle.id)
+    gone = site.post("Gone")
+    site.post("Orphan", 70, gone.id)
+    site.tweets.delete(gone.id)
+    return site
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_empty(open_page: OpenPage, look: dict[str, Any]) -> None:
+    """The page without tweets."""
+    assert_accessible(open_page(**look))
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_full(open_page: OpenPage, look: dict[str, Any]) -> None:
+    """The page with ten tweets."""
+    page = open_page(**look)
+    expect(page.locator(".ranking > li")).to_have_count(10)
+    assert_accessible(page)
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_chain(open_page: OpenPage, full: Site, look: dict[str, Any], place: int) -> None:
+    """The page of a tweet: with retweets, with both, and above a deleted one."""
+    tweet = full.tweets.top(10).tweets[place]
+    assert_accessible(open_page(f"/tweet/{ids.encode(tweet.id)}", **look))
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_forms(open_page: OpenPage, look: dict[str, Any]) -> None:
+    """A form with faults in it, the retweet form, and what is announced afterwards."""
+    page = open_page(**look)
+    page.get_by_role("button", name="Write a tweet").click()
+    page.get_by_role("button", name="Post").click()
+    expect(page.locator("[aria-invalid]")).to_have_count(3)
+    assert_accessible(page)
+
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Retweet").first.click()
+    page.get_by_role("dialog").get_by_label("Your name").fill("alan")
+    assert_accessible(page)
+    page.get_by_role("dialog").get_by_role("button", name="Retweet").click()
+    expect(page.locator("#told")).to_contain_text("Retweeted.")
+    assert_accessible(page)
+
+
+def test_not_found(open_page: OpenPage) -> None:
+    """The page that says that there is no such tweet."""
+    assert_accessible(open_page("/tweet/nothing"))
