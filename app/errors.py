@@ -67,6 +67,7 @@ _TABLE: dict[type[BaseException], Refusal] = {
     storage.IndexUnavailable: Refusal(
         503, "index_unavailable", "The ranking is not ready. It repairs itself; ask again later."
     ),
+    storage.Retryable: Refusal(503, "unavailable", "The service cannot do this now. Ask again later.", logged=True),
     storage.StoreFull: Refusal(507, "store_full", "The disk is full. Nothing was stored.", logged=True),
 }
 

@@ -68,13 +68,13 @@ def create_app(tweets: Tweets, settings: Settings) -> Bottle:
 def _check_path() -> None:
     """Refuse what Bottle would bend until it fits: bytes that are not UTF-8, and a newline at the end."""
     path = request.environ["bottle.raw_path"]
-    if path.isascii() and "\n" not in path:
+    if path.isascii() and not path.endswith("\n"):
         return
     try:
         path.encode("latin-1").decode()
     except ValueError:
         raise refusal(400, "bad_path", "The path is not UTF-8.") from None
-    if "\n" in path:
+    if path.endswith("\n"):
         raise refusal(404, "not_found", "There is nothing at this path.")
 
 

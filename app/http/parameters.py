@@ -50,7 +50,7 @@ def read_query(default_limit: int, parse: Callable[[str], Cursor | None]) -> tup
 
 def cursor_of(place: Place) -> str:
     """`12.0CZ3K8M4T0R00`: the count and the id of *place*."""
-    return f"{place.count}.{ids.encode(place.id)}"
+    return f"{place.count_retweet}.{ids.encode(place.id)}"
 
 
 def place_of(cursor: str) -> Place | None:

@@ -1,0 +1,129 @@
+"""Errors have one shape, wherever they arise, and every answer has the headers that keep a browser safe."""
+
+import logging
+
+import pytest
+from bottle import HTTPError
+
+from app.errors import INTERNAL, refusal_for, retry_after_s
+from app.factory import Service, create_app
+from storage import Tweets, errors
+from tests.http.client import Client
+from tests.http.conftest import SETTINGS
+
+REFUSALS = {
+    "/nothing": 404,
+    "/api/v1/tweet/x": 404,
+    "/api/v1/tweet": 405,
+    "/%FF": 400,
+    "/api/v1/top?limit=0": 422,
+}
+
+
+@pytest.mark.parametrize(("target", "status"), REFUSALS.items())
+def test_shape(client: Client, target: str, status: int) -> None:
+    """An error is problem+json: type, title, status, code and detail, in that order, and nothing is cached of it."""
+    reply = client.get(target)
+
+    assert reply.status == reply.json()["status"] == status
+    assert list(reply.json())[:5] == ["type", "title", "status", "code", "detail"]
+    assert set(reply.json()) - {"type", "title", "status", "code", "detail"} <= {"errors"}
+    assert (reply.headers["content-type"], reply.headers["cache-control"]) == ("application/problem+json", "no-store")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [*REFUSALS, "/", "/api/v1/", "/livez", "/readyz", "/api/v1/top", "/api/v1/openapi.json", "/static/page.css"],
+)
+def test_security_headers(client: Client, target: str) -> None:
+    """Every answer forbids guessing its type, and has a content-security-policy that starts from nothing."""
+    headers = client.get(target).headers
+
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def every_kind(kind: type[errors.StorageError]) -> list[type[errors.StorageError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in every_kind(child))]
+
+
+EXPECTED = {
+    errors.TweetNotFound: 404, errors.TweetDeleted: 410, errors.ChainTooLong: 409, errors.KeyReused: 422,
+    errors.Overloaded: 503, errors.StoreUnavailable: 503, errors.IndexUnavailable: 503, errors.Retryable: 503,
+    errors.StoreFull: 507,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", every_kind(errors.StorageError))
+def test_table(kind: type[errors.StorageError]) -> None:
+    """Each error of storage has its status, a kind without one that of the kind it is of, and else it is 500."""
+
+    class Special(kind):  # type: ignore[valid-type,misc]  # a kind that the table does not name
+        pass
+
+    expected = next((status for known, status in EXPECTED.items() if issubclass(kind, known)), 500)
+    assert refusal_for(kind()).status == refusal_for(Special()).status == expected
+    assert (retry_after_s(kind()) is None) == (expected != 503)
+
+
+@pytest.fixture
+def broken(tweets: Tweets) -> Service:
+    """The application, to which a test adds routes that raise."""
+    app = create_app(tweets, SETTINGS)
+    assert isinstance(app, Service)
+    return app
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_is_raised_is_answered(broken: Service, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that nothing expects is 500 in a fixed sentence; its cause is in the log and not in the answer."""
+
+    @broken.get("/broken")
+    def fail() -> None:
+        raise RuntimeError("the secret cause")
+
+    with caplog.at_level(logging.ERROR):
+        reply = Client(broken).call(method, "/broken")
+
+    assert reply.status == 500
+    assert "the secret cause" in caplog.text
+    assert (b"secret" in reply.body, reply.body == b"") == (False, method == "HEAD")
+    if method == "GET":
+        assert (reply.json()["code"], reply.json()["detail"]) == ("internal_error", INTERNAL.detail)
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("kind", [errors.Overloaded, errors.StoreUnavailable, errors.IndexUnavailable])
+def test_overload_says_when_to_ask_again(broken: Service, kind: type[errors.Retryable]) -> None:
+    """503 comes with Retry-After."""
+
+    @broken.get("/broken")
+    def fail() -> None:
+        raise kind
+
+    reply = Client(broken).get("/broken")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize("status", [403, 404, 418, 500])
+def test_errors_of_bottle_are_problems(broken: Service, status: int) -> None:
+    """An HTTPError that a route raises or returns never becomes Bottle's page of HTML."""
+
+    @broken.get("/raised")
+    def raise_it() -> None:
+        raise HTTPError(status, "<b>")
+
+    @broken.get("/returned")
+    def return_it() -> HTTPError:
+        return HTTPError(status, "<b>")
+
+    for target in ("/raised", "/returned"):
+        reply = Client(broken).get(target)
+        assert (reply.status, reply.json()["status"], b"<b>" in reply.body) == (status, status, False)
+
+
+def test_no_error_is_a_page(client: Client) -> None:
+    """No refusal below /api is HTML, whatever the caller accepts."""
+    for target in REFUSALS:
+        reply = client.get(target, HTTP_ACCEPT="text/html")
+        assert reply.headers["content-type"] == "application/problem+json"
