@@ -1,5 +1,6 @@
 """From the words of the command line to a verb, and from what it raises to one sentence and an exit code."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from app.cli.arguments import parser
 from app.cli.stopping import heed_signals
 from app.cli.verb import Refused, Verbs
 from app.settings import SettingError, Settings
+
+LOG_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 FAILED = 1
 """The exit code of a verb that could not do its work; argparse's own for wrong words is 2."""
@@ -19,7 +22,10 @@ PIPE_CLOSED = 141
 def main(words: Sequence[str]) -> int:
     """Run the verb that *words* name; returns the exit code."""
     arguments = parser().parse_args(words)
-    heed_signals(0 if arguments.verb == "serve" else None)
+    serving = arguments.verb == "serve"
+    heed_signals(0 if serving else None)
+    # What a service does by itself is news; in a verb it is what was asked for.
+    logging.basicConfig(format=LOG_LINE, level=logging.WARNING if serving else logging.ERROR)
     try:
         code = _verbs_with(arguments.verb)[arguments.verb](arguments, Settings.from_environment())
         sys.stdout.flush()

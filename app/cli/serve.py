@@ -1,6 +1,5 @@
 """`serve`: the service itself, from the settings to the last answer."""
 
-import logging
 from argparse import Namespace
 from contextlib import closing
 
@@ -18,7 +17,6 @@ STOPPED = 0
 
 def serve(_arguments: Namespace, settings: Settings) -> int:
     """Serve until a signal. Raises CannotServe before anything is opened, and CannotOpen."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with (
         closing(open_socket(settings.host, settings.port)) as listening,
         tweets_opened(settings, attach=False) as tweets,
