@@ -36,7 +36,7 @@ class Settings:
         return cls(**{entry.name: _read(entry, environment) for entry in fields(cls)})
 
 
-def _read(entry: Any, environment: Mapping[str, str]) -> object:
+def _read(entry: Any, environment: Mapping[str, str]) -> Any:
     variable = entry.name.upper()
     text = environment.get(variable, "").strip() or entry.metadata["default"]
     if entry.type is int:

@@ -261,7 +261,8 @@ def test_no_more_is_read_than_needed(client: Client) -> None:
     endless, announced = Endless(), Endless()
     assert chunked(client, endless).status == 413
     for length in (str(LIMIT + 1), "9" * 30, "9" * 5000):
-        reply = client.raw("POST", POST, CONTENT_LENGTH=length, **{"wsgi.input": announced})
+        environ: dict[str, Any] = {"CONTENT_LENGTH": length, "wsgi.input": announced}
+        reply = client.raw("POST", POST, **environ)
         assert reply.status == 413
     assert (endless.taken, announced.taken) == (LIMIT + 1, 0)
 
