@@ -11,6 +11,7 @@ run: $(VENV)/.run ## start the service on http://127.0.0.1:5000/, its data in ./
 	@$(BIN)/python -m app serve
 
 test: $(VENV)/.dev ## run all the tests, in parallel, against real servers
+	@tests/browser/install_chromium.sh
 	@$(BIN)/python -m pytest -n auto $(PYTEST)
 
 check: $(VENV)/.dev ## ruff, mypy --strict, lock files up to date

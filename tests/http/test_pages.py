@@ -1,0 +1,162 @@
+"""The pages as HTTP sees them: types, tags, caches, policy, and what they answer when a part is away."""
+
+import re
+from dataclasses import replace
+from typing import NoReturn
+
+import pytest
+
+from storage import Tweets
+from storage.errors import IndexUnavailable, StoreUnavailable
+from tests.http.client import Client
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+INLINE = re.compile(r"<style|<script(?![^>]* src=)|<[^>]*\s(style|on\w+)=|javascript:", re.IGNORECASE)
+
+
+def addresses(page: bytes) -> list[str]:
+    """The static files that a page names."""
+    return re.findall(r'(?:href|src)="(/static/[^"]+)"', page.decode())
+
+
+@pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/tweet/nothing", "/api/v1/"])
+def test_a_page_is_html_under_a_strict_policy(client: Client, path: str) -> None:
+    """Every page, those of errors too, allows only its own files, and holds no inline style or script."""
+    reply = client.get(path.format(id=client.tweet()["id"]))
+
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert reply.headers["content-security-policy"] == POLICY
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert INLINE.search(reply.body.decode()) is None
+
+
+@pytest.mark.parametrize("markup", ["<p style='x'>", "<script>", "<a onclick=x>", "<style>"])
+def test_the_search_for_inline_code_finds_it(markup: str) -> None:
+    """What the test above looks for, it would see."""
+    assert INLINE.search(markup)
+
+
+@pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/api/v1/"])
+def test_a_known_page_is_not_sent_again(fresh: Client, path: str) -> None:
+    """With its ETag the answer is 304 without a body; the tag of another page is no match."""
+    path = path.format(id=fresh.tweet()["id"])
+    tag = fresh.get(path).headers["etag"]
+
+    again = fresh.get(path, HTTP_IF_NONE_MATCH=f'"other", W/{tag}')
+
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    assert fresh.get(path, HTTP_IF_NONE_MATCH='"other"').status == 200
+
+
+def test_the_tag_follows_the_content(fresh: Client) -> None:
+    """A new count, and the deletion of a tweet that only stands as a target, each give another page."""
+    root = fresh.tweet(count_retweet=5)
+    tags = [fresh.get("/").headers["etag"]]
+    fresh.retweet(root)
+    tags.append(fresh.get("/").headers["etag"])
+    fresh.call("DELETE", f"/api/v1/tweet/{root['id']}")
+    tags.append(fresh.get("/").headers["etag"])
+
+    assert len(set(tags)) == 3
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_such_tweet(client: Client, method: str) -> None:
+    """An unknown id and a malformed one are answered 404."""
+    assert client.call(method, "/tweet/0000000000001").status == 404
+    assert client.call(method, "/tweet/nothing").status == 404
+
+
+def test_a_deleted_tweet_keeps_its_page(fresh: Client) -> None:
+    """Its place in the chain can be seen; its text and author cannot."""
+    tweet = fresh.tweet("gracehopper", "Vanished", "Without a trace")
+    fresh.call("DELETE", f"/api/v1/tweet/{tweet['id']}")
+
+    reply = fresh.get(f"/tweet/{tweet['id']}")
+
+    assert reply.status == 200
+    assert not re.search(rb"gracehopper|Vanished|Without", reply.body)
+
+
+def test_static_files_are_kept_for_ever(client: Client) -> None:
+    """Each file that a page names is there under its hash, immutable, of the right type."""
+    types = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+    named = {address for path in ("/", "/api/v1/") for address in addresses(client.get(path).body)}
+
+    assert len(named) >= 8
+    for address in named:
+        reply = client.get(address)
+        assert reply.status == 200
+        assert reply.headers["content-type"] == types[address.split("?")[0].rsplit(".")[-1]]
+        assert reply.headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
+def test_a_static_file_under_another_hash_is_asked_for_again(client: Client) -> None:
+    """An old or missing hash gives the present file, which is not to be kept without asking; asked, it is 304."""
+    reply = client.get("/static/page.css?v=old")
+
+    assert (reply.status, reply.headers["cache-control"]) == (200, "no-cache")
+    assert client.get("/static/page.css", HTTP_IF_NONE_MATCH=reply.headers["etag"]).status == 304
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nothing.css",
+        "../settings.py",
+        "%2e%2e/settings.py",
+        "..%2fsettings.py",
+        "/etc/passwd",
+        "vendor",
+        "page.css/",
+        ".",
+    ],
+)
+def test_nothing_else_is_served(client: Client, path: str) -> None:
+    """No path leads out of the folder, and a folder is no file: 404 as every other error."""
+    reply = client.get(f"/static/{path}")
+
+    assert (reply.status, reply.json()["code"]) == (404, "not_found")
+
+
+def test_swagger_has_one_address(client: Client) -> None:
+    """/api/v1 leads to /api/v1/."""
+    reply = client.get("/api/v1")
+
+    assert (reply.status, reply.headers["location"]) == (308, "/api/v1/")
+
+
+def test_a_stale_ranking_says_so(fresh: Client, tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the ranking is the last one known, the page has a note and the answer a header."""
+    fresh.tweet(title="Still here")
+    known = tweets.top(10)
+    calm = fresh.get("/")
+
+    monkeypatch.setattr(tweets, "top", lambda _limit: replace(known, stale=True))
+    stale = fresh.get("/")
+
+    assert "stale" not in calm.headers
+    assert b"last one known" not in calm.body
+    assert stale.headers["stale"] == "true"
+    assert b"last one known" in stale.body
+    assert b"Still here" in stale.body
+
+
+@pytest.mark.parametrize("kind", [IndexUnavailable, StoreUnavailable])
+def test_away_is_a_friendly_page(
+    fresh: Client, tweets: Tweets, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """When nothing can be told the answer is 503, for people, with the time after which to ask again."""
+
+    def fail(_limit: int) -> NoReturn:
+        raise kind
+
+    monkeypatch.setattr(tweets, "top", fail)
+
+    reply = fresh.get("/")
+
+    assert (reply.status, reply.headers["retry-after"], reply.headers["cache-control"]) == (503, "1", "no-store")
+    assert b"Try again" in reply.body
