@@ -27,6 +27,7 @@ def whole_ranking(tweets: Tweets, limit: int = 100) -> list[tuple[int, int]]:
         assert not page.stale
         rows += [(tweet.count_retweet or 0, tweet.id) for tweet in page.tweets]
         after = page.next
+        assert len(set(rows)) == len(rows), "a tweet came twice"
         if after is None:
             return rows
 
