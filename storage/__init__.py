@@ -10,7 +10,7 @@ from storage.sql.engine import Database, open_database
 from storage.sql.log import get_store
 from storage.tweets import Tweets
 
-__all__ = ["Tweets", "open_log", "open_storage"]
+__all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
 
 
 def open_storage(
@@ -32,7 +32,7 @@ def open_storage(
     database = open_log(data_dir, database_url)
     server = None
     try:
-        _check_schema(database, partitions, embedded=not database_url)
+        prepare_schema(database, partitions, embedded=not database_url)
         index, server = _open_index(data_dir / "redis", redis_url, attach=attach)
         with database.reading() as connection:
             store = get_store(connection)
@@ -69,7 +69,8 @@ def make_data_dir(data_dir: Path) -> None:
         ) from error
 
 
-def _check_schema(database: Database, partitions: int, *, embedded: bool) -> None:
+def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
+    """Bring an *embedded* database to the latest revision. Raises SchemaOutdated when another one is not there."""
     with database.reading() as connection:
         if is_current(connection):
             return

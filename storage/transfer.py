@@ -8,7 +8,6 @@ texts, and that it was deleted; not its idempotency key, and not its place in th
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select
@@ -80,9 +79,11 @@ def import_tweets(
     rows = iter(given)
     with database.writing() as connection:
         running = _Import(connection, max_ancestors, now_ms + DAY_MS)
-        while batch := list(islice(rows, AT_ONCE)):
-            running.append(batch, rows)
-            on_stored(len(running.forest))
+        for row in rows:
+            running.append(row, rows)
+            if running.is_full():
+                running.send()
+                on_stored(len(running.forest))
         running.finish()
     return len(running.forest)
 
@@ -95,9 +96,10 @@ def export_tweets(database: Database) -> Generator[Kept]:
             yield from (Kept(*row) for row in part)
 
 
-def count_tweets(connection: Connection) -> int:
+def count_tweets(database: Database) -> int:
     """How many tweets `export_tweets` gives: each has an entry in the log, and a second one once it is deleted."""
-    return sum((head.seq + head.live) // 2 for head in log.list_heads(connection).values())
+    with database.reading() as connection:
+        return sum((head.seq + head.live) // 2 for head in log.list_heads(connection).values())
 
 
 class _Import:
@@ -110,22 +112,37 @@ class _Import:
         self._max_ancestors = max_ancestors
         self._latest_ms = latest_ms
         self._last_id = 0  # of those given here
+        self._rows: list[dict[str, Any]] = []  # not yet sent
+        self._with_ids: list[int] = []  # the ids among them that their rows had
         self.forest = Forest()
 
-    def append(self, batch: list[Given], rest: Iterator[Given]) -> None:
-        """Store *batch*; *rest*, the rows after it, is read only to say more of one that is refused."""
-        taken = _taken_among(self._connection, [given.id for given in batch if given.id is not None])
-        rows = []
-        for at, given in enumerate(batch):
-            if given.parent is not None and self.forest.find(given.parent) is None:
-                raise ImportRefused(given.line, _why_unknown(given, chain(batch[at + 1 :], rest)))
-            if given.id in taken:
-                raise ImportRefused(given.line, "the store has a tweet of that id already.")
-            rows.append(self._row(given, self._place(given)))
-        self._connection.execute(insert(tweets), rows)
+    def append(self, given: Given, rest: Iterator[Given]) -> None:
+        """Add a row; *rest*, those after it, is read only to say more of one that is refused."""
+        if given.parent is not None and self.forest.find(given.parent) is None:
+            raise ImportRefused(given.line, _why_unknown(given, rest))
+        self._rows.append(self._row(given, self._place(given)))
+        if given.id is not None:
+            self._with_ids.append(given.id)
+
+    def is_full(self) -> bool:
+        """Whether it is time to `send`."""
+        return len(self._rows) >= AT_ONCE
+
+    def send(self) -> None:
+        """Give the rows to the database."""
+        if self._with_ids:
+            taken = self._connection.execute(_IDS_AMONG, {"ids": self._with_ids}).scalars()
+            lines = (self.forest.find_line(tweet_id) for tweet_id in taken)  # such a row's id is its name
+            first = min((line for line in lines if line is not None), default=None)
+            if first is not None:
+                raise ImportRefused(first, "the store has a tweet of that id already.")
+        if self._rows:
+            self._connection.execute(insert(tweets), self._rows)
+        self._rows, self._with_ids = [], []
 
     def finish(self) -> None:
-        """Check the counts that were announced, and move the heads."""
+        """Send what is left, check the counts that were announced, and move the heads."""
+        self.send()
         wrong = min(self.forest.wrong_counts(), default=None)
         if wrong:
             reason = f"count_retweet is {wrong.announced}, but the rows of this file make it {wrong.counted}."
@@ -230,10 +247,6 @@ class _TakenIds:
 def _lock_tails(connection: Connection) -> dict[int, _Tail]:
     heads = log.lock_heads(connection, range(log.get_store(connection).partitions))
     return {partition: _Tail(*head) for partition, head in heads.items()}
-
-
-def _taken_among(connection: Connection, wanted: list[int]) -> set[int]:
-    return set(connection.execute(_IDS_AMONG, {"ids": wanted}).scalars()) if wanted else set()
 
 
 def _why_unknown(given: Given, rest: Iterable[Given]) -> str:

@@ -14,7 +14,7 @@ class Progress:
     """
     Shows *what* is done as often as it is worth it: "importing  [####    ]  45 %  270,000 tweets  41,000/s".
 
-    Call `show` as often as you like. The last state is always shown, at the end of the `with` block.
+    Call `show` as often as you like. The last state is always shown, at the end of a `with` block that ends well.
     """
 
     def __init__(self, what: str, unit: str = "tweets", out: TextIO | None = None) -> None:
@@ -52,6 +52,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._write(time.monotonic())
+        if error is None:
+            self._write(time.monotonic())
         if self._bar:
             print(file=self._out, flush=True)

@@ -8,7 +8,7 @@ import time
 import zlib
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,9 +18,8 @@ from app.cli.opening import tweets_opened
 from app.cli.progress import Progress
 from app.cli.verb import Refused, Verbs
 from app.settings import Settings
-from storage import Tweets, open_log
+from storage import Tweets, open_log, prepare_schema
 from storage.describe import describe
-from storage.migrate import check_current
 from storage.transfer import Given, Kept, count_tweets, export_tweets, import_tweets
 
 GZIP = b"\x1f\x8b"
@@ -71,9 +70,8 @@ def _rank(tweets: Tweets, count: int) -> None:
 def export_file(arguments: Namespace, settings: Settings) -> int:
     """Write every tweet to a file. Raises Refused, CannotOpen."""
     with closing(open_log(settings.data_dir, settings.database_url)) as database:
-        with database.reading() as connection:
-            check_current(connection)
-            total = count_tweets(connection)
+        prepare_schema(database, settings.partitions, embedded=not settings.database_url)
+        total = count_tweets(database)
         with _created(arguments.file) as file, closing(export_tweets(database)) as tweets:
             if file.isatty():
                 file.writelines(map(write_tweet, tweets))
@@ -124,6 +122,8 @@ def _created(name: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     goal = Path(name)
+    if goal.is_dir():
+        raise Refused(f"{name} is a folder; name a file.")
     part = goal.with_name(f".{goal.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as raw, _packed(raw, goal) as file:
@@ -132,7 +132,8 @@ def _created(name: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise Refused(f"{name} cannot be written ({error.strerror}).") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _packed(raw: BinaryIO, goal: Path) -> AbstractContextManager[BinaryIO]:
