@@ -39,7 +39,7 @@ def serve(
     listening: socket.socket | None = None,
 ) -> None:
     """
-    Answer requests with *application* until SIGTERM or SIGINT, then those already received, and return.
+    Answer requests with *application* until SIGTERM, SIGINT or SIGHUP, then those already received, and return.
 
     Takes at most 15 s to return; a second signal ends the process at once. Call it in the main thread. *on_ready* gets
     the address, as in "http://127.0.0.1:5000/", once connections are taken. *listening* is a socket already bound,
@@ -73,7 +73,7 @@ def _advice(error: Exception, host: str, port: int) -> str:
 
 
 def _stop_on_signals(server: Server) -> None:
-    """Let SIGTERM and SIGINT stop *server*, and a second one end the process."""
+    """Let a signal stop *server*, and a second one end the process; those ignored, as under nohup, stay ignored."""
     stopped_at: list[float] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -85,5 +85,6 @@ def _stop_on_signals(server: Server) -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)

@@ -8,7 +8,7 @@ from waitress.task import ErrorTask, WSGITask
 from app.errors import INTERNAL, PROBLEM_TYPE, Refusal, problem
 
 HEADER_TOO_LARGE = Refusal(431, "header_too_large", "The request line and the headers are too long.")
-BODY_TOO_LARGE = Refusal(413, "body_too_large", "The body is larger than 64 KiB.")
+BODY_TOO_LARGE = Refusal(413, "too_large", "A body may have 65536 bytes.")
 TOO_SLOW = Refusal(408, "request_too_slow", "The request did not arrive in time.")
 OVERLOADED = Refusal(503, "overloaded", "More requests wait than may wait. Nothing was done; ask again later.")
 

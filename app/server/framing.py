@@ -114,7 +114,7 @@ class StrictRequest(HTTPRequestParser):
 
     def _expect_bytes(self, length: str) -> None:
         if not _LENGTH.fullmatch(length):
-            raise _Refused("bad_content_length", "The Content-Length is not one whole number.")
+            raise _Refused("bad_length", "The Content-Length is not one whole number.")
         if len(length) > len(str(LARGEST_BODY)) or int(length) > LARGEST_BODY:  # nobody pads it with zeros
             self.error = BODY_TOO_LARGE
         elif int(length):

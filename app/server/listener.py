@@ -62,7 +62,6 @@ class Server(TcpWSGIServer):
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             threads=threads,
             ident=None,
-            asyncore_use_poll=True,
             connection_limit=_allow_connections(self._limits.connections),
             cleanup_interval=1,
             max_request_header_size=_LONGEST_HEADER,
@@ -89,7 +88,7 @@ class Server(TcpWSGIServer):
             self.pull_trigger()
 
     def close(self) -> None:
-        """Close what is open still."""
+        """Close what is open still; when a thread runs on after all, some of it only in a later call."""
         if self.task_dispatcher.threads:
             # A thread that never ends would wake us through a file number that may be another file's by then.
             wasyncore.dispatcher.close(self)
@@ -116,7 +115,7 @@ class Server(TcpWSGIServer):
             channel.check_deadlines(now, self._limits.request_s * share, self._limits.idle_s * share)
 
     def _turn(self, timeout_s: float) -> None:
-        wasyncore.poll2(timeout_s, self._map)
+        wasyncore.poll2(timeout_s, self._map)  # select(2), which waitress takes by default, ends at 1,024 files
         while self._refused:
             self._refused.popleft().service()
 

@@ -1,17 +1,19 @@
 """Applications as small as can be, so that only the server is tested; and as a program, to be stopped by signals."""
 
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from app.server import serve
 
 
 class Echo:
-    """Answers with what it was asked. `calls` counts; HEAD gets no body; /raise fails; /sleep takes 20 ms."""
+    """Answers with what it was asked, HEAD without a body. /raise fails, /open opens a file, /sleep takes 20 ms."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -21,6 +23,8 @@ class Echo:
         self.calls += 1
         if environ["PATH_INFO"] == "/raise":
             raise ValueError("a secret of the application")
+        if environ["PATH_INFO"] == "/open":
+            Path(os.devnull).read_bytes()
         if environ["PATH_INFO"] == "/sleep":
             time.sleep(0.02)
         asked = {

@@ -2,6 +2,7 @@
 
 import select
 import socket
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -61,13 +62,14 @@ def test_a_silent_connection_is_closed() -> None:
 
 def test_a_request_that_waits_behind_a_slow_answer_is_not_given_up(gate: Gate) -> None:
     """The deadline is the client's: while the application works it does not count."""
-    with serving(gate, limits=IMPATIENT) as server, Wire(server.url) as wire, Wire(server.url) as silent:
+    with serving(gate) as server, Wire(server.url) as wire:
         wire.send(GET + GET[:-4])
         gate.entered.acquire()
-        assert silent.is_closed()  # so a deadline and more has passed
+        server.maintenance(time.time() + 100)
         gate.open.set()
-        assert wire.ask(b"\r\n\r\n").status == 200
         assert wire.ask(b"").status == 200
+        server.maintenance(time.time() + 105)
+        assert wire.ask(b"\r\n\r\n").status == 200
 
 
 def test_a_thousand_slow_clients_do_not_stop_the_others(wires: ExitStack) -> None:
@@ -89,7 +91,7 @@ def test_a_thousand_slow_clients_do_not_stop_the_others(wires: ExitStack) -> Non
 
 def test_when_no_more_fit_in_the_silent_ones_make_room(wires: ExitStack) -> None:
     """A full house is ten times less patient, so that a new client is answered."""
-    with serving(Echo(), limits=Limits(connections=20, idle_s=10)) as server:
+    with serving(Echo(), limits=Limits(connections=20, idle_s=PATIENCE_S + 5)) as server:
         for _ in range(40):
             wires.enter_context(Wire(server.url))
         assert wires.enter_context(Wire(server.url)).ask(GET).status == 200
@@ -130,14 +132,14 @@ server_apps.main()
 
 
 def test_a_process_that_may_open_few_files_takes_fewer_connections(wires: ExitStack) -> None:
-    """More clients than files: those inside are answered as before, and the process does not fail."""
+    """More clients than files: those inside are answered as before, and the application may still open its files."""
     with child_server("-c", FEW_FILES, "echo") as (child, url):
         inside = wires.enter_context(Wire(url))
         assert inside.ask(GET).status == 200
         for _ in range(400):
             wires.enter_context(Wire(url))
         for _ in range(10):
-            assert inside.ask(GET).status == 200
+            assert inside.ask(GET.replace(b"/", b"/open", 1)).status == 200
         child.terminate()
         assert child.communicate(timeout=PATIENCE_S)[0] == "ended\n"
         assert child.returncode == 0

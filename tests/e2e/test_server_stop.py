@@ -79,7 +79,7 @@ def test_two_servers_may_share_a_listening_socket() -> None:
 def test_a_stop_answers_what_was_received(gate: Gate, wires: ExitStack) -> None:
     """Running, waiting for a thread, behind another on its connection, and half sent: all are answered, then closed."""
     with serving(gate, threads=1) as server:
-        running = wires.enter_context(Wire(server.url)).send(GET * 3)
+        running = wires.enter_context(Wire(server.url)).send(GET * 500)  # more than is read at once
         gate.entered.acquire()
         waiting = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(20)]
         half = wires.enter_context(Wire(server.url)).send(GET[:-9])
@@ -88,7 +88,7 @@ def test_a_stop_answers_what_was_received(gate: Gate, wires: ExitStack) -> None:
         assert silent.is_closed()
         half.send(GET[-9:])
         gate.open.set()
-        assert [running.ask(b"").status for _ in range(3)] == [200] * 3
+        assert [running.ask(b"").status for _ in range(500)] == [200] * 500
         for wire in [*waiting, half]:
             answer = wire.ask(b"")
             assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -113,6 +113,10 @@ def test_a_stop_ends_when_its_time_is_up(gate: Gate, wires: ExitStack) -> None:
         wire = wires.enter_context(Wire(server.url)).send(GET)
         gate.entered.acquire()
     assert wire.is_closed()
+    gate.open.set()
+    while server.task_dispatcher.threads:
+        time.sleep(0.01)
+    server.close()
 
 
 class Client(threading.Thread):
@@ -149,7 +153,7 @@ class Client(threading.Thread):
                 return
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_under_load_loses_no_request(number: signal.Signals) -> None:
     """With more clients than threads, all requests sent before the signal are answered; the process ends with 0."""
     with child_server(*APPS, "echo") as (child, url):
