@@ -10,12 +10,15 @@ from typing import Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 
 from app.factory import create_app
 from app.settings import Settings
 from storage import Tweets
 from storage.records import Draft, Tweet
+
+PATIENCE_MS = 20_000
+"""How long a browser may take on a busy machine; a passing test never waits for it."""
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = [
@@ -90,7 +93,7 @@ class OpenPage(Protocol):
     """Opens a path of the site in a context of its own; options are those of a browser context."""
 
     def __call__(self, path: str = "/", *, frozen: bool = False, **options: Any) -> Page:
-        """The page, loaded; *frozen* puts its clock into the hands of the test."""
+        """The page, loaded; *frozen* stops its clock, which only the test then moves."""
 
 
 @pytest.fixture(scope="package")
@@ -100,6 +103,7 @@ def browser() -> Iterator[Browser]:
         reason = "there is no chromium; install it with: apt-get install chromium"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield launched
         launched.close()
@@ -139,9 +143,10 @@ def open_page(browser: Browser, site: Site, watch: Watch) -> Iterator[OpenPage]:
         contexts.append(context)
         watch.follow(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         if frozen:
-            page.clock.install()
+            page.clock.install(time=0)
+            page.clock.pause_at(1000)
         page.goto(site.url + path)
         return page
 

@@ -23,8 +23,13 @@ PHONE = {"width": 320, "height": 640}
 
 
 def is_too_wide(page: Page) -> bool:
-    """Whether one would have to scroll sideways."""
-    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+    """Whether one would have to scroll sideways, or a text is cut off at its side."""
+    return bool(
+        page.evaluate(
+            """() => [document.documentElement, ...document.querySelectorAll('article, h3, .body')]
+                .some((element) => element.scrollWidth > element.clientWidth)"""
+        )
+    )
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
