@@ -66,8 +66,6 @@ class Follower:
         self.away = False
         """Whether Redis did not answer when it was asked last; who asks for something then need not wait for it."""
         self.rebuilds = 0
-        self._known: dict[int, Head] = {}
-        self._knowing = threading.Lock()
 
     def start(self) -> None:
         """Look after the index in a thread of its own until `stop`."""
@@ -85,16 +83,6 @@ class Follower:
         """Say that the index may lack something: until it is in step again nobody else writes to it."""
         self.in_step = False
         self._wake.set()
-
-    def know(self, partition: int, head: Head) -> None:
-        """Take note of what a reader must find in the index from now on; an older note than ours changes nothing."""
-        with self._knowing:
-            if partition not in self._known or self._known[partition].seq < head.seq:
-                self._known[partition] = head
-
-    def known(self, partition: int) -> Head:
-        """The last head of *partition* that was answered for or seen."""
-        return self._known[partition]
 
     def reaches(self, stand: Stand, head: Head) -> bool:
         """Whether an answer of the index at *stand* holds everything up to *head*."""
@@ -169,7 +157,6 @@ class Follower:
                 self._rebuild(partition, stand.position)
                 stand = self._index.counts(partition).stand
             elif _seq(stand) == head.seq:
-                self.know(partition, head)
                 return
             else:
                 stand = self._fold_next(partition, stand.position)

@@ -181,8 +181,6 @@ class Writer:
         except Exception:  # noqa: BLE001  # it is stored, and that is the answer
             _log.exception("a batch was stored but not folded yet")
             self._follower.fell_behind()
-        for partition, step in steps.items():
-            self._follower.know(partition, step.after)
 
     def _fold_step(self, partition: int, step: Step) -> bool:
         """Whether the index now stands where this batch ends, with as many tweets as the log."""

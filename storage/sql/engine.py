@@ -16,6 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import CannotOpen, StorageError, StoreConflict, StoreFull, StoreUnavailable
 from storage.locks import FileLock
+from storage.sql.log import Head
+from storage.sql.quick import QuickReads
+from storage.sql.reads import Row
 
 BUSY_TIMEOUT_S = 5
 """How long SQLite waits for another program's lock. Our own writers take turns by a lock and never wait here."""
@@ -49,6 +52,8 @@ class Database:
         self._reader = _engine(url, READERS, "BEGIN")
         self.is_sqlite = self._reader.dialect.name == "sqlite"
         self._writer = _engine(url, 1, "BEGIN IMMEDIATE") if self.is_sqlite else self._reader
+        self._quick = QuickReads(_engine(url, 0, "BEGIN"))
+        self._driver_error: type[Exception] = self._reader.dialect.loaded_dbapi.Error
         # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
         # back (https://www.sqlite.org/wal.html#walresetbug), so all who write or copy back take turns.
         self._turn: FileLock | None = None
@@ -60,6 +65,20 @@ class Database:
         """One snapshot to read from."""
         with _translated(), self._reader.connect() as connection:
             yield connection
+
+    def find_row(self, tweet_id: int) -> Row | None:
+        """The tweet, deleted or not, as of the latest commit; None when there never was one."""
+        try:
+            return self._quick.find_row(tweet_id)
+        except self._driver_error as error:
+            raise StoreUnavailable("the database did not answer") from error
+
+    def list_heads(self) -> dict[int, Head]:
+        """The head of every partition, as of the latest commit."""
+        try:
+            return self._quick.list_heads()
+        except self._driver_error as error:
+            raise StoreUnavailable("the database did not answer") from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -92,6 +111,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        self._quick.close()
         self._reader.dispose()
         self._writer.dispose()
         if self._turn:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
+from storage.records import Tweet
 from storage.sql.tables import tweets
 
 
@@ -26,15 +27,14 @@ class Row(NamedTuple):
         return self.body is None
 
 
+def tweet_of(row: Row, count: int | None) -> Tweet:
+    """The tweet of *row* with its count, None for a tombstone."""
+    return Tweet(row.id, row.user_name, row.title, row.body, row.parent, count, row.created_at)
+
+
 def list_rows(connection: Connection, ids: Iterable[int]) -> dict[int, Row]:
     """Those of *ids* that name a tweet, deleted or not."""
     return {row[0]: Row(*row) for row in connection.execute(_BY_IDS, {"ids": list(ids)})}
-
-
-def find_row(connection: Connection, tweet_id: int) -> Row | None:
-    """The tweet, deleted or not; None when there never was one."""
-    row = connection.execute(_BY_ID, {"id": tweet_id}).first()
-    return Row(*row) if row else None
 
 
 def list_chain(connection: Connection, tweet_id: int) -> list[Row]:
@@ -63,7 +63,7 @@ def count_descendants(connection: Connection, ids: Sequence[int], limit: int) ->
     return counts
 
 
-_COLUMNS = (
+COLUMNS = (
     tweets.c.id,
     tweets.c.parent,
     tweets.c.partition,
@@ -73,12 +73,11 @@ _COLUMNS = (
     tweets.c.title,
     tweets.c.body,
 )
-_BY_IDS = select(*_COLUMNS).where(tweets.c.id.in_(bindparam("ids", expanding=True)))
-_BY_ID = select(*_COLUMNS).where(tweets.c.id == bindparam("id"))
+_BY_IDS = select(*COLUMNS).where(tweets.c.id.in_(bindparam("ids", expanding=True)))
 _START = select(tweets.c.id, tweets.c.parent).where(tweets.c.id == bindparam("id")).cte("upwards", recursive=True)
 _UPWARDS = _START.union_all(select(tweets.c.id, tweets.c.parent).where(tweets.c.id == _START.c.parent))
-_CHAIN = select(*_COLUMNS).where(tweets.c.id.in_(select(_UPWARDS.c.id))).order_by(tweets.c.id.desc())
-_NEWEST_FIRST = select(*_COLUMNS).where(tweets.c.id < bindparam("below")).order_by(tweets.c.id.desc())
+_CHAIN = select(*COLUMNS).where(tweets.c.id.in_(select(_UPWARDS.c.id))).order_by(tweets.c.id.desc())
+_NEWEST_FIRST = select(*COLUMNS).where(tweets.c.id < bindparam("below")).order_by(tweets.c.id.desc())
 _RETWEETS = _NEWEST_FIRST.where(tweets.c.parent == bindparam("parent"), tweets.c.deleted_seq.is_(None)).limit(
     bindparam("limit")
 )

@@ -1,0 +1,95 @@
+"""The ranking with its texts: places from the index, texts from memory or the log; the first page kept while it holds."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from heapq import nlargest
+from typing import NamedTuple
+
+from storage.errors import IndexUnavailable
+from storage.fresh import FreshIndex, Heads
+from storage.records import Place, Ranking
+from storage.sql import reads
+from storage.sql.engine import Database
+from storage.sql.reads import Row, tweet_of
+
+ROWS_KEPT = 2_000
+"""Texts kept in memory for the ranking: 20 MB if all were of full length."""
+
+
+class _Kept(NamedTuple):
+    """A first page, and the heads of the log that it was read at: while those stand, it is what would be read again."""
+
+    heads: Heads
+    ranking: Ranking
+
+
+class Tops:
+    """Pages of the ranking. Safe to use from any thread."""
+
+    def __init__(self, database: Database, index: FreshIndex) -> None:
+        self._database = database
+        self._index = index
+        self._kept: dict[int, _Kept] = {}
+        self._reading = threading.Lock()
+        self._rows: OrderedDict[int, Row] = OrderedDict()
+        self._rows_lock = threading.Lock()
+
+    def first(self, limit: int) -> Ranking:
+        """
+        The first *limit* tweets; the same object as before when nothing was written since.
+
+        When the index is away it is the last one known, and stale. Raises IndexUnavailable when there is none.
+        """
+        kept = self._kept.get(limit)
+        if kept and kept.heads == self._database.list_heads():
+            return kept.ranking
+        with self._reading:  # one reads for all who wait here
+            return self._read_first(limit)
+
+    def below(self, after: Place, limit: int) -> Ranking:
+        """The *limit* tweets below *after*."""
+        return self._read(limit, after)
+
+    def _read_first(self, limit: int) -> Ranking:
+        heads = self._database.list_heads()
+        kept = self._kept.get(limit)
+        if kept and kept.heads == heads:
+            return kept.ranking
+        try:
+            ranking = self._read(limit, None)
+        except IndexUnavailable:
+            if not kept:
+                raise
+            return replace(kept.ranking, stale=True)
+        self._kept[limit] = _Kept(heads, ranking)
+        return ranking
+
+    def _read(self, limit: int, after: Place | None) -> Ranking:
+        parts = self._index.pages(limit + 1, after)
+        found = nlargest(limit + 1, (place for part in parts for place in part.places))
+        places = found[:limit]
+        rows = self._rows_of([place.id for place in places])
+        tweets = tuple(tweet_of(rows[place.id], place.count_retweet) for place in places if place.id in rows)
+        return Ranking(tweets, places[-1] if len(found) > limit else None)
+
+    def _rows_of(self, ids: Sequence[int]) -> dict[int, Row]:
+        """The rows of ranked tweets: texts never change, and deleted tweets are not ranked."""
+        with self._rows_lock:
+            found = {tweet: row for tweet in ids if (row := self._rows.get(tweet))}
+        missing = [tweet for tweet in ids if tweet not in found]
+        if missing:
+            with self._database.reading() as connection:
+                read = reads.list_rows(connection, missing)
+            found |= {tweet: row for tweet, row in read.items() if not row.deleted}
+            self._keep(found.values())
+        return found
+
+    def _keep(self, rows: Iterable[Row]) -> None:
+        with self._rows_lock:
+            for row in rows:
+                self._rows[row.id] = row
+                self._rows.move_to_end(row.id)
+            while len(self._rows) > ROWS_KEPT:
+                self._rows.popitem(last=False)
