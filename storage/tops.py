@@ -1,4 +1,4 @@
-"""The ranking with its texts: places from the index, texts from memory or the log; the first page kept while it holds."""
+"""The ranking with its texts: places from the index, texts from memory or the log; the first page is kept."""
 
 import threading
 from collections import OrderedDict
