@@ -63,6 +63,21 @@ def test_the_tag_follows_the_content(fresh: Client) -> None:
     assert len(set(tags)) == 3
 
 
+def test_the_name_of_a_deleted_author_goes_at_once(fresh: Client) -> None:
+    """Also when the deleted tweet is itself not in the top, and the top is the same before and after."""
+    root = fresh.tweet("gracehopper")
+    for _ in range(10):
+        fresh.retweet(root, count_retweet=1000)
+    fresh.call("DELETE", f"/api/v1/tweet/{root['id']}")
+    root = fresh.tweet("gracehopper")
+    fresh.retweet(root, count_retweet=2000)
+    assert b"@gracehopper" in fresh.get("/").body
+
+    fresh.call("DELETE", f"/api/v1/tweet/{root['id']}")
+
+    assert b"gracehopper" not in fresh.get("/").body
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_no_such_tweet(client: Client, method: str) -> None:
     """An unknown id and a malformed one are answered 404."""
