@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
 from storage.sql import log
 from storage.tweets import Tweets
 
@@ -40,8 +38,6 @@ def describe(tweets: Tweets) -> Description:
     """Ask both parts of *tweets*. Raises StoreUnavailable or IndexUnavailable."""
     with tweets.database.reading() as connection:
         heads = log.list_heads(connection)
-        question = "SELECT sqlite_version()" if tweets.database.is_sqlite else "SHOW server_version"
-        version = connection.execute(text(question)).scalar_one()
     states = []
     for partition, head in sorted(heads.items()):
         stand = tweets.index.counts(partition).stand
@@ -51,7 +47,7 @@ def describe(tweets: Tweets) -> Description:
     return Description(
         store=tweets.store.id,
         database=tweets.database.describe(),
-        database_version=f"{'sqlite' if tweets.database.is_sqlite else 'postgresql'} {version}",
+        database_version=tweets.database.server_version(),
         index_version=tweets.index.server_name(),
         index_memory=tweets.index.used_memory(),
         partitions=tuple(states),

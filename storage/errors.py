@@ -44,6 +44,14 @@ class StoreUnavailable(Retryable):
     """
 
 
+class StoreBusy(StoreUnavailable):
+    """The database could not do it now: others were in the way, or it is being restarted. Nothing was stored."""
+
+
+class StoreForbidden(StorageError):
+    """The user of the database lacks a right; the message is one sentence for its operator. Nothing was stored."""
+
+
 class StoreFull(StorageError):
     """The disk of the database is full. Nothing was stored; what is stored can still be read."""
 

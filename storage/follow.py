@@ -127,7 +127,7 @@ class Follower:
         suspects = self._compare()
         if not suspects:
             return []
-        with self._database.writing() as connection:
+        with self._database.writing(at_length=True) as connection:
             log.lock_heads(connection, range(self._store.partitions))  # nobody writes now
             self.catch_up()
             return self._compare()
@@ -179,7 +179,7 @@ class Follower:
         # Without a position it is new or was emptied; with one it holds something else, which somebody should know.
         _log.log(logging.WARNING if found else logging.INFO, "rebuilding the index of partition %d", partition)
         staging, cardinality = self._index.stage(partition), 0
-        with self._database.reading() as connection:
+        with self._database.reading(snapshot=True) as connection:
             head = log.list_heads(connection)[partition]
             counts = ((row.tweet_id, row.count_retweet) for row in count_all(connection) if row.partition == partition)
             while part := list(islice(counts, FILL_AT_ONCE)):
@@ -190,7 +190,7 @@ class Follower:
         self.rebuilds += 1
 
     def _compare(self) -> list[Difference]:
-        with self._database.reading() as connection:
+        with self._database.reading(snapshot=True) as connection:
             in_log = {row.tweet_id: row.count_retweet for row in count_all(connection)}
         places = (place for partition in range(self._store.partitions) for place in self._index.scan(partition))
         in_index = {place.id: place.count_retweet for place in places}

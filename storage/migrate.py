@@ -21,10 +21,6 @@ FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 BASE = "base"
 """What a database is called that has no schema yet."""
 
-ADVISORY_LOCK = 7_304_218_511
-"""Any number will do that no other program takes on the same PostgreSQL server."""
-
-
 FOUND = {"add": "missing:", "remove": "not declared:", "modify": "different:"}
 """What Alembic would do to the database, turned into what the database has now."""
 
@@ -76,7 +72,6 @@ def check_current(connection: Connection) -> None:
 def up(database: Database, partitions: int) -> None:
     """Bring *database* to the latest revision; a new one gets its name and its *partitions*. Nothing if it is there."""
     with database.migrating() as connection:
-        _take_turn(connection)
         if find_number(connection) in {None, *list_numbers()}:
             _command().upgrade(_config(connection), "head")
         check_current(connection)
@@ -91,7 +86,6 @@ def down(database: Database, number: str | None = None) -> str:
     Returns the number it is at now. Raises NoSuchRevision, with nothing changed.
     """
     with database.migrating() as connection:
-        _take_turn(connection)
         numbers = [BASE, *list_numbers()]
         present = find_number(connection) or BASE
         if present not in numbers or present == BASE:
@@ -135,12 +129,6 @@ def _in_words(difference: Any) -> str:
     kind, _, what = act.partition("_")
     names = [subject if isinstance(subject, str) else getattr(subject, "name", None) for subject in subjects]
     return f"{FOUND[kind]} {what} {'.'.join(name for name in names if name)}"
-
-
-def _take_turn(connection: Connection) -> None:
-    """Wait for others that migrate; on SQLite the connection's own BEGIN IMMEDIATE has done so."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
 
 
 def _config(connection: Connection) -> "Config":

@@ -1,188 +1,221 @@
-"""
-Connections to the log. The only module that asks which database it is.
+"""Connections to the log: transactions of every kind, and what a driver raises turned into a StorageError."""
 
-SQLite is read and written through two engines, because a transaction that will write must begin as one: a deferred
-transaction that has read cannot always be raised to a writing one, and then fails at once whatever its timeout.
-"""
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from storage.errors import CannotOpen, StorageError, StoreConflict, StoreFull, StoreUnavailable
-from storage.locks import FileLock
-from storage.sql.log import Head
-from storage.sql.quick import QuickReads
-from storage.sql.reads import Row
-
-BUSY_TIMEOUT_S = 5
-"""How long SQLite waits for another program's lock. Our own writers take turns by a lock and never wait here."""
-
-READERS = 64
-"""Connections that may read at once."""
-
-# secure_delete: a deleted text is overwritten, not only unlinked (https://www.sqlite.org/pragma.html#pragma_secure_delete).
-# synchronous FULL: a commit is on disk before it is answered; NORMAL would lose the last ones in a power cut.
-PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "secure_delete=ON",
-    "cache_size=-16000",
-    "journal_size_limit=67108864",
+from storage.errors import (
+    CannotOpen,
+    StorageError,
+    StoreBusy,
+    StoreConflict,
+    StoreForbidden,
+    StoreFull,
+    StoreUnavailable,
 )
+from storage.sql.dialect import Dialect, Fault, Kind
+from storage.sql.log import Head
+from storage.sql.postgresql import PostgreSQL
+from storage.sql.reads import Row
+from storage.sql.sqlite import SQLite
 
-SQLITE_FULL = 13
-POSTGRESQL_FULL = "53100"
+DIALECTS: dict[str, type[SQLite] | type[PostgreSQL]] = {"sqlite": SQLite, "postgresql": PostgreSQL}
+
+TRY_FOR_S = 4.0
+"""No new try begins later than this after the first; those who wait for the outcome have a limit of their own."""
+
+FIRST_PAUSE_S = 0.02
+
+Result = TypeVar("Result")
 
 
 class Database:
     """
     The database of the log: `reading()` and `writing()` open a transaction.
 
-    Only StorageErrors leave a transaction: StoreFull, StoreConflict, StoreUnavailable. After any of them nothing of it
-    is stored, except that a StoreUnavailable while committing to PostgreSQL leaves that open.
+    Only StorageErrors leave a transaction: StoreFull, StoreConflict, StoreForbidden, StoreBusy, StoreUnavailable; a
+    statement that is wrong leaves it as it is. After any of them nothing is stored, except that a StoreUnavailable
+    which is no StoreBusy leaves that open when it comes of the commit: the connection was lost before the answer.
     """
 
-    def __init__(self, url: str) -> None:
-        self._reader = _engine(url, READERS, "BEGIN")
-        self.is_sqlite = self._reader.dialect.name == "sqlite"
-        self._writer = _engine(url, 1, "BEGIN IMMEDIATE") if self.is_sqlite else self._reader
-        self._quick = QuickReads(_engine(url, 0, "BEGIN"))
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._reader = dialect.reader()
+        self._writer = dialect.writer()
+        self._quick = dialect.quick_reads(self._reader)
         self._driver_error: type[Exception] = self._reader.dialect.loaded_dbapi.Error
-        # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
-        # back (https://www.sqlite.org/wal.html#walresetbug), so all who write or copy back take turns.
-        self._turn: FileLock | None = None
-        if self.is_sqlite:
-            self._turn = FileLock(Path(f"{self._writer.url.database}.lock"))
+        self._patient = True
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One snapshot to read from."""
-        with _translated(), self._reader.connect() as connection:
+    def reading(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """
+        Open a connection to read from.
+
+        With *snapshot* all that is read is of one instant, and may be streamed for minutes; without it, only what one
+        statement reads is.
+        """
+        with self._opened(self._reader, Kind.SNAPSHOT if snapshot else Kind.READING) as connection:
             yield connection
 
     def find_row(self, tweet_id: int) -> Row | None:
         """The tweet, deleted or not, as of the latest commit; None when there never was one."""
-        try:
+        with self._translated():
             return self._quick.find_row(tweet_id)
-        except self._driver_error as error:
-            raise StoreUnavailable("the database did not answer") from error
 
     def list_heads(self) -> dict[int, Head]:
         """The head of every partition, as of the latest commit."""
-        try:
+        with self._translated():
             return self._quick.list_heads()
-        except self._driver_error as error:
-            raise StoreUnavailable("the database did not answer") from error
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Open a transaction that commits at the end of the block, unless the block raises."""
-        with self._my_turn(), _translated(), self._writer.begin() as connection:
+    def writing(self, *, at_length: bool = False) -> Iterator[Connection]:
+        """
+        Open a transaction that commits at the end of the block, unless the block raises.
+
+        With *at_length* it may take minutes, while other writers wait or are refused.
+        """
+        kind = Kind.WRITING_AT_LENGTH if at_length else Kind.WRITING
+        with self._dialect.turn, self._opened(self._writer, kind) as connection:
+            connection.begin()
             yield connection
+            with self._translated(committing=True):
+                connection.commit()
+
+    def keep_trying(self, act: Callable[[], Result]) -> Result:
+        """
+        What *act* returns, which opens transactions and is called again, some times, after a StoreBusy.
+
+        That says that nothing was stored. A commit whose outcome is unknown raises another error and is not repeated,
+        for it may have been stored. Once the tries were in vain, the next ones are single until one succeeds.
+        """
+        deadline = time.monotonic() + TRY_FOR_S
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                result = act()
+            except StoreBusy:
+                if not self._patient or time.monotonic() + pause > deadline:
+                    self._patient = False
+                    raise
+                time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # so that two do not meet again
+                pause *= 2
+            else:
+                self._patient = True
+                return result
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """Open a connection for DDL; the caller commits. Other writers wait."""
-        with self._my_turn(), _translated(), self._writer.connect() as connection:
+        """Open a transaction for DDL; the caller commits. Others that migrate wait, and on SQLite all writers."""
+        with self._dialect.turn, self._opened(self._writer, Kind.MIGRATING) as connection:
             yield connection
 
     def forget_deleted(self) -> bool:
         """
-        Take deleted texts out of the write-ahead log, where old pages live on; the database file has none already.
+        Take deleted texts out of SQLite's write-ahead log, where old pages live on; its file has none already.
 
         Returns False when a reader still uses the old pages: then ask again.
         """
-        if not self.is_sqlite:
-            return True
-        with self._my_turn(), _translated(), self._writer.connect() as connection:
-            connection.execution_options(without_begin=True)  # SQLite copies back only outside a transaction
-            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
-            return not busy
+        with self._dialect.turn, self._opened(self._writer, Kind.NONE) as connection:
+            return self._dialect.forget_deleted(connection)
+
+    def check(self) -> None:
+        """See that it answers and is one that we can use. Raises CannotOpen, StorageError."""
+        with self.reading() as connection:
+            self._dialect.check(connection)
+
+    def server_version(self) -> str:
+        """The system and its version, as in "postgresql 18.1"."""
+        with self.reading() as connection:
+            version = connection.execute(text(self._dialect.version_question)).scalar_one()
+        return f"{self._reader.dialect.name} {version}"
 
     def describe(self) -> str:
         """The URL for a person, without its password."""
-        return self._reader.url.render_as_string(hide_password=True)
+        return self._dialect.describe(self._reader.url)
 
     def close(self) -> None:
         """Close all connections."""
         self._quick.close()
         self._reader.dispose()
         self._writer.dispose()
-        if self._turn:
-            self._turn.close()
+        self._dialect.close()
 
-    def _my_turn(self) -> AbstractContextManager[None]:
-        return self._turn or nullcontext()
+    @contextmanager
+    def _opened(self, engine: Engine, kind: Kind) -> Iterator[Connection]:
+        with self._translated(), engine.connect() as connection:
+            yield connection.execution_options(kind=kind)
+
+    @contextmanager
+    def _translated(self, *, committing: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            raise StoreConflict("a constraint refused a row") from error
+        except DBAPIError as error:
+            fault = self._dialect.fault(error)
+            if fault is Fault.MISTAKE:
+                raise
+            raise _in_our_words(fault, error, committing=committing) from error
+        except PoolTimeout as error:
+            raise StoreBusy("too many ask the database") from error
+        except self._driver_error as error:
+            raise StoreUnavailable("the database did not answer") from error
 
 
 def open_database(url: str) -> Database:
     """Connect to *url* and see that it answers. Raises CannotOpen."""
     try:
-        kind = make_url(url).get_backend_name()
-    except ArgumentError as error:
-        raise CannotOpen("DATABASE_URL is not a database URL; use sqlite:///FILE.") from error
-    if kind != "sqlite":
-        raise CannotOpen(f"DATABASE_URL names {kind}, which is not supported; use sqlite:///FILE.")
-    try:
-        database = Database(url)
-        with database.reading() as connection:
-            connection.execute(text("SELECT count(*) FROM sqlite_master"))
-    except (StorageError, SQLAlchemyError, OSError) as error:
-        cause = error.__cause__ or error
-        reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
-        name = make_url(url).render_as_string()
+        chosen = make_url(url)
+    except (ArgumentError, ValueError) as error:
         raise CannotOpen(
-            f"The database {name} cannot be opened ({reason}); check its path, its owner and DATABASE_URL."
+            "DATABASE_URL is not a database URL; use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
         ) from error
+    known = DIALECTS.get(chosen.get_backend_name())
+    if known is None:
+        raise CannotOpen(
+            f"DATABASE_URL names {chosen.get_backend_name()}, which is not supported; "
+            "use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
+        )
+    try:
+        return _opened(known, chosen)
+    except CannotOpen:
+        raise
+    except (StorageError, SQLAlchemyError, OSError) as error:
+        raise CannotOpen(
+            f"The database {known.describe(chosen)} cannot be opened ({_reason(error)}); {known.advice}."
+        ) from error
+
+
+def _opened(known: type[SQLite] | type[PostgreSQL], url: URL) -> Database:
+    database = Database(known(url))
+    try:
+        database.check()
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
-def _engine(url: str, connections: int, begin: str) -> Engine:
-    engine = create_engine(
-        url,
-        pool_size=connections,
-        max_overflow=0,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S, "cached_statements": 256},
-    )
-
-    # The driver's own transactions begin late and leave DDL out; so they are switched off and begun here.
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        if not connection.get_execution_options().get("without_begin"):
-            connection.exec_driver_sql(begin)
-
-    return engine
+def _reason(error: Exception) -> str:
+    """What the driver said, in one line."""
+    cause = error.__cause__ or error
+    said = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
+    return " ".join(str(said).split())
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError as error:
-        raise StoreConflict("a constraint refused a row") from error
-    except ProgrammingError:  # our own mistake, and to be seen as one
-        raise
-    except DBAPIError as error:
-        if _is_full(error.orig):
-            raise StoreFull("the disk of the database is full") from error
-        raise StoreUnavailable("the database did not answer") from error
-    except PoolTimeout as error:
-        raise StoreUnavailable("too many ask the database") from error
-
-
-def _is_full(error: BaseException | None) -> bool:
-    return (
-        getattr(error, "sqlite_errorcode", None) == SQLITE_FULL or getattr(error, "sqlstate", None) == POSTGRESQL_FULL
-    )
+def _in_our_words(fault: Fault, error: DBAPIError, *, committing: bool) -> StorageError:
+    if fault is Fault.FULL:
+        return StoreFull("the disk of the database is full")
+    if fault is Fault.FORBIDDEN:
+        return StoreForbidden(f"The user of the database may not do this ({_reason(error)}); grant it the right to.")
+    if fault is Fault.CONFLICT:
+        return StoreBusy("others were in the way")
+    if fault is Fault.AWAY and not committing:
+        return StoreBusy("the database is away")
+    return StoreUnavailable("the database did not answer")

@@ -1,0 +1,114 @@
+"""
+SQLite: how the log's file is opened, locked and read.
+
+It is read and written through two engines, because a transaction that will write must begin as one: a deferred
+transaction that has read cannot always be raised to a writing one, and then fails at once whatever its timeout.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from storage.locks import FileLock
+from storage.sql.dialect import Fault, Kind
+from storage.sql.quick import ThreadReads
+
+BUSY_TIMEOUT_S = 5
+"""How long SQLite waits for another program's lock. Our own writers take turns by a lock and never wait here."""
+
+READERS = 64
+"""Connections that may read at once."""
+
+# secure_delete: a deleted text is overwritten, not only unlinked (https://www.sqlite.org/pragma.html#pragma_secure_delete).
+# synchronous FULL: a commit is on disk before it is answered; NORMAL would lose the last ones in a power cut.
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "secure_delete=ON",
+    "cache_size=-16000",
+    "journal_size_limit=67108864",
+)
+BEGIN = {
+    Kind.READING: "BEGIN",
+    Kind.SNAPSHOT: "BEGIN",
+    Kind.WRITING: "BEGIN IMMEDIATE",
+    Kind.WRITING_AT_LENGTH: "BEGIN IMMEDIATE",
+    Kind.MIGRATING: "BEGIN IMMEDIATE",
+}
+SQLITE_FULL = 13
+
+
+class SQLite:
+    """A database in a file."""
+
+    version_question = "SELECT sqlite_version()"
+    advice = "check its path, its owner and DATABASE_URL"
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
+        # back (https://www.sqlite.org/wal.html#walresetbug), so all who write or copy back take turns.
+        self.turn = FileLock(Path(f"{url.database}.lock"))
+
+    def reader(self) -> Engine:
+        """Connections for those who read."""
+        return _engine(self._url, READERS)
+
+    def writer(self) -> Engine:
+        """The one connection that writes."""
+        return _engine(self._url, 1)
+
+    def quick_reads(self, reader: Engine) -> ThreadReads:  # noqa: ARG002  # these have connections of their own
+        """One connection for each thread that reads."""
+        return ThreadReads(_engine(self._url, 0))
+
+    def check(self, connection: Connection) -> None:
+        """See that the file is a database."""
+        connection.execute(text("SELECT count(*) FROM sqlite_master"))
+
+    def fault(self, error: DBAPIError) -> Fault:
+        """What *error* means."""
+        if isinstance(error, ProgrammingError):
+            return Fault.MISTAKE
+        return Fault.FULL if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL else Fault.OTHER
+
+    def forget_deleted(self, connection: Connection) -> bool:
+        """Empty the write-ahead log, where old pages live on; the database file has no deleted texts already."""
+        busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+        return not busy
+
+    @staticmethod
+    def describe(url: URL) -> str:
+        """*url* as it is."""
+        return url.render_as_string()
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self.turn.close()
+
+
+def _engine(url: URL, connections: int) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S, "cached_statements": 256},
+        hide_parameters=True,  # a text does not belong in a log
+    )
+
+    # The driver's own transactions begin late and leave DDL out; so they are switched off and begun here.
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        kind = connection.get_execution_options().get("kind", Kind.READING)
+        if begin := BEGIN.get(kind):
+            connection.exec_driver_sql(begin)
+
+    return engine
