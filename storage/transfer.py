@@ -73,11 +73,11 @@ def import_tweets(
     """
     Append *given*, in which a parent comes before its retweets, to the log; returns how many tweets these were.
 
-    *on_stored* is told now and then how many there are so far. Other writers wait until all are stored. Raises
-    ImportRefused, and what *given* raises, with nothing stored.
+    *on_stored* is told now and then, and at the end, how many there are so far. Other writers wait until all are
+    stored. Raises ImportRefused, and what *given* raises, with nothing stored.
     """
     rows = iter(given)
-    with database.writing() as connection:
+    with database.writing(at_length=True) as connection:
         running = _Import(connection, max_ancestors, now_ms + DAY_MS)
         for row in rows:
             running.append(row, rows)
@@ -85,12 +85,13 @@ def import_tweets(
                 running.send()
                 on_stored(len(running.forest))
         running.finish()
+    on_stored(len(running.forest))
     return len(running.forest)
 
 
 def export_tweets(database: Database) -> Generator[Kept]:
     """Every tweet, deleted or not, in the order of ids; all as of one instant."""
-    with database.reading() as connection:
+    with database.reading(snapshot=True) as connection:
         rows = connection.execution_options(yield_per=AT_ONCE).execute(_ALL)
         for part in rows.partitions():
             yield from (Kept(*row) for row in part)

@@ -1,0 +1,172 @@
+"""The other verbs of the command line, as child processes."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from app.cli.arguments import parser
+from storage import open_storage
+from storage.embedded import socket_of
+from storage.ids import encode
+from storage.index.keys import keys_of
+from tests.builders import whole_ranking
+from tests.e2e.commands import PATIENCE_S, ROOT, SAMPLE, command, done, environment, nothing_runs, refused, run, serving
+
+VERBS = ("serve", "migrate", "verify", "rebuild", "import", "export", "seed", "info")
+LIGHT = "import sys, app.cli.main; sys.exit(any(name in sys.modules for name in ('sqlalchemy', 'redis', 'bottle')))"
+
+
+def spoil(data_dir: Path, tweet: str) -> None:
+    """Add one to a count behind everybody's back."""
+    client = Redis(unix_socket_path=str(socket_of(data_dir / "redis")))
+    client.zincrby(keys_of(0).ranking, 1, tweet)
+    client.close()
+
+
+def test_help_has_examples() -> None:
+    """Every verb explains itself, with an example that names it; and asking imports nothing heavy."""
+    assert set(VERBS) <= set(re.findall(r"^    (\w+)", parser().format_help(), re.MULTILINE))
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as ended:
+            parser().parse_args([verb, "--help"])
+        assert ended.value.code == 0
+    assert subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of a verb shows how to call it."""
+    with pytest.raises(SystemExit):
+        parser().parse_args([verb, "--help"])
+    assert f"python -m app {verb}" in capsys.readouterr().out.partition("example")[2]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["fly"], ["migrate"], ["import"], ["seed", "--tweets", "0"], ["verify", "--rep"]]
+)
+def test_wrong_words(words: list[str]) -> None:
+    """Words that are no command end with code 2, before anything is opened."""
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(words)
+    assert ended.value.code == 2
+
+
+def test_verify_beside_a_service(tmp_path: Path) -> None:
+    """A count changed in Redis is found and shown beside a running service; with --repair it is put right."""
+    data = tmp_path / "data"
+    with serving(data) as service:
+        tweet = service.post("/api/v1/tweet", user_name="ann", title="Title", body="Body", count_retweet=41)
+        service.post("/api/v1/tweet", user_name="bob", title="Title", body="Body")
+        assert done(data, "verify").startswith(b"2 right, 0 wrong, in ")
+
+        spoil(data, tweet["id"])
+
+        found = run(data, "verify")
+        assert found.returncode == 1
+        first, *table = found.stdout.decode().splitlines()
+        assert first.startswith("1 right, 1 wrong, in ")
+        assert [line.split() for line in table][1:] == [[tweet["id"], "41", "42"]]
+        assert b"Rebuilt." in done(data, "verify", "--repair")
+        assert done(data, "verify").startswith(b"2 right, 0 wrong, in ")
+        assert service.get(f"/api/v1/tweet/{tweet['id']}")["count_retweet"] == 41
+
+
+def test_verify_and_rebuild_without_a_service(tmp_path: Path) -> None:
+    """Without a service, verify and rebuild start the index for their own time, and leave nothing running."""
+    data = tmp_path / "data"
+    done(data, "import", SAMPLE)
+    with open_storage(data) as tweets:
+        spoil(data, encode(tweets.top(1).tweets[0].id))
+    assert run(data, "verify").returncode == 1
+    assert done(data, "rebuild").startswith(b"Rebuilt the index of 4,192 tweets in ")
+    assert done(data, "verify").startswith(b"4,192 right, 0 wrong, in ")
+    assert nothing_runs(data)
+
+
+def test_info(tmp_path: Path) -> None:
+    """Info says where the data is, the engines and their versions, the tweets, the partitions and the lag."""
+    data = tmp_path / "data"
+    done(data, "seed", "--tweets", "20", PARTITIONS="2")
+    facts = dict(line.split(None, 1) for line in done(data, "info").decode().splitlines())
+    assert facts["data"] == str(data)
+    assert re.search(r"tweets\.db  \(sqlite 3\.", facts["database"])
+    assert re.search(r"embedded  \(valkey \d+\.\d+\.\d+, \d+\.\d MB\)", facts["index"])
+    assert facts["tweets"] == "20 live, of 20 log entries"
+    assert facts["part"].startswith("1  ")
+    assert facts["part"].endswith("lag 0")
+    assert "sqlalchemy" in facts["packages"]
+
+
+def test_seed(tmp_path: Path) -> None:
+    """Seed makes as many tweets as asked for, the deepest as deep as asked for, and counts that vary."""
+    data = tmp_path / "data"
+    done(data, "seed", "--tweets", "200", "--depth", "9", "--seed", "3")
+    with open_storage(data) as tweets:
+        top = tweets.top(100).tweets
+        counts = [tweet.count_retweet for tweet in top]
+        assert tweets.rank(top[0].id).total == 200
+        assert max(len(tweets.list_chain(tweet)) for _, tweet in whole_ranking(tweets)) == 10
+        assert len(set(counts)) > 10
+        assert counts[0] == max(count or 0 for count in counts)
+    assert b"200 right, 0 wrong" in done(data, "verify")
+
+
+def test_migrate(tmp_path: Path) -> None:
+    """Migrate brings a database of DATABASE_URL up and down, says where it is, and compares its tables."""
+    data = tmp_path / "data"
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    assert b"0001  missing  Create the tweets" in done(data, "migrate", "status", DATABASE_URL=url)
+    advice = refused(data, "serve", DATABASE_URL=url)
+    assert advice == "The database is at revision base, and this version needs 0001: run `python -m app migrate up`."
+    assert refused(data, "migrate", "check", DATABASE_URL=url) == advice
+    assert b"0001  applied  " in done(data, "migrate", "up", DATABASE_URL=url)
+    assert done(data, "migrate", "check", DATABASE_URL=url) == b"The tables are as declared.\n"
+    done(data, "seed", "--tweets", "5", DATABASE_URL=url)
+    assert "add --yes" in refused(data, "migrate", "down", DATABASE_URL=url)
+    assert "9 is no revision" in refused(data, "migrate", "down", "--to", "9", "--yes", DATABASE_URL=url)
+    assert done(data, "export", DATABASE_URL=url).count(b"\n") == 5
+    assert b"0001  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
+    assert not (data / "tweets.db").exists()
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal long work draws a bar in one line, elsewhere it writes plain lines."""
+    data = tmp_path / "data"
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command("import", SAMPLE), cwd=ROOT, env=environment(data, {}), stdout=subprocess.DEVNULL, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        assert process.wait(PATIENCE_S) == 0
+    drawn = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert drawn.startswith("\rimporting  [")
+    assert f"] 100%  {4192:,} tweets" in drawn
+    assert drawn.count("\n") == 1
+    plain = run(data, "import", SAMPLE).stderr.decode()
+    assert re.fullmatch(r"importing: 100% 4,192 tweets  [\d,]+/s\n", plain)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PORT": "http"}, "PORT must be a whole number from 0 to 65535, and is 'http'."),
+        ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL names mysql"),
+        ({"DATABASE_URL": "tweets"}, "DATABASE_URL is not a database URL"),
+        ({"DATABASE_URL": "sqlite:////proc/none/x.db"}, "cannot be opened"),
+        ({"REDIS_URL": "http://127.0.0.1"}, "REDIS_URL is not a Redis URL"),
+        ({"REDIS_URL": "redis://127.0.0.1:1"}, "Redis does not answer at REDIS_URL"),
+        ({"DATA_DIR": "/proc/none"}, "DATA_DIR /proc/none cannot be written"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["serve", "verify"])
+def test_a_setting_that_cannot_be_used(tmp_path: Path, verb: str, settings: dict[str, str], said: str) -> None:
+    """A wrong setting stops any verb with one sentence that names it, and leaves nothing running."""
+    assert said in refused(tmp_path / "data", verb, given=None, **settings)
+    assert nothing_runs(tmp_path / "data")
