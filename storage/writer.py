@@ -142,26 +142,41 @@ class Writer:
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_AT_MOST))]
 
     def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
-        """Store *jobs* in one transaction; if one of them spoils it, each in its own."""
+        """
+        Store *jobs* in one transaction; if that is refused, each in its own.
+
+        A batch whose commit has an unknown outcome is not tried again: all of it may have been stored. Each of its
+        writes ends as StoreUnavailable, and whoever gave an idempotency key can find out by asking again.
+        """
         try:
             return self._store_batch(jobs)
         except (Retryable, StoreFull) as error:
             return [error] * len(jobs)
-        except Exception as error:  # noqa: BLE001  # each one who waits must get an answer
-            if len(jobs) > 1:
-                return [outcome for job in jobs for outcome in self._outcomes([job])]
+        except Exception:  # noqa: BLE001  # each one who waits must get an answer
+            # One of them spoils it; or another host used its key at the same moment, and now the key is found.
+            return [self._outcome_alone(job) for job in jobs]
+
+    def _outcome_alone(self, job: Job) -> Outcome:
+        try:
+            return self._store_batch([job])[0]
+        except (Retryable, StoreFull) as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # as above
             _log.exception("a write failed")
-            return [error if isinstance(error, StorageError) else StorageError("a write failed")]
+            return error if isinstance(error, StorageError) else StorageError("a write failed")
 
     def _store_batch(self, jobs: list[Job]) -> list[Outcome]:
-        self._links.load(targets_of(jobs))
-        with self._database.writing() as connection:
-            batch = Batch(connection, self._store, self._links, self._max_ancestors)
-            appended = batch.append(jobs, now_ms=time.time_ns() // 1_000_000)
+        appended = self._database.keep_trying(lambda: self._append(jobs))
         self._to_forget = self._to_forget or any(isinstance(job, Deletion) for job in jobs)
         self._remember(appended)
         self._fold(appended.steps)
         return appended.outcomes
+
+    def _append(self, jobs: list[Job]) -> Appended:
+        self._links.load(targets_of(jobs))
+        with self._database.writing() as connection:
+            batch = Batch(connection, self._store, self._links, self._max_ancestors)
+            return batch.append(jobs, now_ms=time.time_ns() // 1_000_000)
 
     def _remember(self, appended: Appended) -> None:
         for partition, step in appended.steps.items():
