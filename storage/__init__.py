@@ -4,7 +4,8 @@ from pathlib import Path
 
 from storage.embedded import EmbeddedServer, is_running, socket_of
 from storage.errors import CannotOpen, IndexUnavailable, StorageError
-from storage.index.ranking import RankingIndex, open_index
+from storage.index.opening import open_index
+from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
 from storage.sql.engine import Database, open_database
 from storage.sql.log import get_store

@@ -1,27 +1,27 @@
 """
 The ranking in Redis: one sorted set and one position for each partition, and nothing else.
 
-Each call is one script, so what it reads or writes belongs to one instant. Every answer carries the position it is
-true for; whether that is good enough is for the caller to say. Nothing here knows SQL.
+Each call is one script on one partition, so what it reads or writes belongs to one instant; calls about several
+partitions travel together, and none waits for another's failure. Every answer carries the position it is true for;
+whether that is good enough is for the caller to say. Nothing here knows SQL.
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis import Redis, RedisCluster
+from redis.exceptions import NoScriptError, RedisError
 
-from storage.errors import CannotOpen, IndexUnavailable
+from storage.errors import IndexUnavailable
 from storage.fold import Change
-from storage.index.keys import Position, keys_of, member, read_place, read_position, write_position
+from storage.index import calls
+from storage.index.calls import Call, Counts, Delivery, Folded, Part, Stand
+from storage.index.keys import Position, keys_of, member, read_place
 from storage.records import Place
+
+__all__ = ["Counts", "Delivery", "Folded", "Part", "RankingIndex", "Stand"]
 
 TIMEOUT_S = 2.0
 """How long a call waits for Redis: a hundred times what the longest one takes."""
@@ -29,78 +29,42 @@ TIMEOUT_S = 2.0
 STAGING_TTL_S = 300
 """A rebuild that died leaves its staging key behind for this long."""
 
-_SCRIPTS = Path(__file__).parent / "scripts"
-
-
-@dataclass(frozen=True, slots=True)
-class Stand:
-    """Where a partition of the index stands: its position, None for none, and how many tweets it ranks."""
-
-    position: Position | None
-    cardinality: int
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """Whether the batch was applied, and where the partition stands now."""
-
-    applied: bool
-    stand: Stand
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of one partition's ranking: `above` tweets of that partition rank above the first of `places`."""
-
-    stand: Stand
-    above: int
-    places: list[Place]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The counts of the tweets asked for, None for those not ranked."""
-
-    stand: Stand
-    counts: list[int | None]
+Answer = TypeVar("Answer")
 
 
 class RankingIndex:
-    """The index on one Redis or Valkey server. Every call may raise IndexUnavailable, and may be repeated."""
+    """
+    The index on one Redis or Valkey server. Every call may be repeated, and may raise IndexUnavailable.
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-        self._fold = self._script("fold")
-        self._swap = self._script("swap")
-        self._page = self._script("page")
-        self._counts = self._script("counts")
+    Those about several partitions do not raise: there the IndexUnavailable is what stands in the answer's place.
+    """
+
+    def __init__(self, client: Redis | RedisCluster) -> None:
+        self._client: Any = client
 
     def fold(self, partition: int, at: Position, to: Position, change: Change) -> Folded:
         """Apply *change*, which leads from *at* to *to*, unless the index stands elsewhere: then nothing is written."""
-        keys = keys_of(partition)
-        arguments = chain(
-            (write_position(at), write_position(to), len(change.added), len(change.credited)),
-            _pairs(change.added),
-            _pairs(change.credited),
-            map(member, change.removed),
-        )
-        applied, position, cardinality = self._run(self._fold, [keys.ranking, keys.position], [*arguments])
-        return Folded(bool(applied), Stand(read_position(position), cardinality))
+        return calls.read_folded(self._run(calls.fold_call(Delivery(partition, at, to, change))))
+
+    def fold_all(self, deliveries: Iterable[Delivery]) -> list[Folded | IndexUnavailable]:
+        """Fold changes of several partitions, each by itself."""
+        return self._ask(calls.read_folded, [calls.fold_call(delivery) for delivery in deliveries])
 
     def page(self, partition: int, limit: int, after: Place | None = None) -> Part:
         """At most *limit* places below *after*, and how many stand above them."""
-        keys = keys_of(partition)
-        arguments = [limit, after.count_retweet, member(after.id)] if after else [limit, "", ""]
-        position, cardinality, above, *rows = self._run(self._page, [keys.ranking, keys.position], arguments)
-        places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
-        return Part(Stand(read_position(position), cardinality), above, places)
+        return calls.read_part(self._run(calls.page_call(partition, limit, after)))
 
-    def counts(self, partition: int, ids: Sequence[int] = ()) -> Counts:
+    def pages(self, partitions: Iterable[int], limit: int, after: Place | None = None) -> list[Part | IndexUnavailable]:
+        """The same of several partitions."""
+        return self._ask(calls.read_part, [calls.page_call(partition, limit, after) for partition in partitions])
+
+    def counts(self, partition: int, ids: Iterable[int] = ()) -> Counts:
         """The counts of *ids*, in their order; without ids, where the partition stands."""
-        keys = keys_of(partition)
-        position, cardinality, *scores = self._run(self._counts, [keys.ranking, keys.position], [*map(member, ids)])
-        counts = [int(float(score)) if score else None for score in scores]
-        return Counts(Stand(read_position(position), cardinality), counts)
+        return calls.read_counts(self._run(calls.counts_call(partition, ids)))
+
+    def counts_all(self, asked: Mapping[int, Iterable[int]]) -> list[Counts | IndexUnavailable]:
+        """The same of several partitions: *asked* names ids by their partition."""
+        return self._ask(calls.read_counts, [calls.counts_call(*item) for item in asked.items()])
 
     def stage(self, partition: int) -> str:
         """A name for the staging key of a new rebuild, of its own: two rebuilds at once must not mix."""
@@ -108,7 +72,7 @@ class RankingIndex:
 
     def fill(self, staging: str, counts: Sequence[tuple[int, int]]) -> None:
         """Add (id, count) pairs to a staging key, at most some thousands at once."""
-        with _translated():
+        with self._translated():
             pipeline = self._client.pipeline(transaction=False)
             pipeline.zadd(staging, {member(tweet_id): count for tweet_id, count in counts})
             pipeline.expire(staging, STAGING_TTL_S)
@@ -116,34 +80,37 @@ class RankingIndex:
 
     def swap(self, partition: int, staging: str, found: Position | None, to: Position, cardinality: int) -> bool:
         """Make a filled staging key the ranking at *to*. False if the index moved from *found* since."""
-        keys = keys_of(partition)
-        arguments = [write_position(found) if found else "", write_position(to), cardinality]
-        swapped = self._run(self._swap, [keys.ranking, keys.position, staging], arguments)
+        swapped = self._run(calls.swap_call(partition, staging, found, to, cardinality))
         if swapped < 0:
             raise IndexUnavailable("the rebuilt ranking was not whole")
         return bool(swapped)
 
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Take out partitions that are no more."""
+        for answer in self._ask(int, [calls.drop_call(partition) for partition in partitions]):
+            if isinstance(answer, IndexUnavailable):
+                raise answer
+
     def scan(self, partition: int) -> Iterator[Place]:
         """Every place of a partition, in no order; a tweet may come twice when the ranking changes meanwhile."""
-        with _translated():
+        with self._translated():
             for name, score in self._client.zscan_iter(keys_of(partition).ranking, count=5000):
                 if place := read_place(name, str(score).encode()):
                     yield place
 
     def ping(self) -> None:
         """See that the server answers."""
-        with _translated():
+        with self._translated():
             self._client.ping()
 
     def used_memory(self) -> int:
         """The bytes that the server uses in all."""
-        with _translated():
-            memory: Any = self._client.info("memory")
-            return int(memory["used_memory"])
+        with self._translated():
+            return int(self._client.info("memory")["used_memory"])
 
     def server_name(self) -> str:
         """The server and its version, as in "valkey 9.1.2"."""
-        with _translated():
+        with self._translated():
             server: Any = self._client.info("server")
             name = server.get("server_name", "redis")
             return f"{name} {server.get(f'{name}_version', '')}".rstrip()
@@ -152,45 +119,56 @@ class RankingIndex:
         """Close all connections."""
         self._client.close()
 
-    def _script(self, name: str) -> Any:
-        return self._client.register_script((_SCRIPTS / f"{name}.lua").read_text())
+    def _ask(self, read: Callable[[Any], Answer], asked: Sequence[Call]) -> list[Answer | IndexUnavailable]:
+        """What *asked* answers, in its order, each or why not."""
+        answers = self._run_all(asked) if len(asked) > 1 else [self._try(call) for call in asked]
+        return [answer if isinstance(answer, IndexUnavailable) else read(answer) for answer in answers]
 
-    def _run(self, script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        with _translated():
-            return script(keys=keys, args=arguments)
+    def _run_all(self, asked: Sequence[Call]) -> list[Any]:
+        """Run *asked* in one round trip; each has its own answer or IndexUnavailable."""
+        try:
+            with self._translated():
+                pipeline = self._client.pipeline(transaction=False)
+                for script, keys, arguments in asked:
+                    pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
+                answers = pipeline.execute(raise_on_error=False)
+        except IndexUnavailable as error:
+            return [error] * len(asked)
+        return [self._settle(*pair) for pair in zip(asked, answers, strict=True)]
+
+    def _settle(self, call: Call, answer: Any) -> Any:
+        """The answer to a call that travelled with others; an error that came in its place is dealt with."""
+        if isinstance(answer, NoScriptError):
+            return self._try(call)
+        return unavailable(answer) if isinstance(answer, Exception) else answer
+
+    def _try(self, call: Call) -> Any:
+        try:
+            return self._run(call)
+        except IndexUnavailable as error:
+            return error
+
+    def _run(self, call: Call) -> Any:
+        script, keys, arguments = call
+        with self._translated():
+            try:
+                return self._client.evalsha(script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                # A server forgets its scripts when it restarts, and another may have taken its place. Sending the text
+                # teaches the one that lacks it; SCRIPT LOAD would ask every server of a cluster, those away as well.
+                return self._client.eval(script.text, len(keys), *keys, *arguments)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the driver's errors into ours."""
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise unavailable(error) from error
 
 
-def open_index(url: str) -> RankingIndex:
-    """Connect to the server at *url* (redis://, rediss://, unix://) and see that it answers. Raises CannotOpen."""
-    try:
-        # A retry could do no harm (see fold.lua), but it would hide a server that is away from those who must know.
-        client = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        )
-    except ValueError as error:
-        raise CannotOpen("REDIS_URL is not a Redis URL; use redis://, rediss:// or unix://.") from error
-    index = RankingIndex(client)
-    try:
-        index.ping()
-    except IndexUnavailable as error:
-        index.close()
-        raise CannotOpen(
-            f"Redis does not answer at REDIS_URL ({error.__cause__}); start it or correct the URL."
-        ) from error
-    return index
-
-
-def _pairs(numbers: Mapping[int, int]) -> Iterable[Any]:
-    return chain.from_iterable((number, member(tweet_id)) for tweet_id, number in numbers.items())
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise IndexUnavailable("Redis did not answer") from error
+def unavailable(cause: Exception) -> IndexUnavailable:
+    """The error that says that *cause* kept Redis from answering."""
+    error = IndexUnavailable("Redis did not answer")
+    error.__cause__ = cause
+    return error

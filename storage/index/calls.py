@@ -1,0 +1,140 @@
+"""
+What the index is asked and what it answers: the scripts, their arguments, their replies. Knows no connection.
+
+Each call is one script on the keys of one partition, all in one cluster slot, so it runs as it is on any server.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from storage.fold import Change
+from storage.index.keys import Position, keys_of, member, read_place, read_position, write_position
+from storage.records import Place
+
+
+class Script(NamedTuple):
+    """A script, and the digest by which a server that has seen it knows it."""
+
+    text: str
+    sha: str
+
+
+class Call(NamedTuple):
+    """A script to run on the keys of one partition."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Sequence[Any]
+
+
+class Delivery(NamedTuple):
+    """A change of one partition's ranking, which leads from one position to another."""
+
+    partition: int
+    at: Position
+    to: Position
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a partition of the index stands: its position, None for none, and how many tweets it ranks."""
+
+    position: Position | None
+    cardinality: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Whether the batch was applied, and where the partition stands now."""
+
+    applied: bool
+    stand: Stand
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of one partition's ranking: `above` tweets of that partition rank above the first of `places`."""
+
+    stand: Stand
+    above: int
+    places: list[Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The counts of the tweets asked for, None for those not ranked."""
+
+    stand: Stand
+    counts: list[int | None]
+
+
+def fold_call(delivery: Delivery) -> Call:
+    """Apply *delivery*, unless the partition stands elsewhere than where it starts: see fold.lua."""
+    partition, at, to, change = delivery
+    arguments = chain(
+        (write_position(at), write_position(to), len(change.added), len(change.credited)),
+        _pairs(change.added),
+        _pairs(change.credited),
+        map(member, change.removed),
+    )
+    return Call(_FOLD, keys_of(partition)[:2], [*arguments])
+
+
+def read_folded(answer: Any) -> Folded:
+    """What a `fold_call` answers."""
+    applied, position, cardinality = answer
+    return Folded(bool(applied), Stand(read_position(position), cardinality))
+
+
+def page_call(partition: int, limit: int, after: Place | None) -> Call:
+    """At most *limit* places below *after*: see page.lua."""
+    arguments = [limit, after.count_retweet, member(after.id)] if after else [limit, "", ""]
+    return Call(_PAGE, keys_of(partition)[:2], arguments)
+
+
+def read_part(answer: Any) -> Part:
+    """What a `page_call` answers."""
+    position, cardinality, above, *rows = answer
+    places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
+    return Part(Stand(read_position(position), cardinality), above, places)
+
+
+def counts_call(partition: int, ids: Iterable[int]) -> Call:
+    """The counts of *ids*: see counts.lua."""
+    return Call(_COUNTS, keys_of(partition)[:2], [*map(member, ids)])
+
+
+def read_counts(answer: Any) -> Counts:
+    """What a `counts_call` answers."""
+    position, cardinality, *scores = answer
+    counts = [int(float(score)) if score else None for score in scores]
+    return Counts(Stand(read_position(position), cardinality), counts)
+
+
+def swap_call(partition: int, staging: str, found: Position | None, to: Position, cardinality: int) -> Call:
+    """Put a staging key in the place of the ranking: see swap.lua."""
+    keys = keys_of(partition)
+    arguments = [write_position(found) if found else "", write_position(to), cardinality]
+    return Call(_SWAP, [keys.ranking, keys.position, staging], arguments)
+
+
+def drop_call(partition: int) -> Call:
+    """Take a partition out: see drop.lua."""
+    return Call(_DROP, keys_of(partition)[:2], [])
+
+
+def _script(name: str) -> Script:
+    text = (Path(__file__).parent / "scripts" / f"{name}.lua").read_text()
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+_FOLD, _PAGE, _COUNTS, _SWAP, _DROP = map(_script, ("fold", "page", "counts", "swap", "drop"))
+
+
+def _pairs(numbers: Mapping[int, int]) -> Iterable[Any]:
+    return chain.from_iterable((number, member(tweet_id)) for tweet_id, number in numbers.items())

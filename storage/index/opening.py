@@ -1,0 +1,48 @@
+"""From a URL to an index that answers: its scheme picks the class."""
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from storage.errors import CannotOpen, IndexUnavailable
+from storage.index.cluster import ClusterIndex, connect_cluster, is_cluster_url
+from storage.index.ranking import TIMEOUT_S, RankingIndex
+
+
+def open_index(url: str) -> RankingIndex:
+    """
+    Connect to *url* and see that it answers. Raises CannotOpen.
+
+    redis://, rediss:// and unix:// name a server, redis+cluster:// and rediss+cluster:// some nodes of a cluster.
+    """
+    try:
+        index = ClusterIndex(connect_cluster(url)) if is_cluster_url(url) else RankingIndex(_connect(url))
+    except ValueError as error:
+        raise CannotOpen(
+            "REDIS_URL is not a Redis URL; use redis://, rediss:// or unix://, "
+            "or redis+cluster://HOST:PORT,HOST:PORT for a cluster."
+        ) from error
+    except (RedisError, OSError) as error:
+        raise _no_answer(error) from error
+    try:
+        index.ping()
+    except IndexUnavailable as error:
+        index.close()
+        raise _no_answer(error.__cause__) from error
+    return index
+
+
+def _connect(url: str) -> Redis:
+    # A retry could do no harm (see fold.lua), but it would hide a server that is away from those who must know.
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+def _no_answer(cause: BaseException | None) -> CannotOpen:
+    return CannotOpen(f"Redis does not answer at REDIS_URL ({cause}); start it or correct the URL.")

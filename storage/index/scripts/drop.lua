@@ -1,0 +1,9 @@
+-- drop.lua: take a partition out that is no more.
+--
+-- KEYS[1]  ranking
+-- KEYS[2]  position
+--
+-- Returns how many of the two there were.
+-- Cost: O(1), but freeing a ranking of m members is O(m), done in the background where the server can.
+
+return redis.call('UNLINK', KEYS[1], KEYS[2])
