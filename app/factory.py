@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from sys import exc_info
 from typing import TYPE_CHECKING, Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, request
@@ -79,6 +78,7 @@ def _check_path() -> None:
 
 
 def _refuse(error: Exception, environ: "WSGIEnvironment", start_response: "StartResponse") -> list[bytes]:
+    # Bottle starts its answer as the last thing it does, so none is under way here.
     answered = refusal_for(error)
     if answered.logged:
         _log.error("%s %s", answered.status, answered.code, exc_info=error)
@@ -87,5 +87,5 @@ def _refuse(error: Exception, environ: "WSGIEnvironment", start_response: "Start
     wait_s = retry_after_s(error)
     if wait_s is not None:
         headers.append(("Retry-After", str(wait_s)))
-    start_response(f"{answered.status} {HTTPStatus(answered.status).phrase}", headers, exc_info())
+    start_response(f"{answered.status} {HTTPStatus(answered.status).phrase}", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
