@@ -33,17 +33,21 @@ def answer(body: msgspec.Struct, status: int = 200, headers: Sequence[tuple[str,
     return HTTPResponse(_encoder.encode(body), status, [JSON, UNSTORED, *headers])
 
 
-def tagged(body: msgspec.Struct, headers: Sequence[tuple[str, str]] = ()) -> HTTPResponse:
-    """200 with *body* and its ETag, or 304 when the caller has it already (RFC 9110, section 13.1.2)."""
-    return tagged_bytes(_encoder.encode(body), headers)
+class Tagged:
+    """Content with its ETag, which may be answered again and again."""
 
+    __slots__ = ("_content", "_headers", "_tag")
 
-def tagged_bytes(content: bytes, headers: Sequence[tuple[str, str]] = ()) -> HTTPResponse:
-    """The same of JSON already encoded."""
-    tag = f'"{blake2b(content, digest_size=12).hexdigest()}"'
-    if _is_known(tag):
-        return HTTPResponse(b"", 304, [("Etag", tag), REVALIDATED, *headers])
-    return HTTPResponse(content, 200, [JSON, ("Etag", tag), REVALIDATED, *headers])
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._tag = f'"{blake2b(content, digest_size=12).hexdigest()}"'
+        self._headers = [("Etag", self._tag), REVALIDATED]
+
+    def answer(self, headers: Sequence[tuple[str, str]] = ()) -> HTTPResponse:
+        """200 with the content, or 304 when the caller has it already (RFC 9110, section 13.1.2)."""
+        if _is_known(self._tag):
+            return HTTPResponse(b"", 304, [*self._headers, *headers])
+        return HTTPResponse(self._content, 200, [JSON, *self._headers, *headers])
 
 
 def refusal(

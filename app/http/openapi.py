@@ -6,7 +6,7 @@ import msgspec
 from bottle import Bottle, HTTPResponse
 
 from app.errors import PROBLEM_TYPE, Problem
-from app.http.answers import tagged_bytes
+from app.http.answers import Tagged
 from app.http.health import NotReady
 from app.http.operations import HEADERS, OPERATIONS, PARAMETERS, Answer, Operation
 from app.http.wire import Chain, Live, NewRetweet, NewTweet, Rank, Ready, Top, Tweet, TweetList
@@ -27,12 +27,12 @@ An unknown path is 404, a wrong method 405 with `Allow`. HEAD works wherever GET
 
 def mount(app: Bottle, settings: Settings) -> None:
     """Add the route of the description to *app*."""
-    content = build_description(settings)
+    content = Tagged(build_description(settings))
 
     @app.get(PATH)
     def get_openapi() -> HTTPResponse:
         """The description, or 304."""
-        return tagged_bytes(content)
+        return content.answer()
 
 
 def build_description(settings: Settings) -> bytes:

@@ -66,17 +66,15 @@ class RankingPage:
     def __init__(self, tweets: Tweets, templates: Templates) -> None:
         self._tweets = tweets
         self._templates = templates
-        self._last: tuple[object, bytes, str] = (None, b"", "")
+        self._last: tuple[Ranking | None, int, bytes, str] = (None, 0, b"", "")
 
     def get_page(self) -> tuple[bytes, str, bool]:
         """The page, its ETag, and whether it is stale. Raises what `Tweets.top` raises."""
-        ranking = self._tweets.top(_TOP)
-        names = list_parents(self._tweets, ranking.tweets)
-        minute = int(time.time()) // 60
-        shown, page, etag = self._last
-        if shown != (ranking, names, minute):
-            page, etag = self._render(ranking, names, minute * 60_000)
-            self._last = ((ranking, names, minute), page, etag)
+        ranking, minute = self._tweets.top(_TOP), int(time.time()) // 60
+        shown, shown_at, page, etag = self._last
+        if shown is not ranking or shown_at != minute:  # the same object means that nothing at all was written since
+            page, etag = self._render(ranking, list_parents(self._tweets, ranking.tweets), minute * 60_000)
+            self._last = (ranking, minute, page, etag)
         return page, etag, ranking.stale
 
     def _render(self, ranking: Ranking, names: dict[int, str | None], now_ms: int) -> tuple[bytes, str]:

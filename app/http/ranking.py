@@ -2,9 +2,10 @@
 
 from bottle import Bottle, HTTPResponse
 
-from app.http.answers import answer, tagged
+from app.http.answers import Tagged, answer, encode
 from app.http.parameters import cursor_of, id_of, place_of, read_query
 from app.http.wire import Rank, Top, tweet_of
+from storage.records import Ranking
 from storage.tweets import Tweets
 
 DEFAULT_LIMIT = 10
@@ -12,15 +13,24 @@ DEFAULT_LIMIT = 10
 
 def mount(app: Bottle, tweets: Tweets) -> None:
     """Add the routes of the ranking to *app*; *tweets* does the work."""
+    last: tuple[Ranking | None, Tagged] = (None, Tagged(b""))
+
+    def encoded(ranking: Ranking) -> Tagged:
+        """The JSON of a ranking; of one that was answered just before, the same bytes."""
+        nonlocal last
+        shown, content = last
+        if shown is not ranking:
+            following = None if ranking.next is None else cursor_of(ranking.next)
+            content = Tagged(encode(Top([tweet_of(tweet) for tweet in ranking.tweets], following, ranking.stale)))
+            last = (ranking, content)
+        return content
 
     @app.get("/api/v1/top")
     def get_top() -> HTTPResponse:
         """A page of the ranking, or 304; said to be stale, in a field and a header, when the index is away."""
         limit, after = read_query(DEFAULT_LIMIT, place_of)
         ranking = tweets.top(limit, after)
-        following = None if ranking.next is None else cursor_of(ranking.next)
-        top = Top([tweet_of(tweet) for tweet in ranking.tweets], following, ranking.stale)
-        return tagged(top, [("Stale", "true")] if ranking.stale else [])
+        return encoded(ranking).answer([("Stale", "true")] if ranking.stale else [])
 
     @app.get("/api/v1/tweet/<tweet_id>/rank")
     def get_rank(tweet_id: str) -> HTTPResponse:

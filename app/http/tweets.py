@@ -3,7 +3,7 @@
 import msgspec
 from bottle import Bottle, HTTPResponse
 
-from app.http.answers import answer, tagged
+from app.http.answers import Tagged, answer, encode
 from app.http.bodies import read_body
 from app.http.parameters import id_of, read_key, read_query
 from app.http.wire import Chain, NewRetweet, NewTweet, link_of, list_of, names_user, tweet_of
@@ -50,7 +50,7 @@ def _mount_reads(app: Bottle, tweets: Tweets) -> None:
     @app.get("/api/v1/tweet/<tweet_id>")
     def get_tweet(tweet_id: str) -> HTTPResponse:
         """The tweet with its count, or 304."""
-        return tagged(tweet_of(tweets.get(id_of(tweet_id))))
+        return Tagged(encode(tweet_of(tweets.get(id_of(tweet_id))))).answer()
 
     @app.get("/api/v1/tweet/<tweet_id>/chain")
     def get_chain(tweet_id: str) -> HTTPResponse:
