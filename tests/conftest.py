@@ -1,4 +1,4 @@
-"""Real parts for every test: an SQLite file and a valkey server of its own, gone with the test."""
+"""Real parts for every test: a database and a valkey server of its own, gone with the test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from storage import Tweets, open_storage
+from storage import Tweets, migrate, open_storage
+from storage.sql.engine import open_database
+from tests.postgresql import PostgreSQL
 
 # The same examples on every run, whatever the machine is doing meanwhile.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -20,7 +22,37 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tweets(data_dir: Path) -> Iterator[Tweets]:
-    """Empty storage on its embedded parts."""
-    with open_storage(data_dir) as opened:
+def database_url() -> str:
+    """The SQLite file in the data folder; tests that run over PostgreSQL as well say so by a fixture of this name."""
+    return ""
+
+
+@pytest.fixture
+def tweets(data_dir: Path, database_url: str) -> Iterator[Tweets]:
+    """Empty storage, its index embedded."""
+    with open_storage(data_dir, database_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server, one for each process that runs tests."""
+    server = PostgreSQL()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgresql_name(postgresql: PostgreSQL) -> Iterator[str]:
+    """The name of a database there with the present schema and without tweets."""
+    with postgresql.database() as name:
+        database = open_database(postgresql.url(name))
+        migrate.up(database, 1)
+        database.close()
+        yield name
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgreSQL, postgresql_name: str) -> str:
+    """The DATABASE_URL of that database."""
+    return postgresql.url(postgresql_name)

