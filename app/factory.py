@@ -10,7 +10,7 @@ from bottle import Bottle, HTTPError, HTTPResponse, request
 from app.errors import PROBLEM_TYPE, problem, refusal_for, retry_after_s
 from app.http import health, openapi, pages, ranking
 from app.http import tweets as tweet_routes
-from app.http.answers import UNSTORED, refusal
+from app.http.answers import JSON, UNSTORED, refusal
 from app.settings import Settings
 from storage.tweets import Tweets
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # On every answer; a page has its own content-security-policy, everything else may load nothing at all.
-_SECURITY = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
-_LOADS_NOTHING = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+_SECURITY = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+]
 
 
 class Service(Bottle):
@@ -31,10 +34,11 @@ class Service(Bottle):
         """Answer a request; whatever a route raises becomes an answer here, and only here."""
 
         def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
-            named = dict(headers)
-            headers.extend(header for header in _SECURITY if header[0] not in named)
-            if _LOADS_NOTHING[0] not in named:
-                headers.append(_LOADS_NOTHING)
+            if JSON in headers:
+                headers.extend(_SECURITY)
+            else:
+                named = dict(headers)  # a page says most of it by itself
+                headers.extend(header for header in _SECURITY if header[0] not in named)
             return start_response(status, headers, error)
 
         try:
@@ -57,6 +61,7 @@ def create_app(tweets: Tweets, settings: Settings) -> Bottle:
     """The application that serves *tweets*, pages and API."""
     app = Service()
     app.config["catchall"] = False
+    app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     app.add_hook("before_request", _check_path)
     for mount in (tweet_routes.mount, ranking.mount, health.mount, pages.mount):
         mount(app, tweets)

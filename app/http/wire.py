@@ -7,6 +7,7 @@ A pattern ends in `\Z` here, for `$` would let a newline pass; OpenAPI gets `$`,
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -182,7 +183,12 @@ def list_of(page: records.Page) -> TweetList:
 def timestamp(time_ms: int) -> str:
     """`2026-11-22T20:55:01.123Z` for milliseconds since 1970."""
     seconds, rest_ms = divmod(time_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ms:03}Z"
+    return f"{_second(seconds)}.{rest_ms:03}Z"
+
+
+@lru_cache(maxsize=4096)  # the tweets that are read most were posted in few different seconds
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def _seven(tweet: records.Tweet) -> tuple[Any, ...]:
