@@ -1,13 +1,15 @@
 """`serve`: the service itself, from the settings to the last answer."""
 
+import os
 from argparse import Namespace
 from contextlib import closing
 
 from app.cli.opening import tweets_opened
 from app.cli.stopping import heed_signals
 from app.cli.verb import Verbs
+from app.crew import Crew
 from app.factory import create_app
-from app.server import open_socket
+from app.server import open_socket, url_of
 from app.server import serve as answer_requests
 from app.settings import Settings
 
@@ -25,7 +27,11 @@ def serve(_arguments: Namespace, settings: Settings) -> int:
         def announce(url: str) -> None:
             print(f"Serving on {url}  (data in {shown(settings)}; Ctrl-C stops)", flush=True)
 
+        workers = settings.workers or min(4, max(1, (os.cpu_count() or 1) // 2))
         try:
+            if workers > 1:
+                Crew(workers, listening).run(lambda: announce(url_of(listening)))
+                return STOPPED
             answer_requests(
                 create_app(tweets, settings),
                 host=settings.host,

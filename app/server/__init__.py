@@ -14,9 +14,9 @@ from contextlib import closing
 from types import FrameType
 from wsgiref.types import WSGIApplication
 
-from app.server.listener import Limits, Server
+from app.server.listener import Limits, Server, url_of
 
-__all__ = ["CannotServe", "Limits", "Server", "open_socket", "serve"]
+__all__ = ["CannotServe", "Limits", "Server", "open_socket", "serve", "url_of"]
 
 _BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted (listen(2)); it lowers this to its own limit."""

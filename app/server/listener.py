@@ -68,8 +68,7 @@ class Server(TcpWSGIServer):
             max_request_body_size=8 * LARGEST_BODY,  # with the size lines of the smallest chunks; see `StrictRequest`
             log_socket_errors=False,
         )
-        host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
-        self.url = f"http://{host}:{self.effective_port}/"
+        self.url = url_of(listening)
 
     def run(self) -> None:
         """Serve until `stop`; then answer what was received, and return."""
@@ -144,6 +143,12 @@ class Server(TcpWSGIServer):
             self.handle_accept()
             if len(self.active_channels) == inside:
                 break
+
+
+def url_of(listening: socket.socket) -> str:
+    """The address of *listening*, as in "http://127.0.0.1:5000/"."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _allow_connections(wanted: int) -> int:

@@ -16,7 +16,7 @@ from storage.locks import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "tests" / "data" / "cascades-sample.tsv.gz"
-SETTINGS = ("HOST", "PORT", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "PARTITIONS", "MAX_ANCESTORS")
+SETTINGS = ("HOST", "PORT", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "PARTITIONS", "MAX_ANCESTORS", "WORKERS")
 PATIENCE_S = 120
 """Long enough for the slowest machine under the whole test run; nothing is measured."""
 

@@ -1,0 +1,56 @@
+"""
+One worker of a crew: `python -m app.worker LISTENING READY LIFELINE`, three open files of the parent's.
+
+It writes a byte to READY when it takes requests, and stops when LIFELINE ends, which it does when the parent dies.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+from app.cli.main import LOG_LINE
+from app.cli.opening import tweets_opened
+from app.cli.stopping import heed_signals
+from app.factory import create_app
+from app.server import serve
+from app.settings import Settings
+from storage.errors import CannotOpen
+
+
+def main(listening_fileno: int, ready: int, lifeline: int) -> int:
+    """Serve until SIGTERM, or until the parent is gone; the exit code."""
+    heed_signals(0)
+    logging.basicConfig(format=LOG_LINE, level=logging.WARNING)
+    threading.Thread(target=_stop_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
+    settings = Settings.from_environment()
+
+    def announce(_url: str) -> None:
+        os.write(ready, b"1")
+        os.close(ready)
+
+    with socket.socket(fileno=listening_fileno) as listening, tweets_opened(settings, attach=True) as tweets:
+        serve(
+            create_app(tweets, settings),
+            host=settings.host,
+            port=settings.port,
+            threads=settings.threads,
+            on_ready=announce,
+            listening=listening,
+        )
+        heed_signals(0)  # the server had taken them over
+    return 0
+
+
+def _stop_with_parent(lifeline: int) -> None:
+    os.read(lifeline, 1)  # nobody ever writes: it returns when the last writing end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*map(int, sys.argv[1:])))
+    except CannotOpen as error:
+        sys.exit(str(error))
