@@ -15,6 +15,7 @@ from app.server import CannotServe, Limits, Server, _advice, open_socket, serve
 from tests.e2e.server_apps import Echo, Gate
 from tests.e2e.server_wire import GET, PATIENCE_S, Wire, child_server, serving
 
+FULL = b"GET / HTTP/1.1\r\nHost: abcdef\r\n\r\n"  # 32 bytes, so that a read of 8 KiB ends with one
 APPS = ("-m", "tests.e2e.server_apps")
 
 
@@ -79,7 +80,7 @@ def test_two_servers_may_share_a_listening_socket() -> None:
 def test_a_stop_answers_what_was_received(gate: Gate, wires: ExitStack) -> None:
     """Running, waiting for a thread, behind another on its connection, and half sent: all are answered, then closed."""
     with serving(gate, threads=1) as server:
-        running = wires.enter_context(Wire(server.url)).send(GET * 500)  # more than is read at once
+        running = wires.enter_context(Wire(server.url)).send(FULL * 512)  # 16 KiB, in two reads
         gate.entered.acquire()
         waiting = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(20)]
         half = wires.enter_context(Wire(server.url)).send(GET[:-9])
@@ -88,7 +89,7 @@ def test_a_stop_answers_what_was_received(gate: Gate, wires: ExitStack) -> None:
         assert silent.is_closed()
         half.send(GET[-9:])
         gate.open.set()
-        assert [running.ask(b"").status for _ in range(500)] == [200] * 500
+        assert [running.ask(b"").status for _ in range(512)] == [200] * 512
         for wire in [*waiting, half]:
             answer = wire.ask(b"")
             assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -196,6 +197,9 @@ def test_the_same_signal_sent_on_by_another_is_not_a_second_one() -> None:
     with child_server(*APPS, "echo") as (child, url), Wire(url) as wire:
         wire.send(GET.replace(b"/", b"/sleep", 1))
         child.terminate()
+        with pytest.raises(ConnectionRefusedError):
+            while True:  # until the first one was heard
+                Wire(url).close()
         child.terminate()
         assert wire.ask(b"").status == 200
         assert child.communicate(timeout=PATIENCE_S) == ("ended\n", "")
