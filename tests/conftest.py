@@ -9,6 +9,9 @@ from hypothesis import settings
 from storage import Tweets, migrate, open_storage
 from storage.sql.engine import open_database
 from tests.postgresql import PostgreSQL
+from tests.system import program, pytest_terminal_summary
+
+__all__ = ["program", "pytest_terminal_summary"]
 
 # The same examples on every run, whatever the machine is doing meanwhile.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
