@@ -7,8 +7,7 @@ from typing import Protocol
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from storage.sql.log import Head
-from storage.sql.reads import Row
+from storage.sql.quick import QuickReads
 
 
 class Kind(Enum):
@@ -53,19 +52,6 @@ class Fault(Enum):
 
     OTHER = auto()
     """Anything else that kept the database from answering."""
-
-
-class QuickReads(Protocol):
-    """The reads that nearly every request makes, each of the latest commit, by the shortest way there is."""
-
-    def find_row(self, tweet_id: int) -> Row | None:
-        """The tweet, deleted or not; None when there never was one."""
-
-    def list_heads(self) -> dict[int, Head]:
-        """The head of every partition: while they are the same, so is everything that can be read."""
-
-    def close(self) -> None:
-        """Close connections of its own."""
 
 
 class Dialect(Protocol):
