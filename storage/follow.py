@@ -31,6 +31,10 @@ FOLD_AT_ONCE = 5_000
 
 FILL_AT_ONCE = 10_000
 
+ON_ITS_WAY_S = 0.001
+LOOKS = 20
+"""A batch that is stored is in the index about a millisecond later: so look again before it is mended."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -90,6 +94,11 @@ class Follower:
         if at is None or at.store != self._store.id or at.seq < head.seq:
             return False
         return at.seq > head.seq or (at.nonce == head.nonce and stand.cardinality == head.live)
+
+    def may_reach(self, stand: Stand, head: Head) -> bool:
+        """Whether the index is behind *head* in our own history, as while another process's batch is on its way."""
+        at = stand.position
+        return at is not None and at.store == self._store.id and at.seq < head.seq
 
     def catch_up(self, timeout_s: float = -1) -> bool:
         """

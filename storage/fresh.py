@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from storage.errors import IndexUnavailable
-from storage.follow import Follower
+from storage.follow import LOOKS, ON_ITS_WAY_S, Follower
 from storage.index.ranking import Counts, Part, RankingIndex
 from storage.records import Place
 from storage.sql.engine import Database
@@ -20,10 +20,6 @@ from storage.together import Together
 
 CATCH_UP_WITHIN_S = 1.0
 """How long a reader waits for the index to be brought in step before it is told that it cannot be asked."""
-
-ON_ITS_WAY_S = 0.001
-LOOKS = 20
-"""A batch that is stored is in the index about a millisecond later: so look again before it is mended."""
 
 Answer = TypeVar("Answer", Part, Counts)
 Heads = dict[int, Head]

@@ -12,11 +12,11 @@ import time
 from collections import deque
 
 from storage.append import Appended, Batch, Deletion, Job, Outcome, Step, targets_of
-from storage.errors import Overloaded, Retryable, StorageError, StoreFull
+from storage.errors import IndexUnavailable, Overloaded, Retryable, StorageError, StoreFull
 from storage.fold import Link, change
-from storage.follow import Follower
+from storage.follow import LOOKS, ON_ITS_WAY_S, Follower
 from storage.index.keys import Position
-from storage.index.ranking import RankingIndex
+from storage.index.ranking import Delivery, RankingIndex
 from storage.links import Links
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -188,21 +188,41 @@ class Writer:
     def _fold(self, steps: dict[int, Step]) -> None:
         """Bring the batch into the index. It is stored already: if this fails, the follower does it."""
         try:
-            if self._follower.in_step and not all(self._fold_step(*item) for item in steps.items()):
-                self._follower.fell_behind()
-        except StorageError as error:
-            _log.warning("a batch was stored but not folded yet: %s", error.__cause__)
-            self._follower.fell_behind()
+            if not self._follower.in_step or self._deliver(steps):
+                return
         except Exception:  # noqa: BLE001  # it is stored, and that is the answer
             _log.exception("a batch was stored but not folded yet")
-            self._follower.fell_behind()
+        self._follower.fell_behind()
 
-    def _fold_step(self, partition: int, step: Step) -> bool:
-        """Whether the index now stands where this batch ends, with as many tweets as the log."""
+    def _deliver(self, steps: dict[int, Step]) -> bool:
+        """
+        Whether the index holds the batch now, with as many tweets as the log.
+
+        Another process may have stored its batch before ours and be about to fold it: then ours waits its turn.
+        """
+        waiting = {partition: self._delivery(partition, step) for partition, step in steps.items()}
+        for _ in range(LOOKS):
+            answers = zip(list(waiting), self._index.fold_all(waiting.values()), strict=True)
+            for partition, answer in answers:
+                if isinstance(answer, IndexUnavailable):
+                    _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
+                    return False
+                after = steps[partition].after
+                if answer.applied and answer.stand.cardinality != after.live:
+                    return False
+                if answer.applied or self._follower.reaches(answer.stand, after):
+                    del waiting[partition]
+                elif not self._follower.may_reach(answer.stand, steps[partition].before):
+                    return False
+            if not waiting:
+                return True
+            time.sleep(ON_ITS_WAY_S)
+        return False
+
+    def _delivery(self, partition: int, step: Step) -> Delivery:
         at = Position(self._store.id, step.before.seq, step.before.nonce)
         to = Position(self._store.id, step.after.seq, step.after.nonce)
-        folded = self._index.fold(partition, at, to, change(step.entries, self._links.parent_of))
-        return folded.applied and folded.stand.cardinality == step.after.live
+        return Delivery(partition, at, to, change(step.entries, self._links.parent_of))
 
     def _forget(self) -> None:
         try:
