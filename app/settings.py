@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class SettingError(Exception):
@@ -14,6 +14,16 @@ class SettingError(Exception):
 def setting(default: str, help_text: str, *, at_least: int = 1, at_most: int | None = None) -> Any:
     """A field read from the environment variable of its name in capitals; an integer one lies in the given range."""
     return field(metadata={"default": default, "help": help_text, "at_least": at_least, "at_most": at_most})
+
+
+class Rate(NamedTuple):
+    """So many *calls* in *per_s* seconds."""
+
+    calls: int
+    per_s: int
+
+
+UNITS_S = {"": 1, "second": 1, "minute": 60, "hour": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,13 @@ class Settings:
     workers: int = setting("0", "processes that serve; 0: one for each two cores, at most 4", at_least=0, at_most=64)
     threads: int = setting("64", "requests worked on at once", at_most=1024)
     queue_limit: int = setting("1024", "writes that may wait; the next one is answered 503", at_most=1_000_000)
+    allow_anonymous_writes: bool = setting("0", "1: serve an address other than loopback though there is no token")
+    rate_limit: Rate | None = setting(
+        "", "writes of one token or address, as in `60/minute`; empty: no limit"
+    )
+    log: str = setting("text", "`text`, or `json`: one object a line")
+    access_log: bool = setting("0", "1: a JSON object a line on stderr for each request")
+    metrics: bool = setting("0", "1: numbers for Prometheus at /metrics")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -42,7 +59,22 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
     text = environment.get(variable, "").strip() or entry.metadata["default"]
     if entry.type is int:
         return _integer(variable, text, entry.metadata["at_least"], entry.metadata["at_most"])
+    if entry.type is bool:
+        return _integer(variable, text, 0, 1) == 1
+    if entry.name == "rate_limit":
+        return _rate(variable, text)
+    if entry.name == "log" and text not in {"text", "json"}:
+        raise SettingError(f"{variable} must be text or json, and is {text!r}.")
     return Path(text) if entry.type is Path else text
+
+
+def _rate(variable: str, text: str) -> Rate | None:
+    if not text:
+        return None
+    calls, _, unit = text.partition("/")
+    if unit not in UNITS_S or not (calls.isascii() and calls.isdigit() and len(calls) <= 6 and int(calls)):
+        raise SettingError(f"{variable} must be of the form 60/minute (or /second, /hour), and is {text!r}.")
+    return Rate(int(calls), UNITS_S[unit])
 
 
 def _integer(variable: str, text: str, at_least: int, at_most: int | None) -> int:

@@ -8,6 +8,7 @@ partition.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Index,
@@ -71,3 +72,15 @@ store = Table(
     Column("id", String(32), primary_key=True),  # random: tells this database from any other
     Column("partitions", Integer, nullable=False),
 )
+
+tokens = Table(
+    "tokens",  # from the first row on, writes need one; revoked ones stay
+    metadata,
+    Column("id", String(12), primary_key=True),  # public, for people to name it by
+    Column("user_name", String(64), nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),  # SHA-256 of the token
+    Column("created_at", BigInteger, nullable=False),  # milliseconds since 1970, UTC
+    Column("revoked_at", BigInteger),
+)
+Index("tokens_by_digest", tokens.c.digest, unique=True)

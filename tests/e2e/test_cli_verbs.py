@@ -123,7 +123,7 @@ def test_migrate(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'own.db'}"
     assert b"0001  missing  Create the tweets" in done(data, "migrate", "status", DATABASE_URL=url)
     advice = refused(data, "serve", DATABASE_URL=url)
-    assert advice == "The database is at revision base, and this version needs 0001: run `python -m app migrate up`."
+    assert advice == "The database is at revision base, and this version needs 0002: run `python -m app migrate up`."
     assert refused(data, "migrate", "check", DATABASE_URL=url) == advice
     assert b"0001  applied  " in done(data, "migrate", "up", DATABASE_URL=url)
     assert done(data, "migrate", "check", DATABASE_URL=url) == b"The tables are as declared.\n"
@@ -131,6 +131,7 @@ def test_migrate(tmp_path: Path) -> None:
     assert "add --yes" in refused(data, "migrate", "down", DATABASE_URL=url)
     assert "9 is no revision" in refused(data, "migrate", "down", "--to", "9", "--yes", DATABASE_URL=url)
     assert done(data, "export", DATABASE_URL=url).count(b"\n") == 5
+    assert b"0002  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0001  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert not (data / "tweets.db").exists()
 
