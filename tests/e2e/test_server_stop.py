@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -197,7 +197,7 @@ def test_the_same_signal_sent_on_by_another_is_not_a_second_one() -> None:
     with child_server(*APPS, "echo") as (child, url), Wire(url) as wire:
         wire.send(GET.replace(b"/", b"/sleep", 1))
         child.terminate()
-        with pytest.raises(ConnectionRefusedError):
+        with suppress(ConnectionRefusedError):
             while True:  # until the first one was heard
                 Wire(url).close()
         child.terminate()
