@@ -11,7 +11,9 @@ from app.errors import PROBLEM_TYPE, problem, refusal_for, retry_after_s
 from app.http import health, openapi, pages, ranking
 from app.http import tweets as tweet_routes
 from app.http.answers import JSON, UNSTORED, refusal
+from app.http.auth import Guard
 from app.settings import Settings
+from storage.tokens import Tokens
 from storage.tweets import Tweets
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def create_app(tweets: Tweets, settings: Settings) -> Bottle:
     app.config["catchall"] = False
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     app.add_hook("before_request", _check_path)
-    for mount in (tweet_routes.mount, ranking.mount, health.mount, pages.mount):
+    tweet_routes.mount(app, tweets, Guard(Tokens(tweets.database), settings.rate_limit))
+    for mount in (ranking.mount, health.mount, pages.mount):
         mount(app, tweets)
     openapi.mount(app, settings)
     return app

@@ -4,6 +4,7 @@ import msgspec
 from bottle import Bottle, HTTPResponse
 
 from app.http.answers import Tagged, answer, encode
+from app.http.auth import Guard, check_may_delete, check_may_post
 from app.http.bodies import read_body
 from app.http.parameters import id_of, read_key, read_query
 from app.http.wire import Chain, NewRetweet, NewTweet, link_of, list_of, names_user, tweet_of
@@ -17,32 +18,36 @@ _new_tweet = msgspec.json.Decoder(NewTweet)
 _new_retweet = msgspec.json.Decoder(NewRetweet)
 
 
-def mount(app: Bottle, tweets: Tweets) -> None:
-    """Add the routes of tweets to *app*; *tweets* does the work."""
-    _mount_writes(app, tweets)
+def mount(app: Bottle, tweets: Tweets, guard: Guard) -> None:
+    """Add the routes of tweets to *app*; *tweets* does the work, and *guard* says who may write."""
+    _mount_writes(app, tweets, guard)
     _mount_reads(app, tweets)
     _mount_lists(app, tweets)
 
 
-def _mount_writes(app: Bottle, tweets: Tweets) -> None:
+def _mount_writes(app: Bottle, tweets: Tweets, guard: Guard) -> None:
     @app.post("/api/v1/tweet")
     def post_tweet() -> HTTPResponse:
         """Post an original: 201 with the new tweet."""
-        key, new = read_key(), read_body(_new_tweet)
+        token, key, new = guard.enter(), read_key(), read_body(_new_tweet)
+        check_may_post(token, new.user_name, new.count_retweet)
         draft = Draft(new.user_name, new.title, new.body, None, new.count_retweet or 0, key)
         return _created(tweets.post(draft))
 
     @app.post("/api/v1/retweet")
     def post_retweet() -> HTTPResponse:
         """Post a retweet: 201 with the new tweet, 404 or 410 when there is no such target."""
-        key, new = read_key(), read_body(_new_retweet)
+        token, key, new = guard.enter(), read_key(), read_body(_new_retweet)
+        check_may_post(token, new.user_name, new.count_retweet)
         draft = Draft(new.user_name, new.title, new.body, id_of(new.retweet), new.count_retweet or 0, key)
         return _created(tweets.post(draft))
 
     @app.delete("/api/v1/tweet/<tweet_id>")
     def delete_tweet(tweet_id: str) -> HTTPResponse:
         """Delete a tweet: 204, and 410 from then on."""
-        tweets.delete(id_of(tweet_id))
+        token, found = guard.enter(), id_of(tweet_id)
+        check_may_delete(token, found, tweets)
+        tweets.delete(found)
         return HTTPResponse(status=204, headers=[("Cache-Control", "no-store")])
 
 
