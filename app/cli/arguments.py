@@ -72,6 +72,20 @@ examples:
   python -m app seed
   python -m app seed --tweets 5000 --depth 12 --seed 7"""
 
+TOKENS = """\
+Who may write. As long as there is no token, anybody who reaches the service; from the first one on, each write
+needs one: a token posts as its own user, and deletes that user's tweets. An admin's may delete any tweet and
+set count_retweet.
+
+A token is shown once, when it is made. `list` shows ids, which `revoke` takes. A running service heeds both
+within about a second. Revoking the last one does not open the service again.
+
+examples:
+  python -m app token add ada
+  python -m app token add root --admin
+  python -m app token list
+  python -m app token revoke 3f9a1c2b7d04"""
+
 INFO = """\
 Print what is where: settings, engines and versions, tweets, partitions, and how far the index is.
 
@@ -102,6 +116,7 @@ def parser() -> ArgumentParser:
         "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"
     )
     _add_seed_arguments(add("seed", "add tweets to look at", SEED))
+    _add_token_arguments(add("token", "say who may write", TOKENS))
     add("info", "say what is where", INFO)
     return whole
 
@@ -116,6 +131,16 @@ def _add_seed_arguments(verb: ArgumentParser) -> None:
     verb.add_argument("--tweets", type=_positive, default=300, help="how many tweets (300)")
     verb.add_argument("--depth", type=_positive, default=6, help="ancestors of the deepest tweet (6)")
     verb.add_argument("--seed", type=int, default=1, help="a number that decides what they say (1)")
+
+
+def _add_token_arguments(verb: ArgumentParser) -> None:
+    acts = verb.add_subparsers(dest="act", required=True, metavar="ACT", title="acts")
+    adding = acts.add_parser("add", help="make a token, and show it", allow_abbrev=False)
+    adding.add_argument("user", help="the only user_name that it writes as")
+    adding.add_argument("--admin", action="store_true", help="it may also delete any tweet and set count_retweet")
+    acts.add_parser("list", help="show all tokens, without their secrets", allow_abbrev=False)
+    revoking = acts.add_parser("revoke", help="take a token back, for good", allow_abbrev=False)
+    revoking.add_argument("id", help="as `list` shows it")
 
 
 def _positive(text: str) -> int:
