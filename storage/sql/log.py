@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, insert, literal, null,
 from storage.errors import CannotOpen, StoreConflict
 from storage.fold import Entry, Link
 from storage.ids import PARTITIONS
+from storage.sql.prepared import Prepared
 from storage.sql.tables import heads, store, tweets
 
 NONCE_BITS = 62
@@ -88,15 +89,14 @@ def list_heads(connection: Connection) -> dict[int, Head]:
 def lock_heads(connection: Connection, partitions: Iterable[int]) -> dict[int, Head]:
     """The heads of *partitions*, which nobody else can move until the transaction ends."""
     # In one order for everybody, so that two writers never wait for each other.
-    chosen = _HEADS.where(heads.c.partition.in_(sorted(partitions))).order_by(heads.c.partition)
-    rows = connection.execute(chosen.with_for_update())
+    rows = connection.execute(_LOCKED_HEADS, {"partitions": list(partitions)})
     return {row[0]: Head(*row[1:]) for row in rows}
 
 
 def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
     """Set the heads of the partitions that were appended to."""
     rows = [{"at": partition, **head._asdict()} for partition, head in moved.items()]
-    connection.execute(_MOVE_HEAD, rows)
+    _MOVE_HEAD.run(connection, rows)
 
 
 def list_targets(connection: Connection, ids: Iterable[int]) -> dict[int, Target]:
@@ -113,7 +113,7 @@ def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[byt
 
 def append_tweets(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add tweets: dicts of all columns but the `deleted_` ones, with places given under `lock_heads`."""
-    connection.execute(insert(tweets), rows)
+    _APPEND.run(connection, rows)
 
 
 def append_deletions(connection: Connection, rows: Sequence[dict[str, int]]) -> None:
@@ -148,8 +148,14 @@ def stream_all(connection: Connection) -> Iterator[Whole]:
         yield from map(Whole._make, part)
 
 
+_APPEND = Prepared(insert(tweets))
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
-_MOVE_HEAD = (
+_LOCKED_HEADS = (
+    _HEADS.where(heads.c.partition.in_(bindparam("partitions", expanding=True)))
+    .order_by(heads.c.partition)
+    .with_for_update()
+)
+_MOVE_HEAD = Prepared(
     update(heads).where(heads.c.partition == bindparam("at")).values({name: bindparam(name) for name in Head._fields})
 )
 _TARGETS = select(tweets.c.id, tweets.c.deleted_seq, tweets.c.title, tweets.c.body).where(
