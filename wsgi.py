@@ -1,14 +1,17 @@
 """`application` for any WSGI server: settings -> storage -> app. Nothing else is decided here."""
 
 import atexit
+import logging
 
 from app.factory import create_app
+from app.log import set_up
 from app.settings import SettingError, Settings
 from storage import open_storage
 from storage.errors import CannotOpen
 
 try:
     settings = Settings.from_environment()
+    set_up(settings, logging.WARNING)
     tweets = open_storage(
         settings.data_dir,
         settings.database_url,

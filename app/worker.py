@@ -11,10 +11,10 @@ import socket
 import sys
 import threading
 
-from app.cli.main import LOG_LINE
 from app.cli.opening import tweets_opened
 from app.cli.stopping import heed_signals
 from app.factory import create_app
+from app.log import set_up
 from app.server import serve
 from app.settings import Settings
 from storage.errors import CannotOpen
@@ -23,9 +23,9 @@ from storage.errors import CannotOpen
 def main(listening_fileno: int, ready: int, lifeline: int) -> int:
     """Serve until SIGTERM, or until the parent is gone; the exit code."""
     heed_signals(0)
-    logging.basicConfig(format=LOG_LINE, level=logging.WARNING)
-    threading.Thread(target=_stop_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
     settings = Settings.from_environment()
+    set_up(settings, logging.WARNING)
+    threading.Thread(target=_stop_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
 
     def announce(_url: str) -> None:
         os.write(ready, b"1")

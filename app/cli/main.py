@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from app.cli.arguments import parser
 from app.cli.stopping import heed_signals
 from app.cli.verb import Refused, Verbs
+from app.log import set_up
 from app.settings import SettingError, Settings
-
-LOG_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 FAILED = 1
 """The exit code of a verb that could not do its work; argparse's own for wrong words is 2."""
@@ -24,10 +23,11 @@ def main(words: Sequence[str]) -> int:
     arguments = parser().parse_args(words)
     serving = arguments.verb == "serve"
     heed_signals(0 if serving else None)
-    # What a service does by itself is news; in a verb it is what was asked for.
-    logging.basicConfig(format=LOG_LINE, level=logging.WARNING if serving else logging.ERROR)
     try:
-        code = _verbs_with(arguments.verb)[arguments.verb](arguments, Settings.from_environment())
+        settings = Settings.from_environment()
+        # What a service does by itself is news; in a verb it is what was asked for.
+        set_up(settings, logging.WARNING if serving else logging.ERROR)
+        code = _verbs_with(arguments.verb)[arguments.verb](arguments, settings)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails again

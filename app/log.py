@@ -1,0 +1,123 @@
+"""
+What the service says, on stderr: lines for people, or JSON objects for programs, and on request a line for each answer.
+
+A line is a line whatever it tells: control characters are escaped, lengths have bounds. Neither bodies nor queries nor
+headers are ever given to a logger, so no token is.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from app.settings import Settings
+
+LONGEST_MESSAGE = 2_000
+LONGEST_TRACE = 8_000
+LONGEST_PATH = 200
+LONGEST_METHOD = 20
+
+_CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {
+    number: f"\\u{number:04x}" for number in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Also what ends lines in other eyes, and what turns the direction of text."""
+
+_access = logging.getLogger("access")
+
+
+class Request(NamedTuple):
+    """
+    A request that was answered.
+
+    `route` is the rule that its path fell under, "" for none; `path` is as WSGI has it; `size` is in bytes.
+    """
+
+    method: str
+    route: str
+    path: str
+    status: int
+    took_s: float
+    size: int
+
+
+Watch = Callable[[Request], None]
+"""Is told of each request when it is answered; it must be quick, and must not raise."""
+
+
+class Lines(logging.Formatter):
+    """For people: a line, and a traceback indented below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`2026-11-22 20:55:01Z WARNING storage.follow: the index is away`."""
+        time_text = _text_of(record.created, "seconds").replace("T", " ")
+        line = f"{time_text} {record.levelname} {record.name}: {_message(record)}"
+        trace = "".join(f"\n  {row.translate(_CONTROLS)}" for row in _trace(self, record).split("\n") if row)
+        return line + trace
+
+
+class Objects(logging.Formatter):
+    """For programs: a JSON object, all of it ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`{"time": "2026-11-22T20:55:01.123Z", "level": "warning", "logger": "storage.follow", "message": "..."}`."""
+        told = {
+            "time": _text_of(record.created, "milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+        }
+        trace = _trace(self, record)
+        return _encode(told | {"trace": trace} if trace else told)
+
+
+def set_up(settings: Settings, level: int) -> None:
+    """Let this process say what is of *level* and above, in the form that the settings name."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Objects() if settings.log == "json" else Lines())
+    logging.basicConfig(handlers=[handler], level=level)
+    if settings.access_log and not _access.handlers:
+        accesses = logging.StreamHandler()
+        accesses.setFormatter(logging.Formatter("%(message)s"))
+        _access.addHandler(accesses)
+        _access.setLevel(logging.INFO)
+        _access.propagate = False
+
+
+def log_request(answered: Request) -> None:
+    """
+    Write the line of a request.
+
+    `{"time": "...", "method": "GET", "route": "/", "path": "/", "status": 200, "duration_ms": 1.2, "bytes": 9}`
+    """
+    _access.info(
+        _encode(
+            {
+                "time": _text_of(time.time(), "milliseconds"),
+                "method": answered.method[:LONGEST_METHOD],
+                "route": answered.route,
+                "path": answered.path[:LONGEST_PATH].encode("latin-1", "replace").decode(errors="backslashreplace"),
+                "status": answered.status,
+                "duration_ms": round(answered.took_s * 1000, 3),
+                "bytes": answered.size,
+            }
+        )
+    )
+
+
+def _message(record: logging.LogRecord) -> str:
+    return record.getMessage()[:LONGEST_MESSAGE].translate(_CONTROLS)
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """The traceback, of a long one its end: there stands what happened."""
+    return formatter.formatException(record.exc_info)[-LONGEST_TRACE:] if record.exc_info else ""
+
+
+def _text_of(time_s: float, precision: str) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec=precision)[:-6] + "Z"
+
+
+def _encode(told: Mapping[str, object]) -> str:
+    return json.dumps(told).replace("\x7f", "\\u007f")
