@@ -19,7 +19,8 @@ from tests.model import PlainTweets
 
 def raw(tweets: Tweets) -> "Redis":
     """Our own way into the server, past the index."""
-    return tweets.index._client
+    client: Redis = tweets.index._client
+    return client
 
 
 def deliver_again(tweets: Tweets, rng: random.Random) -> None:

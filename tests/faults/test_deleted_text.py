@@ -15,7 +15,10 @@ def files_with(folder: Path, text: str) -> list[Path]:
 def test_deleted_text_is_in_no_file(tweets: Tweets, data_dir: Path) -> None:
     """Five seconds after a deletion, its text is in no file of the data directory; its neighbours' texts are."""
     marks = [f"mark-{number}-of-a-text" for number in range(60)]
-    made = [post(tweets, user_name=f"user{n}", title=f"{mark} title", body=mark * (40 if n % 4 else 400)) for n, mark in enumerate(marks)]
+    made = [
+        post(tweets, user_name=f"user{n}", title=f"{mark} title", body=mark * (40 if n % 4 else 400))
+        for n, mark in enumerate(marks)
+    ]
     child = retweet(tweets, made[1])
     assert files_with(data_dir, marks[0])
     for tweet in made[::2]:
