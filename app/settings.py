@@ -33,17 +33,19 @@ class Settings:
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting("5000", "port to listen on; 0 takes a free one", at_least=0, at_most=65535)
     data_dir: Path = setting("data", "folder of the database, the embedded index and their locks")
-    database_url: str = setting("", "`sqlite:///FILE`; empty: `DATA_DIR/tweets.db`, migrated by itself")
-    redis_url: str = setting("", "`redis://`, `rediss://` or `unix://`; empty: a private valkey-server in `DATA_DIR`")
+    database_url: str = setting(
+        "", "`sqlite:///FILE` or `postgresql+psycopg://...`; empty: `DATA_DIR/tweets.db`, migrated by itself"
+    )
+    redis_url: str = setting(
+        "", "`redis://`, `rediss://`, `unix://` or `redis+cluster://`; empty: a private valkey-server in `DATA_DIR`"
+    )
     partitions: int = setting("1", "logs and sorted sets, chosen when the database is first migrated", at_most=1024)
     max_ancestors: int = setting("1000", "how many ancestors a tweet may have", at_most=1_000_000)
     workers: int = setting("0", "processes that serve; 0: one for each two cores, at most 4", at_least=0, at_most=64)
     threads: int = setting("64", "requests worked on at once", at_most=1024)
     queue_limit: int = setting("1024", "writes that may wait; the next one is answered 503", at_most=1_000_000)
     allow_anonymous_writes: bool = setting("0", "1: serve an address other than loopback though there is no token")
-    rate_limit: Rate | None = setting(
-        "", "writes of one token or address, as in `60/minute`; empty: no limit"
-    )
+    rate_limit: Rate | None = setting("", "writes of one token or address, as in `60/minute`; empty: no limit")
     log: str = setting("text", "`text`, or `json`: one object a line")
     access_log: bool = setting("0", "1: a JSON object a line on stderr for each request")
     metrics: bool = setting("0", "1: numbers for Prometheus at /metrics")
