@@ -27,9 +27,12 @@ PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "secure_delete=ON",
-    "cache_size=-16000",
     "journal_size_limit=67108864",
 )
+WRITER_CACHE_KIB = 16_000
+READER_CACHE_KIB = 512
+"""For each of up to 128 connections; what they read again is in the system's own cache of the file."""
+
 BEGIN = {
     Kind.READING: "BEGIN",
     Kind.SNAPSHOT: "BEGIN",
@@ -54,15 +57,15 @@ class SQLite:
 
     def reader(self) -> Engine:
         """Connections for those who read."""
-        return _engine(self._url, READERS)
+        return _engine(self._url, READERS, READER_CACHE_KIB)
 
     def writer(self) -> Engine:
         """The one connection that writes."""
-        return _engine(self._url, 1)
+        return _engine(self._url, 1, WRITER_CACHE_KIB)
 
     def quick_reads(self, reader: Engine) -> ThreadReads:  # noqa: ARG002  # these have connections of their own
         """One connection for each thread that reads."""
-        return ThreadReads(_engine(self._url, 0))
+        return ThreadReads(_engine(self._url, 0, READER_CACHE_KIB))
 
     def check(self, connection: Connection) -> None:
         """See that the file is a database."""
@@ -89,7 +92,7 @@ class SQLite:
         self.turn.close()
 
 
-def _engine(url: URL, connections: int) -> Engine:
+def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=connections,
@@ -104,6 +107,7 @@ def _engine(url: URL, connections: int) -> Engine:
         connection.isolation_level = None
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA cache_size=-{cache_kib}")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
