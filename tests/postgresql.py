@@ -31,7 +31,6 @@ SETTINGS = {
     "default_transaction_isolation": "serializable",
     "shared_buffers": "16MB",
     "max_connections": "200",
-    "log_min_messages": "log",
 }
 
 # Ends the server and removes its folder when the tests are killed and cannot do so: then its standard input ends.
@@ -67,7 +66,7 @@ class PostgreSQL:
             try:
                 self.execute("SELECT 1")
             except psycopg.OperationalError:
-                assert self._process.poll() is None, (self.folder / "log").read_text()
+                assert self._process.poll() is None, self.log()
                 assert time.monotonic() < deadline, "PostgreSQL does not start"
                 time.sleep(0.01)
             else:
@@ -83,6 +82,10 @@ class PostgreSQL:
         with psycopg.connect(host=str(self.folder), user="postgres", dbname=name, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def log(self) -> str:
+        """All that the server said so far."""
+        return (self.folder / "log").read_text()
 
     def url(self, name: str, folder: Path | None = None) -> str:
         """The DATABASE_URL of database *name*; *folder* holds the socket of something in between."""
