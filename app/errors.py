@@ -14,6 +14,13 @@ from storage import errors as storage
 
 PROBLEM_TYPE = "application/problem+json"
 
+SECURITY = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
+"""On every answer; a page has its own content-security-policy, everything else may load nothing at all."""
+
 
 class FieldError(msgspec.Struct, frozen=True):
     """What is wrong with one field of a body, or with one parameter: `code` for programs, `detail` for people."""

@@ -1,17 +1,19 @@
 """The application: all routes on one Bottle, and what holds for each of its answers."""
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, request
 
-from app.errors import PROBLEM_TYPE, problem, refusal_for, retry_after_s
+from app.errors import PROBLEM_TYPE, SECURITY, problem, refusal_for, retry_after_s
 from app.http import health, openapi, pages, ranking
 from app.http import tweets as tweet_routes
 from app.http.answers import JSON, UNSTORED, refusal
 from app.http.auth import Guard
+from app.log import Request, Watch, log_request
 from app.settings import Settings
 from storage.tokens import Tokens
 from storage.tweets import Tweets
@@ -19,14 +21,9 @@ from storage.tweets import Tweets
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-_log = logging.getLogger(__name__)
+    from app.metrics import Metrics
 
-# On every answer; a page has its own content-security-policy, everything else may load nothing at all.
-_SECURITY = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-]
+_log = logging.getLogger(__name__)
 
 
 class Service(Bottle):
@@ -37,16 +34,19 @@ class Service(Bottle):
 
         def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
             if JSON in headers:
-                headers.extend(_SECURITY)
+                headers.extend(SECURITY)
             else:
                 named = dict(headers)  # a page says most of it by itself
-                headers.extend(header for header in _SECURITY if header[0] not in named)
+                headers.extend(header for header in SECURITY if header[0] not in named)
             return start_response(status, headers, error)
 
         try:
             return self.wsgi(environ, start)
         except Exception as error:  # noqa: BLE001  # the table has an answer for every error
             return _refuse(error, environ, start)
+
+    def refused(self, method: str, status: int) -> None:
+        """Hear of a request that the server below has answered."""
 
     def default_error_handler(self, res: HTTPError) -> HTTPResponse:
         """The answer to what Bottle itself refuses: no such path, no such method there."""
@@ -59,9 +59,43 @@ class Service(Bottle):
         return refusal(status, status.phrase.lower().replace(" ", "_"), f"{status.phrase}.")
 
 
-def create_app(tweets: Tweets, settings: Settings) -> Bottle:
+class Watched(Service):
+    """A Service that tells *watches* of each request."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        super().__init__()
+        self._watches = watches
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """As in Service."""
+        began, path, told = time.perf_counter(), environ["PATH_INFO"], (0, 0)
+
+        def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
+            nonlocal told
+            told = int(status[:3]), int(dict(headers).get("Content-Length", 0))
+            return start_response(status, headers, error)
+
+        answer = super().__call__(environ, start)
+        route, (status, size) = environ.get("bottle.route"), told
+        method = environ["REQUEST_METHOD"]
+        took_s = time.perf_counter() - began
+        self._tell(Request(method, route.rule if route else "", path, status, took_s, 0 if method == "HEAD" else size))
+        return answer
+
+    def refused(self, method: str, status: int) -> None:
+        """Tell of a request that the server below has answered."""
+        self._tell(Request(method, "", "", status, 0.0, 0))
+
+    def _tell(self, answered: Request) -> None:
+        for watch in self._watches:
+            watch(answered)
+
+
+def create_app(tweets: Tweets, settings: Settings) -> Service:
     """The application that serves *tweets*, pages and API."""
-    app = Service()
+    metrics = _open_metrics(tweets, settings) if settings.metrics else None
+    watches = [*([log_request] if settings.access_log else []), *([metrics.watch] if metrics else [])]
+    app = Watched(watches) if watches else Service()
     app.config["catchall"] = False
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     app.add_hook("before_request", _check_path)
@@ -69,7 +103,22 @@ def create_app(tweets: Tweets, settings: Settings) -> Bottle:
     for mount in (ranking.mount, health.mount, pages.mount):
         mount(app, tweets)
     openapi.mount(app, settings)
+    if metrics:
+        _mount_metrics(app, metrics)
     return app
+
+
+def _open_metrics(tweets: Tweets, settings: Settings) -> "Metrics":
+    from app.metrics import Metrics  # noqa: PLC0415  # a package that nobody else has to wait for
+
+    return Metrics(settings.data_dir, tweets)
+
+
+def _mount_metrics(app: Bottle, metrics: "Metrics") -> None:
+    @app.get("/metrics")
+    def get_metrics() -> HTTPResponse:
+        """All numbers, of all processes, in the text format of Prometheus."""
+        return HTTPResponse(metrics.page(), 200, [("Content-Type", metrics.content_type), UNSTORED])
 
 
 def _check_path() -> None:

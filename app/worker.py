@@ -32,13 +32,15 @@ def main(listening_fileno: int, ready: int, lifeline: int) -> int:
         os.close(ready)
 
     with socket.socket(fileno=listening_fileno) as listening, tweets_opened(settings, attach=True) as tweets:
+        app = create_app(tweets, settings)
         serve(
-            create_app(tweets, settings),
+            app,
             host=settings.host,
             port=settings.port,
             threads=settings.threads,
             on_ready=announce,
             listening=listening,
+            on_refusal=app.refused,
         )
         heed_signals(0)  # the server had taken them over
     return 0

@@ -11,6 +11,7 @@ from storage.follow import Follower
 from storage.fresh import FreshIndex
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
+from storage.observer import Observer
 from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.sql import reads
 from storage.sql.engine import Database
@@ -143,6 +144,16 @@ class Tweets:
         positions = [stand.position.seq if stand.position else 0 for stand in stands]
         lag = sum(max(0, heads[p].seq - positions[p]) for p in partitions) if heads else None
         return Health(store=bool(heads), index=True, lag=lag)
+
+    def observe(self, observer: Observer) -> None:
+        """Tell *observer* from now on what is done, and of the rebuilds that were necessary before."""
+        for _ in range(self.follower.rebuilds):
+            observer.rebuilt()
+        self.follower.observer = self._writer.observer = observer
+
+    def waiting(self) -> int:
+        """How many writes wait to be stored."""
+        return self._writer.waiting()
 
     def close(self) -> None:
         """End the threads and connections, and the embedded server; what was accepted is stored before."""

@@ -18,6 +18,7 @@ from storage.follow import LOOKS, ON_ITS_WAY_S, Follower
 from storage.index.keys import Position
 from storage.index.ranking import Delivery, RankingIndex
 from storage.links import Links
+from storage.observer import Observer
 from storage.sql.engine import Database
 from storage.sql.log import Store
 
@@ -74,6 +75,7 @@ class Writer:
         self._index = index
         self._follower = follower
         self._store = store
+        self.observer = Observer()
         self._links = Links(database)
         self._max_ancestors = max_ancestors
         self._queue_limit = queue_limit
@@ -117,6 +119,10 @@ class Writer:
             raise type(ticket.outcome)(*ticket.outcome.args) from ticket.outcome
         return ticket.outcome
 
+    def waiting(self) -> int:
+        """How many writes wait for the next batch."""
+        return len(self._waiting)
+
     def _withdraw(self, ticket: Ticket) -> bool:
         """Take a write back that was not begun."""
         with self._arrival:
@@ -128,8 +134,10 @@ class Writer:
 
     def _run(self) -> None:
         while tickets := self._next_batch():
+            began = time.monotonic()
             for ticket, outcome in zip(tickets, self._outcomes([ticket.job for ticket in tickets]), strict=True):
                 ticket.answer(outcome)
+            self.observer.wrote(len(tickets), self.waiting(), time.monotonic() - began)
             if self._to_forget:
                 self._forget()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.cli.opening import tweets_opened
 from app.cli.verb import Verbs
 from app.settings import Settings
-from storage import ids
+from storage import Tweets, ids
 from storage.describe import describe
 from storage.follow import Difference
 
@@ -21,6 +21,8 @@ DIFFERENT = 1
 def verify(arguments: Namespace, settings: Settings) -> int:
     """Compare every count; 1 when one differs and, with `--repair`, still does after a rebuild."""
     with tweets_opened(settings, attach=True) as tweets:
+        if settings.metrics:
+            _keep_verdicts(tweets, settings)
         began = time.monotonic()
         differences = tweets.follower.verify()
         print_verdict(differences, describe(tweets).live, time.monotonic() - began)
@@ -40,6 +42,13 @@ def rebuild(_arguments: Namespace, settings: Settings) -> int:
         tweets.follower.rebuild()
         print(f"Rebuilt the index of {describe(tweets).live:,} tweets in {time.monotonic() - began:.1f} s.")
     return 0
+
+
+def _keep_verdicts(tweets: Tweets, settings: Settings) -> None:
+    """Let a running service show in its numbers what is found here."""
+    from app.metrics import VerdictKept
+
+    tweets.observe(VerdictKept(settings.data_dir))
 
 
 def print_verdict(differences: Sequence[Difference], live: int, took_s: float) -> None:

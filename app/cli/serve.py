@@ -1,6 +1,8 @@
 """`serve`: the service itself, from the settings to the last answer."""
 
+import ipaddress
 import os
+import socket
 from argparse import Namespace
 from contextlib import closing
 
@@ -9,40 +11,74 @@ from app.cli.stopping import heed_signals
 from app.cli.verb import Verbs
 from app.crew import Crew
 from app.factory import create_app
-from app.server import open_socket, url_of
+from app.server import CannotServe, open_socket, url_of
 from app.server import serve as answer_requests
 from app.settings import Settings
+from storage import Tweets
+from storage.tokens import Tokens
 
 STOPPED = 0
 """The exit code of a service that was asked to stop, at whatever moment."""
 
 
 def serve(_arguments: Namespace, settings: Settings) -> int:
-    """Serve until a signal. Raises CannotServe before anything is opened, and CannotOpen."""
+    """Serve until a signal. Raises CannotServe and CannotOpen."""
     with (
         closing(open_socket(settings.host, settings.port)) as listening,
         tweets_opened(settings, attach=False) as tweets,
     ):
+        check_writers(tweets, settings, listening)
 
         def announce(url: str) -> None:
             print(f"Serving on {url}  (data in {shown(settings)}; Ctrl-C stops)", flush=True)
 
         workers = settings.workers or min(4, max(1, (os.cpu_count() or 1) // 2))
         try:
+            if settings.metrics:
+                _count(tweets, settings, alone=workers == 1)
             if workers > 1:
                 Crew(workers, listening).run(lambda: announce(url_of(listening)))
                 return STOPPED
+            app = create_app(tweets, settings)
             answer_requests(
-                create_app(tweets, settings),
+                app,
                 host=settings.host,
                 port=settings.port,
                 threads=settings.threads,
                 on_ready=announce,
                 listening=listening,
+                on_refusal=app.refused,
             )
         finally:
             heed_signals(STOPPED)  # the server had taken them over
     return STOPPED
+
+
+def check_writers(tweets: Tweets, settings: Settings, listening: socket.socket) -> None:
+    """Raise CannotServe where others than this machine could write without a token, unless that is meant."""
+    address = listening.getsockname()[0]
+    if is_loopback(address) or settings.allow_anonymous_writes or Tokens(tweets.database).are_needed():
+        return
+    raise CannotServe(
+        f"HOST {settings.host} is reached from elsewhere, and without a token anybody could write: make one with "
+        "`python -m app token add USER`, or set ALLOW_ANONYMOUS_WRITES=1 if that is meant."
+    )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches *address*, numeric as a bound socket has it."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
+
+
+def _count(tweets: Tweets, settings: Settings, *, alone: bool) -> None:
+    """Begin the numbers of a service anew; a parent of workers counts what its own storage does."""
+    from app.metrics import Metrics, forget_ended
+
+    forget_ended(settings.data_dir)
+    if not alone:
+        Metrics(settings.data_dir, tweets)
 
 
 def shown(settings: Settings) -> str:

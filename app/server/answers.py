@@ -5,7 +5,7 @@ from typing import Protocol
 
 from waitress.task import ErrorTask, WSGITask
 
-from app.errors import INTERNAL, PROBLEM_TYPE, Refusal, problem
+from app.errors import INTERNAL, PROBLEM_TYPE, SECURITY, Refusal, problem
 
 HEADER_TOO_LARGE = Refusal(431, "header_too_large", "The request line and the headers are too long.")
 BODY_TOO_LARGE = Refusal(413, "too_large", "A body may have 65536 bytes.")
@@ -34,14 +34,16 @@ class ErrorAnswer(ErrorTask):
         self.response_headers += [
             ("Content-Type", PROBLEM_TYPE),
             ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
+            *SECURITY,
         ]
         if refusal.status == OVERLOADED.status:
             self.response_headers.append(("Retry-After", "1"))
         self.set_close_on_finish()
         self.content_length = len(body)
         # Not of `self.request`: after an exception, waitress puts an empty one in its place.
-        self.write(b"" if self.channel.requests[0].command == "HEAD" else body)
+        method = self.channel.requests[0].command
+        self.write(b"" if method == "HEAD" else body)
+        self.channel.server.on_refusal(method, refusal.status)
 
 
 class LastAnswer(WSGITask):

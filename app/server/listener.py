@@ -5,6 +5,7 @@ import resource
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from wsgiref.types import WSGIApplication
 
@@ -18,6 +19,9 @@ from app.server.framing import LARGEST_BODY
 _LONGEST_HEADER = 32 * 1024
 _FILES_KEPT = 256
 """Open files that are left for all that is not a client."""
+
+
+OnRefusal = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Server(TcpWSGIServer):
     """
     Serves *application* on *listening*, a socket that is bound, with so many *threads*.
 
+    *on_refusal* is told of each answer that the application did not make: the method, "" if unknown, and the status.
+
     `run` in one thread; `stop` from any; then `close`.
     """
 
@@ -49,9 +55,16 @@ class Server(TcpWSGIServer):
     active_channels: dict[int, Channel]
 
     def __init__(
-        self, application: WSGIApplication, listening: socket.socket, *, threads: int, limits: Limits | None = None
+        self,
+        application: WSGIApplication,
+        listening: socket.socket,
+        *,
+        threads: int,
+        limits: Limits | None = None,
+        on_refusal: OnRefusal | None = None,
     ) -> None:
         self._limits = limits or Limits()
+        self.on_refusal = on_refusal or _tell_nobody
         self._refused: deque[Channel] = deque()
         self._stopping = False
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for every request that waits
@@ -159,3 +172,7 @@ def _allow_connections(wanted: int) -> int:
         soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - _FILES_KEPT))
+
+
+def _tell_nobody(_method: str, _status: int) -> None:
+    pass

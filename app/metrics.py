@@ -1,0 +1,188 @@
+"""
+The numbers of the service for Prometheus, at /metrics.
+
+Each process writes its own into small files in DATA_DIR/metrics, which the client library maps into memory; whichever
+process is asked adds up all of them, those of processes that have ended as well. What is the same for all (the lag, the
+size of the index) is asked of storage when the page is.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+from prometheus_client.values import MultiProcessValue
+
+from app.log import Request
+from storage.describe import describe
+from storage.errors import StorageError
+from storage.observer import Observer
+from storage.tweets import Tweets
+
+FILE_BYTES = 512 * 1024
+"""A file of the library, full of zeros: in one with holes a full disk would end the process (SIGBUS)."""
+
+KINDS = ("counter", "histogram", "gauge_livesum")
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"))
+
+
+class _Numbers(NamedTuple):
+    """What is counted of requests of one method, route and status."""
+
+    answered: Counter
+    took_s: Histogram
+
+
+class VerdictKept(Observer):
+    """Keeps the outcome of a verification, by whatever process, where the page finds it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = _folder(data_dir)
+
+    def verified(self, differences: int) -> None:
+        """Keep it in the place of the one before."""
+        part = self._folder / f"verdict.{os.getpid()}.part"
+        part.write_text(json.dumps({"time_s": int(time.time()), "differences": differences}))
+        part.replace(self._folder / "verdict.json")
+
+
+class Metrics(VerdictKept):
+    """The numbers of this process, and the page of all. One in a process: it observes *tweets*."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, data_dir: Path, tweets: Tweets) -> None:
+        super().__init__(data_dir)
+        self._tweets = tweets
+        self._known: dict[tuple[str, str, int], _Numbers] = {}
+        self._registry = CollectorRegistry(support_collectors_without_names=True)
+        _write_into(self._folder)
+        self._make()
+        MultiProcessCollector(self._registry, path=str(self._folder))
+        self._registry.register(_Asked(tweets, self._folder))
+        tweets.observe(self)
+
+    def _make(self) -> None:
+        self._requests = Counter("tweets_requests", "Requests answered.", ("method", "route", "status"), registry=None)
+        self._seconds = Histogram(
+            "tweets_request_seconds", "Time to answer.", ("method", "route"), buckets=SECONDS, registry=None
+        )
+        self._batch = Histogram("tweets_batch_writes", "Writes in a batch.", buckets=SIZES, registry=None)
+        self._batch_seconds = Histogram("tweets_batch_seconds", "Time of a batch.", buckets=SECONDS, registry=None)
+        self._queue = Gauge(
+            "tweets_queue_writes", "Writes that wait, as last seen.", multiprocess_mode="livesum", registry=None
+        )
+        self._rebuilds = Counter("tweets_rebuilds", "Rankings of partitions built anew.", registry=None)
+
+    def watch(self, answered: Request) -> None:
+        """Count a request."""
+        method = answered.method if answered.method in METHODS else "other"
+        key = method, answered.route, answered.status
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _Numbers(
+                self._requests.labels(*key), self._seconds.labels(method, answered.route)
+            )
+        known.answered.inc()
+        known.took_s.observe(answered.took_s)
+
+    def wrote(self, writes: int, waiting: int, took_s: float) -> None:
+        """Count a batch."""
+        self._batch.observe(writes)
+        self._batch_seconds.observe(took_s)
+        self._queue.set(waiting)
+
+    def rebuilt(self) -> None:
+        """Count a rebuild."""
+        self._rebuilds.inc()
+
+    def page(self) -> bytes:
+        """The numbers of all processes, in the text format."""
+        self._queue.set(self._tweets.waiting())
+        for file in self._folder.glob("gauge_live*.db"):
+            if not _is_alive(_pid_of(file)):
+                mark_process_dead(_pid_of(file), str(self._folder))
+        return generate_latest(self._registry)
+
+
+class _Asked(Collector):
+    """What is asked of storage for each page."""
+
+    def __init__(self, tweets: Tweets, folder: Path) -> None:
+        self._tweets = tweets
+        self._folder = folder
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Which parts answer and, when both do, what they hold."""
+        health = self._tweets.health()
+        yield GaugeMetricFamily("tweets_store_up", "Whether SQL answers.", int(health.store))
+        yield GaugeMetricFamily("tweets_index_up", "Whether Redis answers.", int(health.index))
+        if health.store and health.index:
+            yield from self._sizes()
+        yield from self._verdict()
+
+    def _sizes(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            found = describe(self._tweets)
+        except StorageError:  # gone this very moment
+            return
+        lag = sum(partition.lag for partition in found.partitions)
+        yield GaugeMetricFamily("tweets_lag_entries", "Log entries that the index lacks.", lag)
+        yield GaugeMetricFamily("tweets_live", "Tweets that are not deleted.", found.live)
+        yield GaugeMetricFamily("tweets_index_bytes", "Memory of Redis in all.", found.index_memory)
+        each = found.index_memory / max(found.live, 1)
+        yield GaugeMetricFamily("tweets_index_bytes_per_tweet", "Memory of Redis for each tweet.", each)
+
+    def _verdict(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            found = json.loads((self._folder / "verdict.json").read_bytes())
+        except FileNotFoundError:
+            return
+        yield GaugeMetricFamily("tweets_verify_time_seconds", "When all was compared last.", found["time_s"])
+        yield GaugeMetricFamily("tweets_verify_differences", "Counts that were wrong then.", found["differences"])
+
+
+def forget_ended(data_dir: Path) -> None:
+    """Take out the numbers of processes that have ended. Before a service starts; while it runs they still count."""
+    for file in _folder(data_dir).glob("*.db"):
+        if _pid_of(file) == os.getpid() or not _is_alive(_pid_of(file)):
+            file.unlink(missing_ok=True)
+
+
+def _folder(data_dir: Path) -> Path:
+    folder = data_dir / "metrics"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _write_into(folder: Path) -> None:
+    """Let the library keep the numbers of this process in *folder*."""
+    for kind in KINDS:
+        file = folder / f"{kind}_{os.getpid()}.db"
+        if not file.exists():
+            file.write_bytes(bytes(FILE_BYTES))
+    # The library takes both from the environment when it is imported, which may be long ago.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = MultiProcessValue()
+
+
+def _pid_of(file: Path) -> int:
+    return int(file.stem.rpartition("_")[2])
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, so not one of ours
+        return False
+    return True
