@@ -19,6 +19,7 @@ from storage.fold import Worth, change, gains
 from storage.index.keys import Position
 from storage.index.ranking import RankingIndex, Stand
 from storage.links import Links
+from storage.observer import Observer
 from storage.sql import log
 from storage.sql.engine import Database
 from storage.sql.log import Head, Store
@@ -30,6 +31,9 @@ FOLD_AT_ONCE = 5_000
 """Entries in one script call: keeps Redis busy for some 20 ms, within which others wait."""
 
 FILL_AT_ONCE = 10_000
+
+REBUILT_FROM = 10_000
+"""Entries behind where a rebuild is considered: for each tweet of the store it costs half of what folding one does."""
 
 ON_ITS_WAY_S = 0.001
 LOOKS = 20
@@ -70,6 +74,7 @@ class Follower:
         self.away = False
         """Whether Redis did not answer when it was asked last; who asks for something then need not wait for it."""
         self.rebuilds = 0
+        self.observer = Observer()
 
     def start(self) -> None:
         """Look after the index in a thread of its own until `stop`."""
@@ -132,6 +137,11 @@ class Follower:
 
         What is written meanwhile is no difference: those found are looked at again with the log standing still.
         """
+        differences = self._find_differences()
+        self.observer.verified(len(differences))
+        return differences
+
+    def _find_differences(self) -> list[Difference]:
         self.catch_up()
         suspects = self._compare()
         if not suspects:
@@ -160,12 +170,15 @@ class Follower:
         stand = self._index.counts(partition).stand
         while True:
             with self._database.reading() as connection:
-                head = log.list_heads(connection)[partition]
+                heads = log.list_heads(connection)
+                head = heads[partition]
                 known_here = self._is_ours(stand, log.find_nonce(connection, partition, _seq(stand)))
-            if not known_here or (_seq(stand) == head.seq and stand.cardinality != head.live):
+            behind = head.seq - _seq(stand)
+            far = behind > max(REBUILT_FROM, sum(each.live for each in heads.values()) // 2)
+            if far or not known_here or (behind == 0 and stand.cardinality != head.live):
                 self._rebuild(partition, stand.position)
                 stand = self._index.counts(partition).stand
-            elif _seq(stand) == head.seq:
+            elif behind == 0:
                 return
             else:
                 stand = self._fold_next(partition, stand.position)
@@ -197,6 +210,7 @@ class Follower:
         to = Position(self._store.id, head.seq, head.nonce)
         self._index.swap(partition, staging, found, to, cardinality)
         self.rebuilds += 1
+        self.observer.rebuilt()
 
     def _compare(self) -> list[Difference]:
         with self._database.reading(snapshot=True) as connection:

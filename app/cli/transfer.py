@@ -19,14 +19,10 @@ from app.cli.progress import Progress
 from app.cli.verb import Refused, Verbs
 from app.settings import Settings
 from storage import Tweets, open_log, prepare_schema
-from storage.describe import describe
 from storage.transfer import Given, Kept, count_tweets, export_tweets, import_tweets
 
 GZIP = b"\x1f\x8b"
 STANDARD = "-"
-FOLDED_AT_MOST = 10_000
-"""Imported tweets that are folded in whatever else there is."""
-
 SHOW_EVERY = 1_000
 """Exported tweets between two looks at the clock."""
 
@@ -53,18 +49,10 @@ def store(tweets: Tweets, given: Iterable[Given], settings: Settings, share: Cal
             lambda stored: progress.show(stored, share()),
         )
     stored_s = time.monotonic() - began
-    _rank(tweets, count)
+    tweets.follower.catch_up()
     ranked_s = time.monotonic() - began - stored_s
     speed = count / max(stored_s + ranked_s, 1e-6)
     print(f"Imported {count:,} tweets in {stored_s:.1f} s and ranked them in {ranked_s:.1f} s: {speed:,.0f} a second.")
-
-
-def _rank(tweets: Tweets, count: int) -> None:
-    """Bring the index in step: for a tweet, a rebuild costs half of what folding its entry does."""
-    if count > FOLDED_AT_MOST and 2 * count > describe(tweets).live:
-        tweets.follower.rebuild()
-    else:
-        tweets.follower.catch_up()
 
 
 def export_file(arguments: Namespace, settings: Settings) -> int:

@@ -8,15 +8,16 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from app.settings import Settings
 from storage.locks import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "tests" / "data" / "cascades-sample.tsv.gz"
-SETTINGS = ("HOST", "PORT", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "PARTITIONS", "MAX_ANCESTORS", "WORKERS")
+SETTINGS = {entry.name.upper() for entry in fields(Settings)}
 PATIENCE_S = 120
 """Long enough for the slowest machine under the whole test run; nothing is measured."""
 
