@@ -8,7 +8,7 @@ from bottle import Bottle, HTTPResponse
 from app.errors import PROBLEM_TYPE, Problem
 from app.http.answers import Tagged
 from app.http.health import NotReady
-from app.http.operations import HEADERS, OPERATIONS, PARAMETERS, Answer, Operation
+from app.http.operations import HEADERS, OPERATIONS, PARAMETERS, SECURITY, WRITE_REFUSALS, Answer, Operation
 from app.http.wire import Chain, Live, NewRetweet, NewTweet, Rank, Ready, Top, Tweet, TweetList
 from app.settings import Settings
 
@@ -51,7 +51,12 @@ def build_description(settings: Settings) -> bytes:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in OPERATIONS)],
         "paths": paths,
-        "components": {"schemas": schemas, "parameters": PARAMETERS, "headers": HEADERS},
+        "components": {
+            "schemas": schemas,
+            "parameters": PARAMETERS,
+            "headers": HEADERS,
+            "securitySchemes": SECURITY,
+        },
     }
     # The end of a text is `\Z` for Python, where `$` lets a newline pass, and `$` for JSON Schema.
     return msgspec.json.encode(document).replace(rb"\\Z", b"$")
@@ -67,6 +72,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in operation.parameters],
         "responses": {str(status): answer for status, answer in sorted({**refusals, **answers}.items())},
     }
+    if _writes(operation):
+        described["security"] = [{}, {"token": []}]
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": _content("application/json", operation.body)}
     return described
@@ -75,6 +82,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
 def _refusals(operation: Operation) -> dict[int, str]:
     """The refusals of *operation*, with those that any operation on tweets may meet."""
     refusals = {**operation.refusals, 500: "The service made a mistake, noted in its log."}
+    if _writes(operation):
+        refusals.update(WRITE_REFUSALS)
     if operation.tag in {"tweets", "ranking"}:
         refusals[503] = "The database, the index or the queue of writes cannot take it now."
     return refusals
@@ -91,7 +100,12 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _refusal(status: int, means: str) -> dict[str, Any]:
-    return _answer(Answer(means, Problem, ("Retry-After",) if status == 503 else ()))
+    headers = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+    return _answer(Answer(means, Problem, headers.get(status, ())))
+
+
+def _writes(operation: Operation) -> bool:
+    return operation.method != "get"
 
 
 def _content(media_type: str, body: type[msgspec.Struct]) -> dict[str, Any]:

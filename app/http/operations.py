@@ -79,6 +79,15 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "`Bearer`, and why the token was refused.", "schema": {"type": "string"}},
+}
+
+SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Once there is a token, each write needs one: `python -m app token add USER` makes it.",
+    }
 }
 
 _NO_TWEET = "There is no tweet of that id, or it is no id."
@@ -94,6 +103,12 @@ _WRITE = {
     422: "Fields are not as they must be; `errors` names them all. Or the key was used for another call.",
     507: "The disk is full; nothing was stored.",
 }
+WRITE_REFUSALS = {
+    401: "Writing needs a token, and none was sent, or one that is unknown or was revoked.",
+    403: "The token is another user's; or only an admin's may do this: set count_retweet, delete what others posted.",
+    429: "More writes than this token or address may make.",
+}
+"""Of every write, beside its own refusals."""
 _CREATED = {201: Answer("The new tweet.", Tweet, ("Location", "Idempotency-Replayed"))}
 
 OPERATIONS = (
