@@ -1,4 +1,4 @@
-"""The configurations of deploy/, each in the server that it is written for, with the service behind or before it."""
+"""The proxies of deploy/, each with our configuration between a client and copies of the service."""
 
 import json
 import os
@@ -7,39 +7,23 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
-from redis import Redis
 
-from storage import open_storage
-from storage.embedded import find_server
-from tests.builders import post, retweet, whole_ranking
 from tests.e2e import commands
 from tests.e2e.commands import PATIENCE_S, done
-from tests.e2e.deployed import DEPLOY, compose, free_port, listens, redis_running, running, short_folder
+from tests.e2e.deployed import DEPLOY, free_port, listens, running, short_folder
 from tests.e2e.server_wire import Answer, Wire, check_problem
 from tests.e2e.server_wire import serving as serving_wsgi
 from tests.system import FindProgram
 
-PROMISED = {
-    "appendonly": "yes",
-    "appendfsync": "everysec",
-    "aof-load-truncated": "yes",
-    "save": "",
-    "maxmemory-policy": "noeviction",
-    "protected-mode": "yes",
-    "bind": "127.0.0.1 -::1",
-    "unixsocketperm": "770",
-    "daemonize": "no",
-}
 Proxy = Callable[..., AbstractContextManager[int]]
 """Called with the ports of copies of the service; in its context, the port that it listens on."""
 
@@ -59,93 +43,6 @@ def folder() -> Iterator[Path]:
     """A folder for a server."""
     with short_folder() as made:
         yield made
-
-
-@pytest.mark.parametrize("kind", ["packaged", "redis-server"])
-def test_redis_conf_keeps_the_index(kind: str, program: FindProgram, folder: Path, data_dir: Path) -> None:
-    """A server with our redis.conf runs as promised, serves as REDIS_URL, and finds its index again after kill -9."""
-    server = find_server() if kind == "packaged" else program(kind)
-    socket = str(folder / "redis.sock")
-    own = ["--port", "0", "--dir", str(folder), "--unixsocket", socket]
-    command = [server, str(DEPLOY / "redis.conf"), *own]
-    with redis_running(command, folder, unix_socket_path=socket) as process, Redis(unix_socket_path=socket) as client:
-        found: Any = client.config_get(*PROMISED)
-        assert found == PROMISED
-        with open_storage(data_dir, redis_url=f"unix://{socket}") as tweets:
-            first = post(tweets)
-            second = retweet(tweets, first)
-            assert whole_ranking(tweets) == [(1, first.id), (0, second.id)]
-        kept = client.dbsize()
-        process.kill()
-    with redis_running(command, folder, unix_socket_path=socket), Redis(unix_socket_path=socket) as client:
-        assert client.dbsize() == kept == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "service"), [("docker-compose.yaml", "redis"), ("docker-compose.cluster.yaml", "redis-6")]
-)
-def test_command_of_the_container_starts(name: str, service: str, folder: Path) -> None:
-    """The server takes the command that the compose file gives it, which opens it to its own network."""
-    socket = str(folder / "redis.sock")
-    own = ["--port", "0", "--unixsocket", socket]
-    command = [*container_command(name, service, folder), *own]
-    with redis_running(command, folder, unix_socket_path=socket), Redis(unix_socket_path=socket) as client:
-        found: Any = client.config_get("bind", "protected-mode", "appendonly", "cluster-enabled")
-        assert found == {
-            "bind": "*",
-            "protected-mode": "no",
-            "appendonly": "yes",
-            "cluster-enabled": "yes" if "cluster" in name else "no",
-        }
-
-
-def container_command(name: str, service: str, folder: Path) -> list[str]:
-    """The command of an index server in a compose file, to be run outside of its container, its data in *folder*."""
-    command: list[str] = compose(name)["services"][service]["command"]
-    assert command[:4] == ["valkey-server", "/etc/valkey/redis.conf", "--dir", "/data"]
-    return [find_server(), str(DEPLOY / "redis.conf"), "--dir", str(folder), *command[4:]]
-
-
-def test_cluster_is_formed_once(program: FindProgram, folder: Path) -> None:
-    """form-cluster.sh makes a whole cluster of six nodes with three primaries; run again it changes nothing."""
-    client = program("redis-cli")
-    with ExitStack() as nodes:
-        ports = [nodes.enter_context(node_running(f"redis-{number}", folder)) for number in range(1, 7)]
-        form = ["sh", str(DEPLOY / "form-cluster.sh"), *(f"127.0.0.1:{port}" for port in ports)]
-        seen = []
-        for _ in range(2):
-            formed = subprocess.run(
-                form, env={**os.environ, "CLI": client}, capture_output=True, check=False, timeout=PATIENCE_S
-            )
-            assert formed.returncode == 0, formed.stdout + formed.stderr
-            assert formed.stdout.endswith(b"The cluster is whole.\n")
-            seen.append(cluster_of(ports[5]))
-    assert seen[0] == seen[1]
-    assert sorted(role for role, _ in seen[0]) == ["master"] * 3 + ["slave"] * 3
-    assert sum(slots for _, slots in seen[0]) == 16384
-
-
-@contextmanager
-def node_running(name: str, folder: Path) -> Iterator[int]:
-    """A node that is not yet in a cluster; its port."""
-    own_folder = folder / name
-    own_folder.mkdir()
-    port, bus = free_port(), free_port()
-    own = ["--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1"]
-    command = container_command("docker-compose.cluster.yaml", name, own_folder)
-    with redis_running([*command, *own], own_folder, port=port):
-        yield port
-
-
-def cluster_of(port: int) -> list[tuple[str, int]]:
-    """Each node that the one at *port* knows: its role and the number of its slots."""
-    with Redis(port=port, decode_responses=True) as client:
-        lines = str(client.execute_command("CLUSTER", "NODES", NEVER_DECODE=True).decode()).splitlines()
-    nodes = []
-    for _, _, flags, _, _, _, _, _, *slots in map(str.split, lines):
-        ranges = [list(map(int, each.split("-"))) for each in slots]
-        nodes.append((flags.removeprefix("myself,"), sum(last - first + 1 for first, last in ranges)))
-    return sorted(nodes)
 
 
 class ThreadingServer(ThreadingMixIn, WSGIServer):
@@ -189,9 +86,10 @@ def nginx(path: str, folder: Path, *copies: int) -> Iterator[int]:
 
 
 @contextmanager
-def caddy(path: str, folder: Path, *copies: int) -> Iterator[int]:
-    """Our Caddyfile with these copies of the service (ports); the port that it listens on."""
-    port = free_port()
+def caddy(path: str, folder: Path, *copies: int, checks: bool = True) -> Iterator[int]:
+    """Our Caddyfile, with or without its health checks; otherwise as `nginx`."""
+    port, site = free_port(), (DEPLOY / "Caddyfile").read_text()
+    (folder / "Caddyfile").write_text(site if checks else re.sub(r"\t+health_.*\n", "", site))
     settings = {
         "SITE": f"http://127.0.0.1:{port}",
         "UPSTREAMS": " ".join(f"127.0.0.1:{copy}" for copy in copies),
@@ -199,7 +97,7 @@ def caddy(path: str, folder: Path, *copies: int) -> Iterator[int]:
         "XDG_DATA_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
     }
-    command = [path, "run", "--adapter", "caddyfile", "--config", str(DEPLOY / "Caddyfile")]
+    command = [path, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     with running(command, folder, lambda: listens(port), {**os.environ, **settings}):
         yield port
 
@@ -283,16 +181,36 @@ def test_proxy_says_itself_who_asks(proxy: Proxy) -> None:
     assert not any("6.6.6.6" in str(value) for value in asked.values())
 
 
-def test_proxy_refuses_as_the_service_does(proxy: Proxy, data_dir: Path) -> None:
-    """A body too large is 413 and a service that is away 502 or 503, both in the shape of all errors."""
-    with commands.serving(data_dir) as service, proxy(port_of(service.url), port_of(service.url)) as port:
+def test_caddy_passes_over_a_copy_that_is_away(program: FindProgram, folder: Path) -> None:
+    """Before a health check has seen that a copy is away, a GET goes to the other, and no POST arrives twice."""
+    copy = Copy("200 OK")
+    with serving_wsgi(copy) as other:
+        with caddy(program("caddy"), folder, free_port(), port_of(other.url), checks=False) as port:
+            assert [ask(port, "GET", "/").status for _ in range(4)] == [200] * 4
+            posts = [ask(port, "POST", "/", TWEET).status for _ in range(4)]
+        assert set(posts) <= {200, 502}  # see the Caddyfile
+        assert len(copy.asked) == 4 + posts.count(200)
+
+
+def test_proxy_refuses_as_the_service_does(proxy: Proxy) -> None:
+    """A body of 65536 bytes is passed on; a larger one is 413 in the shape of all errors, and is not."""
+    copy = Copy("201 Created")
+    with serving_wsgi(copy) as other, proxy(port_of(other.url), port_of(other.url)) as port:
         large = ask(port, "POST", "/api/v1/tweet", {**TWEET, "body": "x" * 70_000})
         assert large.status == 413
         check_problem_of_proxy(large)
-        service.end()
+        allowed = {**TWEET, "body": "x" * (65536 - len(json.dumps({**TWEET, "body": ""})))}
+        assert ask(port, "POST", "/api/v1/tweet", allowed).status == 201
+        assert [asked["CONTENT_LENGTH"] for asked in copy.asked] == ["65536"]
+
+
+def test_proxy_says_that_the_service_is_away(proxy: Proxy) -> None:
+    """Without any copy the answer is 502 or 503 in the shape of all errors, and says when to ask again."""
+    with proxy(free_port(), free_port()) as port:
         away = ask(port, "GET", "/")
-        assert away.status in (502, 503)
-        check_problem_of_proxy(away)
+    assert away.status in (502, 503)
+    assert away.headers["retry-after"] == "1"
+    check_problem_of_proxy(away)
 
 
 def check_problem_of_proxy(answer: Answer) -> None:

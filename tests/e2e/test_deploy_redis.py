@@ -1,0 +1,130 @@
+"""The index server of deploy/, as one and as a cluster: real servers, given our files and our commands."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from storage import open_storage
+from storage.embedded import find_server
+from tests.builders import post, retweet, whole_ranking
+from tests.e2e.commands import PATIENCE_S
+from tests.e2e.deployed import DEPLOY, compose, free_port, redis_running, short_folder
+from tests.system import FindProgram
+
+PROMISED = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "aof-load-truncated": "yes",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "protected-mode": "yes",
+    "bind": "127.0.0.1 -::1",
+    "unixsocketperm": "770",
+    "daemonize": "no",
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for a server."""
+    with short_folder() as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", ["packaged", "redis-server"])
+def test_redis_conf_keeps_the_index(kind: str, program: FindProgram, folder: Path, data_dir: Path) -> None:
+    """A server with our redis.conf runs as promised and serves as REDIS_URL; its index is there after each end."""
+    server = find_server() if kind == "packaged" else program(kind)
+    socket = str(folder / "redis.sock")
+    own = ["--port", "0", "--dir", str(folder), "--unixsocket", socket]
+    command = [server, str(DEPLOY / "redis.conf"), *own]
+    with redis_running(command, folder, unix_socket_path=socket), Redis(unix_socket_path=socket) as client:
+        found: Any = client.config_get(*PROMISED)
+        assert found == PROMISED
+        with open_storage(data_dir, redis_url=f"unix://{socket}") as tweets:
+            first = post(tweets)
+            second = retweet(tweets, first)
+            ranked = [(1, first.id), (0, second.id)]
+            assert whole_ranking(tweets) == ranked
+    with redis_running(command, folder, unix_socket_path=socket) as process:
+        with Redis(unix_socket_path=socket) as client:
+            assert client.dbsize() == 2
+        process.kill()
+    with (
+        redis_running(command, folder, unix_socket_path=socket),
+        open_storage(data_dir, redis_url=f"unix://{socket}") as tweets,
+    ):
+        assert whole_ranking(tweets) == ranked
+
+
+@pytest.mark.parametrize(
+    ("name", "service"), [("docker-compose.yaml", "redis"), ("docker-compose.cluster.yaml", "redis-6")]
+)
+def test_command_of_the_container_starts(name: str, service: str, folder: Path) -> None:
+    """The server takes the command that the compose file gives it, which opens it to its own network."""
+    socket = str(folder / "redis.sock")
+    own = ["--port", "0", "--unixsocket", socket]
+    command = [*container_command(name, service, folder), *own]
+    with redis_running(command, folder, unix_socket_path=socket), Redis(unix_socket_path=socket) as client:
+        found: Any = client.config_get("bind", "protected-mode", "appendonly", "cluster-enabled")
+        assert found == {
+            "bind": "*",
+            "protected-mode": "no",
+            "appendonly": "yes",
+            "cluster-enabled": "yes" if "cluster" in name else "no",
+        }
+
+
+def container_command(name: str, service: str, folder: Path) -> list[str]:
+    """The command of an index server in a compose file, to be run outside of its container, its data in *folder*."""
+    command: list[str] = compose(name)["services"][service]["command"]
+    assert command[:4] == ["valkey-server", "/etc/valkey/redis.conf", "--dir", "/data"]
+    return [find_server(), str(DEPLOY / "redis.conf"), "--dir", str(folder), *command[4:]]
+
+
+def test_cluster_is_formed_once(program: FindProgram, folder: Path) -> None:
+    """form-cluster.sh makes a whole cluster of six nodes with three primaries; run again it changes nothing."""
+    client = program("redis-cli")
+    with ExitStack() as nodes:
+        ports = [nodes.enter_context(node_running(f"redis-{number}", folder)) for number in range(1, 7)]
+        form = ["sh", str(DEPLOY / "form-cluster.sh"), *(f"127.0.0.1:{port}" for port in ports)]
+        seen = []
+        for _ in range(2):
+            formed = subprocess.run(
+                form, env={**os.environ, "CLI": client}, capture_output=True, check=False, timeout=PATIENCE_S
+            )
+            assert formed.returncode == 0, formed.stdout + formed.stderr
+            assert formed.stdout.endswith(b"The cluster is whole.\n")
+            seen.append(cluster_of(ports[5]))
+    assert seen[0] == seen[1]
+    assert sorted(role for role, _ in seen[0]) == ["master"] * 3 + ["slave"] * 3
+    assert sum(slots for _, slots in seen[0]) == 16384
+
+
+@contextmanager
+def node_running(name: str, folder: Path) -> Iterator[int]:
+    """A node that is not yet in a cluster; its port."""
+    own_folder = folder / name
+    own_folder.mkdir()
+    port, bus = free_port(), free_port()
+    own = ["--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1"]
+    command = container_command("docker-compose.cluster.yaml", name, own_folder)
+    with redis_running([*command, *own], own_folder, port=port):
+        yield port
+
+
+def cluster_of(port: int) -> list[tuple[str, int]]:
+    """Each node that the one at *port* knows: its role and the number of its slots."""
+    with Redis(port=port, decode_responses=True) as client:
+        lines = str(client.execute_command("CLUSTER", "NODES", NEVER_DECODE=True).decode()).splitlines()
+    nodes = []
+    for _, _, flags, _, _, _, _, _, *slots in map(str.split, lines):
+        ranges = [list(map(int, each.split("-"))) for each in slots]
+        nodes.append((flags.removeprefix("myself,"), sum(last - first + 1 for first, last in ranges)))
+    return sorted(nodes)
