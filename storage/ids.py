@@ -22,7 +22,7 @@ PARTITIONS = 1024
 _CLOCK_SHIFT = 21
 _TEXT = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{12}", re.ASCII)
 _PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
-_VALUES = {character: value for value, character in enumerate(ALPHABET)}
+_PYTHON_DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 
 
 def encode(tweet_id: int) -> str:
@@ -43,10 +43,7 @@ def decode(text: str) -> int | None:
     """The id that *text* spells, or None when it spells none: only the one spelling of `encode` is taken."""
     if _TEXT.fullmatch(text) is None:
         return None
-    value = 0
-    for character in text:
-        value = value << 5 | _VALUES[character]
-    return value
+    return int(text.translate(_PYTHON_DIGITS), 32)
 
 
 def next_id(last_id: int, now_ms: int, partition: int) -> int:
