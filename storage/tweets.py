@@ -10,12 +10,12 @@ from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNo
 from storage.follow import Follower
 from storage.fresh import FreshIndex
 from storage.ids import LARGEST
-from storage.index.ranking import RankingIndex
+from storage.index.ranking import RankingIndex, Stand
 from storage.observer import Observer
 from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.sql import reads
 from storage.sql.engine import Database
-from storage.sql.log import Store
+from storage.sql.log import Head, Store
 from storage.sql.reads import Row, tweet_of
 from storage.tops import Tops
 from storage.writer import Writer
@@ -141,8 +141,7 @@ class Tweets:
             stands = [self.index.counts(partition).stand for partition in partitions]
         except StorageError:
             return Health(store=bool(heads), index=False, lag=None)
-        positions = [stand.position.seq if stand.position else 0 for stand in stands]
-        lag = sum(max(0, heads[p].seq - positions[p]) for p in partitions) if heads else None
+        lag = sum(_lag(self.store.id, heads[p], stands[p]) for p in partitions) if heads else None
         return Health(store=bool(heads), index=True, lag=lag)
 
     def observe(self, observer: Observer) -> None:
@@ -210,3 +209,11 @@ def _live(row: Row | None) -> Row:
     if row.deleted:
         raise TweetDeleted
     return row
+
+
+def _lag(store_id: str, head: Head, stand: Stand) -> int:
+    """How many entries the index lacks: all of them, where it holds another history."""
+    at = stand.position
+    if at is None or at.store != store_id or (at.seq == head.seq and at.nonce != head.nonce):
+        return head.seq
+    return max(0, head.seq - at.seq)

@@ -10,6 +10,12 @@ from app.http.wire import Live, Ready
 from storage.records import Health
 from storage.tweets import Tweets
 
+LAG_AT_MOST = 10_000
+"""Log entries that the index may lack and be ready: it takes in so many in a second, so more means that it cannot."""
+
+_AWAY = "The database or the index does not answer."
+_BEHIND = "The index is too far behind the log; it is being brought in step."
+
 
 class NotReady(Problem, frozen=True, kw_only=True, omit_defaults=True):
     """A problem that also says which part is away (RFC 9457, section 3.2)."""
@@ -29,20 +35,22 @@ def mount(app: Bottle, tweets: Tweets) -> None:
 
     @app.get("/readyz")
     def ready() -> HTTPResponse:
-        """200 when SQL and Redis answer, else 503."""
+        """200 when SQL and Redis answer, and Redis is not far behind; else 503."""
         health = tweets.health()
-        if health.store and health.index:
-            return answer(Ready(store=True, index=True, lag=health.lag))
-        return _not_ready(health)
+        if not (health.store and health.index):
+            return _not_ready(health, _AWAY)
+        if health.lag is not None and health.lag > LAG_AT_MOST:
+            return _not_ready(health, _BEHIND)
+        return answer(Ready(store=True, index=True, lag=health.lag))
 
 
-def _not_ready(health: Health) -> HTTPResponse:
+def _not_ready(health: Health, detail: str) -> HTTPResponse:
     body = NotReady(
         type="about:blank",
         title=HTTPStatus.SERVICE_UNAVAILABLE.phrase,
         status=503,
         code="not_ready",
-        detail="The database or the index does not answer.",
+        detail=detail,
         store=health.store,
         index=health.index,
         lag=health.lag,

@@ -224,7 +224,10 @@ OPERATIONS = (
         "ready",
         "health",
         "Ask whether SQL and Redis answer",
-        {200: Answer("Both do.", Ready), 503: Answer("One of them does not.", NotReady, ("Retry-After",))},
+        {
+            200: Answer("Both do.", Ready),
+            503: Answer("One of them does not, or Redis is far behind.", NotReady, ("Retry-After",)),
+        },
         {},
     ),
     Operation(

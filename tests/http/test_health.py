@@ -1,6 +1,45 @@
-"""The health answers while all is well; `test_ranking` has them without Redis."""
+"""The health answers: /readyz turns red when a part is away or far behind, and green again by itself."""
 
-from tests.http.client import Client
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app.http.health import LAG_AT_MOST
+from storage import Tweets
+from storage.transfer import Given, import_tweets
+from tests.http.client import Client, Reply
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 60) -> None:
+    """Wait until something holds; fail when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def pid_of(tweets: Tweets) -> int:
+    """The process of the embedded valkey."""
+    assert tweets.server
+    return tweets.server.pid
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Let a process hang inside the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def parts(reply: Reply) -> tuple[int, bool, bool, int | None]:
+    """What /readyz says: its status and of each part whether it answers, and the lag."""
+    told = reply.json()
+    return reply.status, told["store"], told["index"], told["lag"]
 
 
 def test_live(client: Client) -> None:
@@ -14,3 +53,50 @@ def test_ready(client: Client) -> None:
     client.tweet()
     reply = client.get("/readyz")
     assert (reply.status, reply.json()) == (200, {"store": True, "index": True, "lag": 0})
+
+
+def test_red_while_the_index_hangs(fresh: Client, tweets: Tweets) -> None:
+    """A valkey that is stopped turns /readyz red, while /livez and writes go on; once it goes on, all is green."""
+    with stopped(pid_of(tweets)):
+        fresh.tweet()
+        red = fresh.get("/readyz")
+        assert parts(red) == (503, True, False, None)
+        assert (red.json()["code"], red.headers["retry-after"]) == ("not_ready", "1")
+        assert fresh.get("/livez").status == 200
+    eventually(lambda: parts(fresh.get("/readyz")) == (200, True, True, 0))
+
+
+def test_red_while_the_index_is_far_behind(fresh: Client, tweets: Tweets) -> None:
+    """An index that lacks more entries than it takes in at once is red, one that lacks as many is not."""
+    with tweets.follower._working:  # nobody brings the index in step
+        import_some(tweets, LAG_AT_MOST)
+        assert parts(fresh.get("/readyz")) == (200, True, True, LAG_AT_MOST)
+        import_some(tweets, 1)
+        red = fresh.get("/readyz")
+        assert parts(red) == (503, True, True, LAG_AT_MOST + 1)
+        assert "behind" in red.json()["detail"]
+    eventually(lambda: parts(fresh.get("/readyz")) == (200, True, True, 0))
+
+
+def test_another_history_counts_as_nothing(fresh: Client, tweets: Tweets) -> None:
+    """An index that holds another history lacks every entry, though its number is the one of the head."""
+    for _ in range(3):
+        fresh.tweet()
+    with tweets.follower._working:
+        change_nonce(tweets, "+ 1")
+        assert parts(fresh.get("/readyz")) == (200, True, True, 3)
+        change_nonce(tweets, "- 1")
+        assert parts(fresh.get("/readyz")) == (200, True, True, 0)
+
+
+def change_nonce(tweets: Tweets, by: str) -> None:
+    """Make the head another entry of the same number."""
+    with tweets.database.writing() as connection:
+        connection.exec_driver_sql(f"UPDATE heads SET nonce = nonce {by}")
+
+
+def import_some(tweets: Tweets, count: int) -> None:
+    """Store so many tweets past the index."""
+    now_ms = time.time_ns() // 1_000_000
+    given = (Given(number, number, None, None, now_ms, "ann", "Title", "Body") for number in range(1, count + 1))
+    assert import_tweets(tweets.database, given, 1000, now_ms, lambda _: None) == count
