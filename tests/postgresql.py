@@ -55,6 +55,7 @@ class PostgreSQL:
         self._databases = 0
         self._make_cluster()
         self.start()
+        self.execute("CREATE ROLE locked LOGIN PASSWORD 'secret'")
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""

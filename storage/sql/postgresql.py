@@ -40,6 +40,7 @@ DEFAULTS = {
 # A writer that was stopped in the middle of a batch keeps the heads locked for everybody: the server ends it.
 SETTINGS = """
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
+SET default_transaction_isolation = 'read committed';
 SET statement_timeout = '10s';
 SET lock_timeout = '4s';
 SET idle_in_transaction_session_timeout = '10s'

@@ -1,0 +1,165 @@
+"""Opening PostgreSQL: what a wrong DATABASE_URL says, and what holds in a session whatever the server's defaults."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from storage import migrate, open_storage
+from storage.errors import CannotOpen, SchemaOutdated, StoreForbidden
+from storage.sql import log
+from storage.sql.engine import Database, open_database
+from tests.builders import at_once, post
+from tests.postgresql import PostgreSQL
+
+WITHOUT_DRIVER = """
+import sys
+sys.modules["psycopg"] = None
+from storage.errors import CannotOpen
+from storage.sql.engine import open_database
+try:
+    open_database("postgresql+psycopg://ann:open-sesame@127.0.0.1/tweets")
+except CannotOpen as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def database(postgresql_url: str) -> Iterator[Database]:
+    """A PostgreSQL database with the present schema."""
+    opened = open_database(postgresql_url)
+    yield opened
+    opened.close()
+
+
+def sentence(url: str) -> str:
+    """What is said instead of opening *url*: one line, which names the setting and holds no secret."""
+    with pytest.raises(CannotOpen) as caught:
+        open_database(url)
+    said = str(caught.value)
+    assert "DATABASE_URL" in said
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert "open-sesame" not in said
+    return said
+
+
+def test_wrong_password(postgresql: PostgreSQL) -> None:
+    """A password that is refused; neither it nor one among the parameters is shown."""
+    folder = postgresql.folder
+    for url in (
+        f"postgresql+psycopg://locked:open-sesame@/postgres?host={folder}",
+        f"postgresql+psycopg://locked@/postgres?host={folder}&password=open-sesame",
+    ):
+        assert "password authentication failed" in sentence(url)
+    open_database(f"postgresql://locked:secret@/postgres?host={folder}").close()
+
+
+def test_missing_database(postgresql: PostgreSQL) -> None:
+    """A database that is not there is named."""
+    assert 'database "nowhere" does not exist' in sentence(postgresql.url("nowhere"))
+
+
+def test_nobody_answers() -> None:
+    """A port where nobody listens, a socket that is none, a parameter that there is not."""
+    at = "postgresql+psycopg://ann:open-sesame@"
+    said = sentence(f"{at}127.0.0.1:1/tweets")
+    assert "refused" in said
+    assert "postgresql+psycopg://ann:***@127.0.0.1:1/tweets" in said
+    assert "No such file" in sentence(f"{at}/tweets?host=/no-such-folder")
+    assert "colour" in sentence(f"{at}127.0.0.1:1/tweets?colour=red")
+
+
+def test_another_driver_or_system() -> None:
+    """Drivers and systems that are not ours are refused, with those that are."""
+    assert "use postgresql+psycopg://" in sentence("postgresql+psycopg2://ann:open-sesame@127.0.0.1/tweets")
+    assert "postgresql+psycopg://" in sentence("mysql://ann:open-sesame@127.0.0.1/tweets")
+    assert "postgresql+psycopg://" in sentence("postgresql+psycopg://ann:open-sesame@127.0.0.1:port/tweets")
+
+
+def test_missing_driver() -> None:
+    """Without the package psycopg the sentence says how to get it."""
+    ended = subprocess.run([sys.executable, "-c", WITHOUT_DRIVER], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "pip install 'psycopg[binary]'" in ended.stderr
+
+
+def test_encoding_that_cannot_hold_every_text(postgresql: PostgreSQL) -> None:
+    """A database in another encoding than UTF-8 is refused before a text is."""
+    with postgresql.database("ENCODING 'LATIN1'") as name:
+        assert "LATIN1" in sentence(postgresql.url(name))
+
+
+def test_schema_is_not_made_unasked(postgresql: PostgreSQL, data_dir: Path) -> None:
+    """A database that somebody else runs is migrated when that is asked for, and not by a start."""
+    with postgresql.database() as name:
+        with pytest.raises(SchemaOutdated, match="python -m app migrate up"):
+            open_storage(data_dir, postgresql.url(name))
+        assert postgresql.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name=name) == [(0,)]
+
+
+def test_missing_right_is_one_sentence(postgresql: PostgreSQL) -> None:
+    """A user who may not make tables is told so, in a sentence for the operator."""
+    with postgresql.database() as name:
+        database = open_database(f"postgresql+psycopg://locked:secret@/{name}?host={postgresql.folder}")
+        with pytest.raises(StoreForbidden, match=r"permission denied for schema public.*grant"):
+            migrate.up(database, 1)
+        database.close()
+
+
+def shown(connection: Connection, name: str) -> str:
+    """The value of a setting in this session."""
+    value: str = connection.execute(text(f"SHOW {name}")).scalar_one()
+    return value
+
+
+def test_promises_do_not_rest_on_the_server(
+    database: Database, postgresql: PostgreSQL, postgresql_name: str, postgresql_url: str
+) -> None:
+    """Our sessions commit to disk, in the isolation we mean, though the server's defaults are others; not weaker."""
+    assert postgresql.execute("SHOW synchronous_commit", name=postgresql_name) == [("off",)]
+    assert postgresql.execute("SHOW default_transaction_isolation", name=postgresql_name) == [("serializable",)]
+    with database.writing() as connection:
+        assert shown(connection, "synchronous_commit") == "on"
+        assert shown(connection, "transaction_isolation") == "read committed"
+        assert shown(connection, "lock_timeout") == "4s"
+    with database.reading() as connection:
+        assert shown(connection, "transaction_isolation") == "read committed"
+        assert shown(connection, "statement_timeout") == "10s"
+    with database.reading(snapshot=True) as connection:
+        assert shown(connection, "transaction_isolation") == "repeatable read"
+        assert shown(connection, "transaction_read_only") == "on"
+    postgresql.execute(f"ALTER DATABASE {postgresql_name} SET synchronous_commit = remote_apply")
+    stricter = open_database(postgresql_url)
+    with stricter.writing() as connection:
+        assert shown(connection, "synchronous_commit") == "remote_apply"
+    stricter.close()
+
+
+def test_snapshot_is_of_one_instant(postgresql_url: str, data_dir: Path) -> None:
+    """What is written while a snapshot is read is not in it, neither its head nor its row."""
+    with open_storage(data_dir, postgresql_url) as tweets:
+        first = post(tweets)
+        with tweets.database.reading(snapshot=True) as connection:
+            head = log.list_heads(connection)[0]
+            post(tweets)
+            assert [row.id for row in log.stream_all(connection)] == [first.id]
+            assert log.list_heads(connection)[0] == head
+        assert tweets.database.list_heads()[0].seq == head.seq + 1
+
+
+def test_more_readers_than_connections(postgresql_url: str, data_dir: Path) -> None:
+    """Those who read while all connections are taken wait for one."""
+    with open_storage(data_dir, postgresql_url) as tweets:
+        root = post(tweets)
+
+        def read(_number: int) -> None:
+            for _ in range(5):
+                assert tweets.list_chain(root.id)
+                assert tweets.get(root.id)
+
+        at_once(64, read)
