@@ -1,0 +1,62 @@
+"""What the pages show is what happens."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import ROOT, serving
+from tests.e2e.examples import Example, Reader, examples_in
+
+ONE = Example('curl http://127.0.0.1:5000/api/v1/tweet --json \'{"user_name": "a", "title": "T", "body": "B"}\'', "")
+POSTED = (
+    '{"user_name":"a","title":"T","body":"B","retweet":null,"count_retweet":0,'
+    '"id":"38G5A0C400000","created_at":"2026-11-22T22:11:04.896Z"}'
+)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_each_call_is_answered_as_the_page_shows(tmp_path: Path, page: str) -> None:
+    """Every curl call of a page, typed in its order at a new service, gets the answer that the page shows."""
+    examples = list(examples_in(ROOT / page))
+    assert len(examples) >= 4
+    with serving(tmp_path / "data", WORKERS="1") as service:
+        reader = Reader(service.url)
+        for example in examples:
+            reader.try_out(example)
+
+
+WRONG = {
+    "a value": POSTED.replace('"B"', '"C"'),
+    "a type": POSTED.replace('"count_retweet":0', '"count_retweet":"0"'),
+    "a key too few": POSTED.replace('"retweet":null,', ""),
+    "the order of keys": POSTED.replace('"title":"T","body":"B"', '"body":"B","title":"T"'),
+    "no id": POSTED.replace("38G5A0C400000", "38G5A0C40000"),
+    "the shape": f'{{"tweets":[{POSTED}]}}',
+    "the status": f"HTTP/1.1 200 OK\n\n{POSTED}",
+    "a header": f"HTTP/1.1 201 Created\nLocation: /api/v1/tweets/38G5A0C400000\n\n{POSTED}",
+    "no such header": f"HTTP/1.1 201 Created\nPlace: /api/v1/tweet/38G5A0C400000\n\n{POSTED}",
+    "two ids for one": f"HTTP/1.1 201 Created\nLocation: /api/v1/tweet/38G5A0C400001\n\n{POSTED}",
+}
+
+
+def test_a_wrong_page_is_found(tmp_path: Path) -> None:
+    """An answer that is not the one shown, in whatever part, fails the test above."""
+    with serving(tmp_path / "data", WORKERS="1") as service:
+        Reader(service.url).try_out(ONE._replace(shown=POSTED))
+        for what, shown in WRONG.items():
+            try:
+                Reader(service.url).try_out(ONE._replace(shown=shown))
+            except AssertionError:
+                continue
+            pytest.fail(f"nobody saw that {what} is wrong")
+
+
+def test_an_id_keeps_its_meaning(tmp_path: Path) -> None:
+    """An id in a later call is the one that came where the page shows it; any other is sent as it stands."""
+    with serving(tmp_path / "data", WORKERS="1") as service:
+        reader = Reader(service.url)
+        reader.try_out(ONE._replace(shown=POSTED))
+        read = Example("curl http://127.0.0.1:5000/api/v1/tweet/38G5A0C400000", POSTED)
+        reader.try_out(read)
+        with pytest.raises(AssertionError):
+            reader.try_out(read._replace(command=read.command.replace("C4", "C5")))
