@@ -70,7 +70,7 @@ def check_may_delete(token: Token | None, tweet_id: int, tweets: Tweets) -> None
 
 
 def _missing() -> HTTPResponse:
-    detail = "Writing needs a token: send it as `Authorization: Bearer TOKEN`."
+    detail = "Writing needs a token, sent as `Authorization: Bearer TOKEN`."
     return refusal(401, "token_missing", detail, headers=[("WWW-Authenticate", CHALLENGE)])
 
 

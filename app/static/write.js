@@ -2,6 +2,7 @@
 
 const told = document.querySelector('#told');
 const NAME_KEY = 'user_name';
+const TOKEN_KEY = 'token';
 
 /** Sixteen random bytes in hexadecimal; works on plain http too, where crypto.randomUUID does not. */
 function newKey() {
@@ -11,7 +12,7 @@ function newKey() {
 /** The body of the call: in a retweet, a field left empty is left out, and so is the target's. */
 function read(form) {
   const entries = [...new FormData(form)].map(([name, value]) => [name, value.replace(/\r\n?/g, '\n')]);
-  const fields = Object.fromEntries(entries);
+  const { token, ...fields } = Object.fromEntries(entries);
   if (!form.dataset.tweet) return fields;
   const given = Object.entries(fields).filter(([, value]) => value !== '');
   return { user_name: fields.user_name, ...Object.fromEntries(given), retweet: form.dataset.tweet };
@@ -58,9 +59,25 @@ function tell(sentence, tweet) {
 
 async function send(form) {
   const body = JSON.stringify(read(form));
-  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': keyFor(form, body) };
+  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': keyFor(form, body), ...authorization(form) };
   const answer = await fetch(form.dataset.call, { method: 'POST', body, headers, signal: AbortSignal.timeout(15_000) });
   return { answer, result: await answer.json() };
+}
+
+/** The token of the form or of this tab, if there is one; what no token holds would be no header either. */
+function authorization(form) {
+  const token = tokenOf(form);
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+function tokenOf(form) {
+  return (form.elements.token.value || remembered('sessionStorage', TOKEN_KEY)).replace(/[^!-~]/g, '');
+}
+
+/** Show the field for a token: one is needed, or another one. */
+function askForToken(form) {
+  form.querySelector('[data-token]').hidden = false;
+  form.elements.token.focus();
 }
 
 async function submit(form) {
@@ -71,6 +88,8 @@ async function submit(form) {
     const { answer, result } = await send(form);
     if (answer.ok) done(form, result);
     else showFaults(form, faultsOf(form, result));
+    if (answer.status === 401) remember('sessionStorage', TOKEN_KEY, '');
+    if (answer.status === 401 || answer.status === 403) askForToken(form);
   } catch {
     showFaults(form, { '': 'No answer. Sending it again is safe: it counts once.' });
   } finally {
@@ -79,24 +98,26 @@ async function submit(form) {
 }
 
 function done(form, tweet) {
-  remember(tweet.user_name);
+  remember('localStorage', NAME_KEY, tweet.user_name);
+  remember('sessionStorage', TOKEN_KEY, tokenOf(form));
   form.reset();
+  form.querySelector('[data-token]').hidden = true;
   form.sent = null;
   form.closest('dialog').close();
   tell(form.dataset.tweet ? 'Retweeted.' : 'Posted.', tweet);
   document.dispatchEvent(new Event('tweets:changed'));
 }
 
-/** The name is kept in this browser, for the next time; where that is forbidden, it is asked again. */
-function remember(name) {
+/** The name is kept in this browser, a token in this tab, for the next time; where that is forbidden, it is asked again. */
+function remember(store, key, value) {
   try {
-    localStorage.setItem(NAME_KEY, name);
+    window[store].setItem(key, value);
   } catch { /* kept nowhere */ }
 }
 
-function remembered() {
+function remembered(store, key) {
   try {
-    return localStorage.getItem(NAME_KEY) ?? '';
+    return window[store].getItem(key) ?? '';
   } catch {
     return '';
   }
@@ -107,7 +128,7 @@ function open(button) {
   const form = dialog.querySelector('form');
   if (button.dataset.tweet) aim(form, button);
   showFaults(form, {});
-  form.elements.user_name.value ||= remembered();
+  form.elements.user_name.value ||= remembered('localStorage', NAME_KEY);
   dialog.showModal();
   (form.elements.user_name.value ? form.elements.title : form.elements.user_name).focus();
 }

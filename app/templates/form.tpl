@@ -15,6 +15,11 @@
 <label for="{{name}}-body">Text</label>
 <textarea id="{{name}}-body" name="body" dir="auto" rows="5" aria-describedby="{{name}}-body-fault"{{' required' if required else ''}}></textarea>
 <p class="fault" id="{{name}}-body-fault" data-fault="body"></p>
+<div data-token hidden>
+<label for="{{name}}-token">Token</label>
+<input id="{{name}}-token" name="token" type="password" aria-describedby="{{name}}-token-hint" autocomplete="off">
+<p class="hint" id="{{name}}-token-hint">Kept until this tab is closed.</p>
+</div>
 <p class="acts"><button type="button" data-closes>Cancel</button><button type="submit" class="main">{{send}}</button></p>
 </form>
 </dialog>
