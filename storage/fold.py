@@ -30,12 +30,8 @@ class Link(NamedTuple):
     depth: int
 
 
-class Worth(NamedTuple):
-    """What the ancestors of a tweet gain by the tweet itself."""
-
-    id: int
-    parent: int | None
-    gain: int
+Worth = tuple[int, int | None, int]
+"""A tweet, its parent, and what its ancestors gain by the tweet itself. Not a class: there may be millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,7 @@ def change(entries: Iterable[Entry], parent_of: Callable[[int], int | None]) -> 
     passing = posted.keys() & removed.keys()  # posted and deleted within these entries: worth nothing to anyone
     touched = sorted(posted.keys() | removed.keys(), reverse=True)
     worths = (
-        Worth(tweet, entry.parent, 0 if tweet in passing else entry.sign)
+        (tweet, entry.parent, 0 if tweet in passing else entry.sign)
         for tweet in touched
         for entry in (posted.get(tweet) or removed[tweet],)
     )

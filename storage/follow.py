@@ -50,14 +50,6 @@ class Difference(NamedTuple):
     in_index: int | None
 
 
-class Counted(NamedTuple):
-    """A tweet's count by the log alone."""
-
-    tweet_id: int
-    partition: int
-    count_retweet: int
-
-
 class Follower:
     """Brings the index in step with the log: when woken, once a second, and when a reader waits for it."""
 
@@ -203,7 +195,7 @@ class Follower:
         staging, cardinality = self._index.stage(partition), 0
         with self._database.reading(snapshot=True) as connection:
             head = log.list_heads(connection)[partition]
-            counts = ((row.tweet_id, row.count_retweet) for row in count_all(connection) if row.partition == partition)
+            counts = ((tweet, count) for tweet, where, count in count_all(connection) if where == partition)
             while part := list(islice(counts, FILL_AT_ONCE)):
                 self._index.fill(staging, part)
                 cardinality += len(part)
@@ -214,7 +206,7 @@ class Follower:
 
     def _compare(self) -> list[Difference]:
         with self._database.reading(snapshot=True) as connection:
-            in_log = {row.tweet_id: row.count_retweet for row in count_all(connection)}
+            in_log = {tweet: count for tweet, _, count in count_all(connection)}
         places = (place for partition in range(self._store.partitions) for place in self._index.scan(partition))
         in_index = {place.id: place.count_retweet for place in places}
         wrong = [tweet for tweet, count in in_log.items() if in_index.get(tweet) != count]
@@ -222,19 +214,19 @@ class Follower:
         return [Difference(tweet, in_log.get(tweet), in_index.get(tweet)) for tweet in sorted(wrong + unknown)]
 
 
-def count_all(connection: Connection) -> Iterator[Counted]:
-    """The count of every live tweet by the log alone, newest first: the fold from place zero."""
-    row: log.Whole | None = None
+def count_all(connection: Connection) -> Iterator[tuple[int, int, int]]:
+    """Every live tweet as (id, partition, count) by the log alone, newest first: the fold from place zero."""
+    partition = base = live = 0
 
     def worths() -> Iterator[Worth]:
-        nonlocal row
-        for row in log.stream_all(connection):
-            yield Worth(row.id, row.parent, int(row.live))
+        nonlocal partition, base, live
+        for tweet_id, parent, partition, base, live in log.stream_all(connection):  # noqa: B007  # seen below
+            yield tweet_id, parent, live
 
     # Every tweet is among the worths, so the gains come in step with the rows, and no parent is asked for.
     for tweet_id, gain in gains(worths(), _never_asked):
-        if row and row.live:
-            yield Counted(tweet_id, row.partition, row.base + gain)
+        if live:
+            yield tweet_id, partition, base + gain
 
 
 def _never_asked(tweet_id: int) -> int | None:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, insert, literal, null, select, union_all, update
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, insert, literal, select, union_all, update
 
 from storage.errors import CannotOpen, StoreConflict
 from storage.fold import Entry, Link
@@ -44,16 +44,6 @@ class Target(NamedTuple):
     deleted: bool
     title: str | None
     body: str | None
-
-
-class Whole(NamedTuple):
-    """A tweet as counting the whole log sees it."""
-
-    id: int
-    parent: int | None
-    partition: int
-    base: int
-    live: bool
 
 
 def new_nonce() -> int:
@@ -141,11 +131,11 @@ def list_links(connection: Connection, ids: Iterable[int]) -> dict[int, Link]:
     return {row[0]: Link(*row[1:]) for row in rows}
 
 
-def stream_all(connection: Connection) -> Iterator[Whole]:
-    """Every tweet, newest id first."""
+def stream_all(connection: Connection) -> Iterator[tuple[int, int | None, int, int, int]]:
+    """Every tweet as (id, parent, partition, base, live), newest id first; plain tuples, as there may be millions."""
     rows = connection.execute(_ALL, execution_options={"yield_per": READ_AT_ONCE})
     for part in rows.partitions():
-        yield from map(Whole._make, part)
+        yield from part
 
 
 _APPEND = Prepared(insert(tweets))
@@ -195,5 +185,5 @@ _UPWARDS = _SELECTED.union(
 )
 _LINKS = select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth)
 _ALL = select(
-    tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, tweets.c.deleted_seq.is_(null())
+    tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, cast(tweets.c.deleted_seq.is_(None), Integer)
 ).order_by(tweets.c.id.desc())

@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.fold import Change, Entry, Worth, change, gains
+from storage.fold import Change, Entry, change, gains
 from tests.model import PlainTweets
 
 
@@ -65,7 +65,7 @@ def test_gains_in_step_with_a_whole_log(entries: list[Entry]) -> None:
     """For a whole log, gains come one for each tweet, newest first, without asking for a parent."""
     deleted = {entry.id for entry in entries if entry.sign < 0}
     rows = sorted((entry for entry in entries if entry.sign > 0), key=lambda entry: -entry.id)
-    worths = [Worth(row.id, row.parent, int(row.id not in deleted)) for row in rows]
+    worths = [(row.id, row.parent, int(row.id not in deleted)) for row in rows]
     nobody: dict[int, int | None] = {}
     found = list(gains(worths, nobody.__getitem__))
     assert [tweet for tweet, _ in found] == [row.id for row in rows]
