@@ -60,11 +60,25 @@ class Copy:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         """Answer without a body."""
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         lives = environ["PATH_INFO"] == "/livez"
         if not lives:
             self.asked.append(environ)
         start_response("200 OK" if lives else self.status, [("Content-Length", "0"), ("Retry-After", "1")])
         return []
+
+
+@contextmanager
+def unguarded(copy: Copy) -> Iterator[int]:
+    """Serve *copy*; its port. Not by the service's own server, which refuses by itself what no proxy should pass on."""
+    with make_server("127.0.0.1", 0, copy, ThreadingServer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager
@@ -128,8 +142,8 @@ TWEET = {"user_name": "ann", "title": "Title", "body": "Body"}
 
 
 def test_proxy_passes_on_what_can_be_done(proxy: Proxy, data_dir: Path) -> None:
-    """Through a proxy that has one copy and one address without any, posts and pages arrive, each of them once."""
-    with commands.serving(data_dir) as service, proxy(port_of(service.url), free_port()) as port:
+    """Posts and pages go through a proxy as they are, each of them once."""
+    with commands.serving(data_dir) as service, proxy(port_of(service.url), port_of(service.url)) as port:
         posted = [ask(port, "POST", "/api/v1/tweet", TWEET) for _ in range(6)]
         assert [answer.status for answer in posted] == [201] * 6
         page = ask(port, "GET", "/")
@@ -168,17 +182,20 @@ def test_proxy_says_itself_who_asks(proxy: Proxy) -> None:
     copy = Copy("200 OK")
     names = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded")
     forged = "".join(f"{name}: 6.6.6.6\r\n" for name in names)
-    # Not the service's own server, which does not let such headers through either.
-    with make_server("127.0.0.1", 0, copy, ThreadingServer) as plain:
-        thread = threading.Thread(target=plain.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        with proxy(plain.server_port, plain.server_port) as port:
-            assert ask(port, "GET", "/forged", headers=forged).status == 200
-        plain.shutdown()
-        thread.join()
+    with unguarded(copy) as other, proxy(other, other) as port:
+        assert ask(port, "GET", "/forged", headers=forged).status == 200
     (asked,) = copy.asked
     assert asked["HTTP_X_FORWARDED_FOR"] == "127.0.0.1"
     assert not any("6.6.6.6" in str(value) for value in asked.values())
+
+
+def test_nginx_passes_over_a_copy_that_is_away(program: FindProgram, folder: Path) -> None:
+    """What cannot reach one copy goes to the other, a POST too, and arrives once."""
+    copy = Copy("201 Created")
+    with serving_wsgi(copy) as other:
+        with nginx(program("nginx"), folder, free_port(), port_of(other.url)) as port:
+            assert [ask(port, "POST", "/", TWEET).status for _ in range(4)] == [201] * 4
+        assert len(copy.asked) == 4
 
 
 def test_caddy_passes_over_a_copy_that_is_away(program: FindProgram, folder: Path) -> None:
@@ -195,7 +212,7 @@ def test_caddy_passes_over_a_copy_that_is_away(program: FindProgram, folder: Pat
 def test_proxy_refuses_as_the_service_does(proxy: Proxy) -> None:
     """A body of 65536 bytes is passed on; a larger one is 413 in the shape of all errors, and is not."""
     copy = Copy("201 Created")
-    with serving_wsgi(copy) as other, proxy(port_of(other.url), port_of(other.url)) as port:
+    with unguarded(copy) as other, proxy(other, other) as port:
         large = ask(port, "POST", "/api/v1/tweet", {**TWEET, "body": "x" * 70_000})
         assert large.status == 413
         check_problem_of_proxy(large)
