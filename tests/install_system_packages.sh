@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian what the tests of deploy/ try it with, when something is missing and this user may. For a machine
-# that only tests: nginx and redis-server are services. Without them those tests skip, each saying what it missed.
+# that only tests: two of them are services, which the system may start. Without them the tests that need one skip, and say so.
 missing() {
     for program in nginx caddy redis-server redis-cli docker-compose systemd-analyze; do
         command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || printf '%s ' "$program"
@@ -10,8 +10,7 @@ missing() {
 if [ -n "$(missing)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "Installing for the tests of deploy/: $(missing)..."
     packages=$(missing | sed 's/nginx/nginx-light/; s/redis-cli/redis-tools/; s/systemd-analyze/systemd/')
-    # Nothing is to start: run level 1 keeps a package from starting its service.
-    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086  # they are words
     apt-get update -qq && apt-get install -qq -y --no-install-recommends $packages >/dev/null
 fi
