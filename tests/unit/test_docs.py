@@ -20,7 +20,7 @@ PAGES = [
 ]
 FOLDERS = ("app", "storage", "migrations", "tests", "bench", "deploy", "docs", "stubs", ".ci")
 FILES = {file.name for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.is_file()}
-SUFFIXES = (".py", ".lua", ".md", ".tpl", ".js", ".css", ".yaml", ".conf", ".service", ".toml", ".lock")
+SUFFIXES = (".py", ".lua", ".md", ".tpl", ".js", ".css", ".yaml", ".conf", ".service", ".toml")
 OF_OTHERS = {"POSTGRES_PASSWORD", "READ COMMITTED", "LOCAL_ONLY"}
 """Variables in capitals that are not the service's."""
 
