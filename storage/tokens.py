@@ -6,6 +6,7 @@ stored: it cannot be shown again, and needs no salt, for nobody can guess it. A 
 first token on writes need one, and revoking the last does not open the service again.
 """
 
+import math
 import re
 import secrets
 import threading
@@ -52,7 +53,7 @@ class Tokens:
         self._database = database
         self._reading = threading.Lock()
         self._known: dict[str, Token] = {}
-        self._read_at = -READ_EVERY_S
+        self._read_at = -math.inf
 
     def add(self, user_name: str, *, admin: bool = False) -> str:
         """Make a token of *user_name*; its text, which nobody can find out later."""
