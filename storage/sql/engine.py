@@ -82,7 +82,6 @@ class Database:
         """
         kind = Kind.WRITING_AT_LENGTH if at_length else Kind.WRITING
         with self._dialect.turn, self._opened(self._writer, kind) as connection:
-            connection.begin()
             yield connection
             with self._translated(committing=True):
                 connection.commit()
@@ -149,7 +148,9 @@ class Database:
     @contextmanager
     def _opened(self, engine: Engine, kind: Kind) -> Iterator[Connection]:
         with self._translated(), engine.connect() as connection:
-            yield connection.execution_options(kind=kind)
+            connection.execution_options(kind=kind)
+            connection.begin()  # now, and not with options that the caller may set
+            yield connection
 
     @contextmanager
     def _translated(self, *, committing: bool = False) -> Iterator[None]:
