@@ -23,7 +23,7 @@ class Rate(NamedTuple):
     per_s: int
 
 
-UNITS_S = {"": 1, "second": 1, "minute": 60, "hour": 3600}
+UNITS_S = {"second": 1, "minute": 60, "hour": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
 def _rate(variable: str, text: str) -> Rate | None:
     if not text:
         return None
-    calls, _, unit = text.partition("/")
+    calls, unit = text.split("/", 1) if "/" in text else (text, "second")
     if unit not in UNITS_S or not (calls.isascii() and calls.isdigit() and len(calls) <= 6 and int(calls)):
         raise SettingError(f"{variable} must be of the form 60/minute (or /second, /hour), and is {text!r}.")
     return Rate(int(calls), UNITS_S[unit])
