@@ -62,6 +62,7 @@ class Batch:
 
     def __init__(self, connection: Connection, store: Store, links: Links, max_ancestors: int) -> None:
         self._connection = connection
+        self._store = store
         self._links = links
         self._max_ancestors = max_ancestors
         # All new roots of a batch go to one partition, so that a batch locks few heads.
@@ -97,7 +98,7 @@ class Batch:
         partitions = {link.partition for target in named if (link := self._links.find(target))}
         if any(isinstance(job, Draft) and job.retweet is None for job in jobs):
             partitions.add(self._root_partition)
-        self._before = log.lock_heads(self._connection, partitions)
+        self._before = log.lock_heads(self._connection, self._store, partitions)
         self._heads = dict(self._before)
         if named:
             self._targets = log.list_targets(self._connection, set(named))

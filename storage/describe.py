@@ -2,19 +2,26 @@
 
 from dataclasses import dataclass
 
-from storage.sql import log
+from storage.errors import IndexUnavailable
+from storage.index.ranking import Counts
+from storage.sql.log import Head, Store
+from storage.standing import lag
 from storage.tweets import Tweets
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """One partition: entries in its log and live tweets, tweets ranked, and entries that the index lacks."""
+    """
+    One partition: entries in its log and live tweets, tweets ranked, and entries that the index lacks.
+
+    The last two are None when its server is away.
+    """
 
     partition: int
     entries: int
     live: int
-    ranked: int
-    lag: int
+    ranked: int | None
+    lag: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +43,21 @@ class Description:
 
 def describe(tweets: Tweets) -> Description:
     """Ask both parts of *tweets*. Raises StoreUnavailable or IndexUnavailable."""
-    with tweets.database.reading() as connection:
-        heads = log.list_heads(connection)
-    states = []
-    for partition, head in sorted(heads.items()):
-        stand = tweets.index.counts(partition).stand
-        position = stand.position.seq if stand.position else 0
-        lag = max(0, head.seq - position)
-        states.append(PartitionState(partition, head.seq, head.live, stand.cardinality, lag))
+    store, heads = tweets.database.get_state()
+    answers = tweets.index.counts_all(dict.fromkeys(heads, ()))
+    states = [_state(store, *item, answer) for item, answer in zip(heads.items(), answers, strict=True)]
     return Description(
-        store=tweets.store.id,
+        store=store.id,
         database=tweets.database.describe(),
         database_version=tweets.database.server_version(),
         index_version=tweets.index.server_name(),
         index_memory=tweets.index.used_memory(),
         partitions=tuple(states),
     )
+
+
+def _state(store: Store, partition: int, head: Head, answer: Counts | IndexUnavailable) -> PartitionState:
+    if isinstance(answer, IndexUnavailable):
+        return PartitionState(partition, head.seq, head.live, None, None)
+    lacking = lag(answer.stand, store, head)
+    return PartitionState(partition, head.seq, head.live, answer.stand.cardinality, lacking)

@@ -60,6 +60,10 @@ class IndexUnavailable(Retryable):
     """Redis did not answer, or is not yet equal to the log again. Nothing is lost; it repairs itself."""
 
 
+class LayoutChanged(Retryable):
+    """The log has been laid out over other partitions than this process knew. Nothing was stored; ask again."""
+
+
 class StoreConflict(StorageError):
     """A constraint of the database refused a row. Nothing of that transaction was stored."""
 

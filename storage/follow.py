@@ -8,21 +8,22 @@ beside the old one and swapped. There is no third way: nothing corrects a count 
 
 import logging
 import threading
-from collections.abc import Iterator
-from itertools import islice
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 
-from sqlalchemy import Connection
-
-from storage.errors import IndexUnavailable, StorageError, StoreConflict
-from storage.fold import Worth, change, gains
+from storage.errors import IndexUnavailable, LayoutChanged, StorageError
+from storage.fold import Entry, change
+from storage.ids import PARTITIONS
 from storage.index.keys import Position
 from storage.index.ranking import RankingIndex, Stand
 from storage.links import Links
 from storage.observer import Observer
+from storage.rebuild import rebuild
+from storage.recount import Difference, list_differences
 from storage.sql import log
 from storage.sql.engine import Database
-from storage.sql.log import Head, Store
+from storage.sql.log import Store
+from storage.standing import equals, is_known
 
 TICK_S = 1.0
 """How often the follower looks without being asked."""
@@ -30,41 +31,30 @@ TICK_S = 1.0
 FOLD_AT_ONCE = 5_000
 """Entries in one script call: keeps Redis busy for some 20 ms, within which others wait."""
 
-FILL_AT_ONCE = 10_000
-
 REBUILT_FROM = 10_000
 """Entries behind where a rebuild is considered: for each tweet of the store it costs half of what folding one does."""
-
-ON_ITS_WAY_S = 0.001
-LOOKS = 20
-"""A batch that is stored is in the index about a millisecond later: so look again before it is mended."""
 
 _log = logging.getLogger(__name__)
 
 
-class Difference(NamedTuple):
-    """A tweet whose count in the index is not the one of the log; None where it is missing."""
-
-    tweet_id: int
-    in_log: int | None
-    in_index: int | None
-
-
 class Follower:
-    """Brings the index in step with the log: when woken, once a second, and when a reader waits for it."""
+    """
+    Brings the index in step with the log: when woken, once a second, and when a reader waits for it.
+
+    Each partition is followed for itself: while the server of one is away, the others go on.
+    """
 
     def __init__(self, database: Database, index: RankingIndex, store: Store) -> None:
         self._database = database
         self._index = index
-        self._store = store
+        self.store = store
         self._links = Links(database)
         self._working = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self.in_step = False
-        self.away = False
-        """Whether Redis did not answer when it was asked last; who asks for something then need not wait for it."""
+        self._in_step: set[int] = set()
+        self._away: dict[int, IndexUnavailable] = {}
         self.rebuilds = 0
         self.observer = Observer()
 
@@ -80,47 +70,56 @@ class Follower:
         if self._thread:
             self._thread.join()
 
-    def fell_behind(self) -> None:
-        """Say that the index may lack something: until it is in step again nobody else writes to it."""
-        self.in_step = False
+    def is_in_step(self, partition: int) -> bool:
+        """Whether *partition* held the whole log when last looked at; while it does not, only the follower folds it."""
+        return partition in self._in_step
+
+    def is_away(self, partition: int) -> bool:
+        """Whether *partition* did not answer when it was asked last: nobody need wait for it."""
+        return partition in self._away
+
+    def fell_behind(self, partition: int) -> None:
+        """Say that *partition* may lack something."""
+        self._in_step.discard(partition)
         self._wake.set()
 
-    def reaches(self, stand: Stand, head: Head) -> bool:
-        """Whether an answer of the index at *stand* holds everything up to *head*."""
-        at = stand.position
-        if at is None or at.store != self._store.id or at.seq < head.seq:
-            return False
-        return at.seq > head.seq or (at.nonce == head.nonce and stand.cardinality == head.live)
-
-    def may_reach(self, stand: Stand, head: Head) -> bool:
-        """Whether the index is behind *head* in our own history, as while another process's batch is on its way."""
-        at = stand.position
-        return at is not None and at.store == self._store.id and at.seq < head.seq
+    def lost(self, partition: int, error: IndexUnavailable) -> None:
+        """Say that *partition* did not answer."""
+        self._in_step.discard(partition)
+        if partition not in self._away:
+            self._wake.set()
+        self._away[partition] = error
 
     def catch_up(self, timeout_s: float = -1) -> bool:
         """
         Bring every partition in step now; False when somebody else is at it for longer than *timeout_s*.
 
-        Raises IndexUnavailable or StoreUnavailable; the next tick tries again.
+        Raises StoreUnavailable, and IndexUnavailable when some partition is away: the others are in step nevertheless.
+        The next tick tries again.
         """
-        if not self._working.acquire(timeout=timeout_s):
-            return False
         try:
-            for partition in range(self._store.partitions):
-                self._bring_in_step(partition)
-            self.in_step, self.away = True, False
-        except StorageError as error:
-            self.in_step, self.away = False, isinstance(error, IndexUnavailable)
-            raise
-        finally:
-            self._working.release()
+            in_step = not self._look()
+        except LayoutChanged:
+            in_step = False
+        if not in_step:
+            if not self._working.acquire(timeout=timeout_s):
+                return False
+            try:
+                self._learn_layout()
+                self._mend(self._look())
+            finally:
+                self._working.release()
+        for error in list(self._away.values()):
+            raise IndexUnavailable("the index is away, or a part of it") from (error.__cause__ or error)
         return True
 
     def rebuild(self) -> None:
         """Build every ranking anew from the log, from place zero. Writers may go on."""
         with self._working:
-            for partition in range(self._store.partitions):
-                self._rebuild(partition, self._index.counts(partition).stand.position)
+            self._learn_layout()
+            partitions = range(self.store.partitions)
+            self._rebuild({partition: self._index.counts(partition).stand.position for partition in partitions})
+            self._index.drop(range(self.store.partitions, PARTITIONS))
         self.catch_up()
 
     def verify(self) -> list[Difference]:
@@ -135,13 +134,12 @@ class Follower:
 
     def _find_differences(self) -> list[Difference]:
         self.catch_up()
-        suspects = self._compare()
-        if not suspects:
+        if not list_differences(self._database, self._index):
             return []
         with self._database.writing(at_length=True) as connection:
-            log.lock_heads(connection, range(self._store.partitions))  # nobody writes now
+            log.lock_heads(connection, self.store, range(self.store.partitions))  # nobody writes now
             self.catch_up()
-            return self._compare()
+            return list_differences(self._database, self._index)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -157,81 +155,98 @@ class Follower:
             except Exception:  # noqa: BLE001  # the thread must outlive any mistake
                 _log.exception("following failed; the next tick tries again")
 
-    def _bring_in_step(self, partition: int) -> None:
-        # The position before the head: so the head is never behind a position of this history.
-        stand = self._index.counts(partition).stand
-        while True:
-            with self._database.reading() as connection:
-                heads = log.list_heads(connection)
-                head = heads[partition]
-                known_here = self._is_ours(stand, log.find_nonce(connection, partition, _seq(stand)))
-            behind = head.seq - _seq(stand)
-            far = behind > max(REBUILT_FROM, sum(each.live for each in heads.values()) // 2)
-            if far or not known_here or (behind == 0 and stand.cardinality != head.live):
-                self._rebuild(partition, stand.position)
-                stand = self._index.counts(partition).stand
-            elif behind == 0:
-                return
+    def _look(self, partitions: Collection[int] | None = None) -> dict[int, Stand]:
+        """Where those partitions stand that answer and are not where the log is. Raises LayoutChanged."""
+        store = self.store
+        chosen = range(store.partitions) if partitions is None else partitions
+        # The positions before the heads: so no head is behind a position of this history.
+        answers = self._index.counts_all(dict.fromkeys(chosen, ()))
+        state = self._database.get_state().checked(store)
+        lagging = {}
+        for partition, answer in zip(chosen, answers, strict=True):
+            if isinstance(answer, IndexUnavailable):
+                self.lost(partition, answer)
+            elif equals(answer.stand, store, state.heads[partition]):
+                self._found_in_step(partition)
             else:
-                stand = self._fold_next(partition, stand.position)
+                self._away.pop(partition, None)
+                lagging[partition] = answer.stand
+        return lagging
 
-    def _is_ours(self, stand: Stand, nonce: int | None) -> bool:
-        """Whether the log knows the entry that the index holds last."""
-        return stand.position is not None and stand.position == (self._store.id, stand.position.seq, nonce)
+    def _found_in_step(self, partition: int) -> None:
+        self._away.pop(partition, None)
+        self._in_step.add(partition)
 
-    def _fold_next(self, partition: int, at: Position | None) -> Stand:
-        """Fold the entries that follow *at*, as many as one script takes."""
-        if at is None:
-            raise IndexUnavailable("the index lost its position")
-        with self._database.reading() as connection:
-            entries = log.list_entries(connection, partition, at.seq, FOLD_AT_ONCE)
+    def _learn_layout(self) -> None:
+        """See that *store* is what the database says; when it is not, forget all that was known."""
+        store = self._database.get_state().store
+        if store == self.store:
+            return
+        _log.warning("the log was laid out anew, over %d partitions", store.partitions)
+        gone = range(store.partitions, self.store.partitions)
+        self.store, self._links = store, Links(self._database)
+        self._in_step.clear()
+        self._away.clear()
+        with suppress(IndexUnavailable):  # then a rebuild takes them out, at some time
+            self._index.drop(gone)
+
+    def _mend(self, lagging: Mapping[int, Stand]) -> None:
+        """Bring those partitions in step that stand elsewhere than the log."""
+        while lagging:
+            far = self._are_far(lagging)
+            foreign = {
+                partition: stand.position
+                for partition, stand in lagging.items()
+                if far or not self._fold(partition, stand)
+            }
+            self._rebuild(foreign)
+            lagging = self._look(foreign)
+
+    def _are_far(self, lagging: Mapping[int, Stand]) -> bool:
+        """Whether it takes longer to fold what they lack than to rebuild them."""
+        heads = self._database.get_state().checked(self.store).heads
+        lack = sum(heads[partition].seq - stand.seq for partition, stand in lagging.items())
+        return lack > max(REBUILT_FROM, sum(head.live for head in heads.values()) // 2)
+
+    def _fold(self, partition: int, stand: Stand) -> bool:
+        """Fold what *partition* lacks. False when that is not possible: it holds something else than the log."""
+        try:
+            while True:
+                with self._database.reading() as connection:
+                    known = is_known(stand, self.store, log.find_nonce(connection, partition, stand.seq))
+                    entries = log.list_entries(connection, partition, stand.seq, FOLD_AT_ONCE) if known else []
+                    # Last: what was read before is of this layout if it still is the layout now.
+                    head = log.get_state(connection).checked(self.store).heads[partition]
+                if not known or (stand.seq == head.seq and stand.cardinality != head.live):
+                    return False
+                if stand.seq == head.seq:
+                    self._found_in_step(partition)
+                    return True
+                stand = self._fold_next(partition, stand, entries)
+        except IndexUnavailable as error:
+            self.lost(partition, error)
+            return True
+
+    def _fold_next(self, partition: int, stand: Stand, entries: list[Entry]) -> Stand:
+        """Fold the entries that follow *stand*, and say where the partition stands then."""
+        if stand.position is None or not entries:
+            return stand
         self._links.load(entry.parent for entry in entries if entry.parent is not None)
-        to = Position(self._store.id, entries[-1].seq, entries[-1].nonce)
-        return self._index.fold(partition, at, to, change(entries, self._links.parent_of)).stand
+        to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
+        return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).stand
 
-    def _rebuild(self, partition: int, found: Position | None) -> None:
-        # Without a position it is new or was emptied; with one it holds something else, which somebody should know.
-        _log.log(logging.WARNING if found else logging.INFO, "rebuilding the index of partition %d", partition)
-        staging, cardinality = self._index.stage(partition), 0
-        with self._database.reading(snapshot=True) as connection:
-            head = log.list_heads(connection)[partition]
-            counts = ((tweet, count) for tweet, where, count in count_all(connection) if where == partition)
-            while part := list(islice(counts, FILL_AT_ONCE)):
-                self._index.fill(staging, part)
-                cardinality += len(part)
-        to = Position(self._store.id, head.seq, head.nonce)
-        self._index.swap(partition, staging, found, to, cardinality)
-        self.rebuilds += 1
-        self.observer.rebuilt()
-
-    def _compare(self) -> list[Difference]:
-        with self._database.reading(snapshot=True) as connection:
-            in_log = {tweet: count for tweet, _, count in count_all(connection)}
-        places = (place for partition in range(self._store.partitions) for place in self._index.scan(partition))
-        in_index = {place.id: place.count_retweet for place in places}
-        wrong = [tweet for tweet, count in in_log.items() if in_index.get(tweet) != count]
-        unknown = [tweet for tweet in in_index if tweet not in in_log]
-        return [Difference(tweet, in_log.get(tweet), in_index.get(tweet)) for tweet in sorted(wrong + unknown)]
-
-
-def count_all(connection: Connection) -> Iterator[tuple[int, int, int]]:
-    """Every live tweet as (id, partition, count) by the log alone, newest first: the fold from place zero."""
-    partition = base = live = 0
-
-    def worths() -> Iterator[Worth]:
-        nonlocal partition, base, live
-        for tweet_id, parent, partition, base, live in log.stream_all(connection):  # noqa: B007  # seen below
-            yield tweet_id, parent, live
-
-    # Every tweet is among the worths, so the gains come in step with the rows, and no parent is asked for.
-    for tweet_id, gain in gains(worths(), _never_asked):
-        if live:
-            yield tweet_id, partition, base + gain
-
-
-def _never_asked(tweet_id: int) -> int | None:
-    raise StoreConflict(f"tweet {tweet_id} has retweets but is not in the log")
-
-
-def _seq(stand: Stand) -> int:
-    return stand.position.seq if stand.position else 0
+    def _rebuild(self, found: Mapping[int, Position | None]) -> None:
+        """Build partitions anew, each unless it moves from the position *found* there."""
+        if not found:
+            return
+        self._in_step.difference_update(found)
+        for partition, position in found.items():
+            # Without a position it is new or was emptied; with one it holds something else, which somebody should know.
+            level = logging.WARNING if position else logging.INFO
+            _log.log(level, "rebuilding the index of partition %d", partition)
+        lost = rebuild(self._database, self._index, self.store, found)
+        for partition, error in lost.items():
+            self.lost(partition, error)
+        for _ in found.keys() - lost.keys():
+            self.rebuilds += 1
+            self.observer.rebuilt()

@@ -6,66 +6,103 @@ beyond. So whoever was told that his tweet is posted sees it in the next answer,
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from storage.errors import IndexUnavailable
-from storage.follow import LOOKS, ON_ITS_WAY_S, Follower
+from storage.follow import Follower
 from storage.index.ranking import Counts, Part, RankingIndex
 from storage.records import Place
 from storage.sql.engine import Database
-from storage.sql.log import Head
+from storage.sql.log import LogState
+from storage.standing import LOOKS, ON_ITS_WAY_S, reaches
 from storage.together import Together
 
 CATCH_UP_WITHIN_S = 1.0
 """How long a reader waits for the index to be brought in step before it is told that it cannot be asked."""
 
 Answer = TypeVar("Answer", Part, Counts)
-Heads = dict[int, Head]
+Count = int | None | IndexUnavailable
+"""The count of a tweet, None when it is not ranked there, or why nobody can say."""
 
 
 class FreshIndex:
-    """Answers of the index that hold all that was acknowledged before. Each call may raise IndexUnavailable."""
+    """Answers of the index that hold all that was acknowledged before."""
 
     def __init__(self, database: Database, index: RankingIndex, follower: Follower) -> None:
         self._database = database
         self._index = index
         self._follower = follower
-        self._together = Together(self._ask_counts)
+        self._together = Together(self.counts)
 
     def pages(self, limit: int, after: Place | None = None) -> list[Part]:
-        """At most *limit* places below *after* of each partition."""
-        heads = self._database.list_heads()
-        return [self._ask(heads, partition, partial(self._index.page, partition, limit, after)) for partition in heads]
+        """At most *limit* places below *after* of each partition. Raises IndexUnavailable."""
+        state = self._database.get_state()
+        parts = self._ask(state, state.heads, lambda chosen: self._index.pages(chosen, limit, after))
+        if len(parts) < len(state.heads):
+            raise IndexUnavailable("the index is away or being brought in step, or a part of it")
+        return list(parts.values())
 
     def count(self, partition: int, tweet_id: int) -> int | None:
-        """The count of a tweet, None when it is not ranked. Questions that come at the same time share one call."""
-        return self._together.ask((partition, tweet_id))
+        """
+        The count of a tweet, None when it is not ranked there. Raises IndexUnavailable.
 
-    def counts(self, wanted: Sequence[tuple[int, int]]) -> list[int | None]:
-        """The counts of tweets, given as (partition, id), in their order; None for one that is not ranked."""
-        return self._ask_counts(wanted)
+        Questions that come at the same time share one call.
+        """
+        count = self._together.ask((partition, tweet_id))
+        if isinstance(count, IndexUnavailable):
+            raise IndexUnavailable(*count.args) from count
+        return count
 
-    def _ask_counts(self, wanted: Sequence[tuple[int, int]]) -> list[int | None]:
-        heads = self._database.list_heads()
-        found: dict[int, int | None] = {}
-        for partition in {partition for partition, _ in wanted}:
-            ids = [tweet_id for where, tweet_id in wanted if where == partition]
-            answer = self._ask(heads, partition, partial(self._index.counts, partition, ids))
-            found.update(zip(ids, answer.counts, strict=True))
-        return [found[tweet_id] for _, tweet_id in wanted]
+    def counts(self, wanted: Sequence[tuple[int, int]]) -> list[Count]:
+        """The counts of tweets, given as (partition, id), in their order."""
+        state = self._database.get_state()
+        ids: dict[int, list[int]] = {}
+        for partition, tweet_id in wanted:
+            ids.setdefault(partition, []).append(tweet_id)
+        # A tweet may have been read just before the log was laid out anew: then its partition may be no more.
+        asked = ids.keys() & state.heads.keys()
+        answers = self._ask(state, asked, lambda chosen: self._index.counts_all({p: ids[p] for p in chosen}))
+        found: dict[int, Count] = {}
+        for partition, those in ids.items():
+            if partition in answers:
+                found.update(zip(those, answers[partition].counts, strict=True))
+            elif partition in asked:
+                found.update(dict.fromkeys(those, IndexUnavailable(f"partition {partition} of the index cannot say")))
+        return [found.get(tweet_id) for _, tweet_id in wanted]
 
-    def _ask(self, heads: Heads, partition: int, question: Callable[[], Answer]) -> Answer:
-        """Ask until the answer reaches *heads*: again while a batch may be on its way, then with the index mended."""
-        for mended in (False, True):
-            for _ in range(LOOKS):
-                if self._follower.away or not self._follower.in_step:
-                    break
-                answer = question()
-                if self._follower.reaches(answer.stand, heads[partition]):
-                    return answer
-                time.sleep(ON_ITS_WAY_S)
-            if mended or self._follower.away or not self._follower.catch_up(CATCH_UP_WITHIN_S):
+    def _ask(
+        self,
+        state: LogState,
+        partitions: Collection[int],
+        question: Callable[[list[int]], list[Answer | IndexUnavailable]],
+    ) -> dict[int, Answer]:
+        """The answers of those partitions that reach *state*, if need be with the index mended."""
+        found = self._look(state, partitions, question)
+        missing = [partition for partition in partitions if partition not in found]
+        if any(not self._follower.is_away(partition) for partition in missing):
+            with suppress(IndexUnavailable):  # some other part of it may be away
+                self._follower.catch_up(CATCH_UP_WITHIN_S)
+            found |= self._look(state, missing, question)
+        return found
+
+    def _look(
+        self,
+        state: LogState,
+        partitions: Collection[int],
+        question: Callable[[list[int]], list[Answer | IndexUnavailable]],
+    ) -> dict[int, Answer]:
+        """Ask, again while a batch may be on its way, for answers that reach *state*."""
+        found: dict[int, Answer] = {}
+        for _ in range(LOOKS):
+            asked = [p for p in partitions if p not in found and self._follower.is_in_step(p)]
+            for partition, answer in zip(asked, question(asked), strict=True):
+                if isinstance(answer, IndexUnavailable):
+                    self._follower.lost(partition, answer)
+                elif reaches(answer.stand, state.store, state.heads[partition]):
+                    found[partition] = answer
+            if len(found) == len(partitions) or not asked:
                 break
-        raise IndexUnavailable(f"partition {partition} of the index is away or being brought in step")
+            time.sleep(ON_ITS_WAY_S)
+        return found

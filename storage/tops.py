@@ -8,10 +8,11 @@ from heapq import nlargest
 from typing import NamedTuple
 
 from storage.errors import IndexUnavailable
-from storage.fresh import FreshIndex, Heads
+from storage.fresh import FreshIndex
 from storage.records import Place, Ranking
 from storage.sql import reads
 from storage.sql.engine import Database
+from storage.sql.log import LogState
 from storage.sql.reads import Row, tweet_of
 
 ROWS_KEPT = 2_000
@@ -19,9 +20,9 @@ ROWS_KEPT = 2_000
 
 
 class _Kept(NamedTuple):
-    """A first page, and the heads of the log that it was read at: while those stand, it is what would be read again."""
+    """A first page, and the state of the log that it was read at: while that lasts, it is what would be read again."""
 
-    heads: Heads
+    state: LogState
     ranking: Ranking
 
 
@@ -43,7 +44,7 @@ class Tops:
         When the index is away it is the last one known, and stale. Raises IndexUnavailable when there is none.
         """
         kept = self._kept.get(limit)
-        if kept and kept.heads == self._database.list_heads():
+        if kept and kept.state == self._database.get_state():
             return kept.ranking
         with self._reading:  # one reads for all who wait here
             return self._read_first(limit)
@@ -53,9 +54,9 @@ class Tops:
         return self._read(limit, after)
 
     def _read_first(self, limit: int) -> Ranking:
-        heads = self._database.list_heads()
+        state = self._database.get_state()
         kept = self._kept.get(limit)
-        if kept and kept.heads == heads:
+        if kept and kept.state == state:
             return kept.ranking
         try:
             ranking = self._read(limit, None)
@@ -63,7 +64,7 @@ class Tops:
             if not kept:
                 raise
             return replace(kept.ranking, stale=True)
-        self._kept[limit] = _Kept(heads, ranking)
+        self._kept[limit] = _Kept(state, ranking)
         return ranking
 
     def _read(self, limit: int, after: Place | None) -> Ranking:

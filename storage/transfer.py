@@ -246,7 +246,8 @@ class _TakenIds:
 
 
 def _lock_tails(connection: Connection) -> dict[int, _Tail]:
-    heads = log.lock_heads(connection, range(log.get_store(connection).partitions))
+    store = log.get_store(connection)
+    heads = log.lock_heads(connection, store, range(store.partitions))
     return {partition: _Tail(*head) for partition, head in heads.items()}
 
 

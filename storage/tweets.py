@@ -10,13 +10,14 @@ from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNo
 from storage.follow import Follower
 from storage.fresh import FreshIndex
 from storage.ids import LARGEST
-from storage.index.ranking import RankingIndex, Stand
+from storage.index.ranking import RankingIndex
 from storage.observer import Observer
 from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.sql import reads
 from storage.sql.engine import Database
-from storage.sql.log import Head, Store
+from storage.sql.log import Store
 from storage.sql.reads import Row, tweet_of
+from storage.standing import lag
 from storage.tops import Tops
 from storage.writer import Writer
 
@@ -43,7 +44,6 @@ class Tweets:
     ) -> None:
         self.database = database
         self.index = index
-        self.store = store
         self.server = server
         self.follower = Follower(database, index, store)
         self._writer = Writer(
@@ -52,9 +52,18 @@ class Tweets:
         self._index = FreshIndex(database, index, self.follower)
         self._tops = Tops(database, self._index)
 
+    @property
+    def store(self) -> Store:
+        """Which database this is, in which layout."""
+        return self.follower.store
+
     def start(self) -> None:
-        """Bring the index in step, and begin to take writes."""
-        self.follower.catch_up()
+        """Bring the index in step, if only a part of it can be reached, and begin to take writes."""
+        try:
+            self.follower.catch_up()
+        except IndexUnavailable:
+            if all(map(self.follower.is_away, range(self.store.partitions))):
+                raise
         self.follower.start()
         self._writer.start()
 
@@ -123,26 +132,23 @@ class Tweets:
 
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
-        row = _live(self.database.find_row(tweet_id))
-        count = self._index.count(row.partition, tweet_id)
-        if count is None:
-            raise TweetDeleted
+        count = self._count_ranked(tweet_id)
         parts = self._index.pages(0, Place(count, tweet_id))
         return Rank(sum(part.above for part in parts), count, sum(part.stand.cardinality for part in parts))
 
     def health(self) -> Health:
         """Ask both parts, each within two seconds. Raises nothing."""
-        partitions = range(self.store.partitions)
         try:
-            heads = self.database.list_heads()
+            state = self.database.get_state()
         except StorageError:
-            heads = {}
-        try:
-            stands = [self.index.counts(partition).stand for partition in partitions]
-        except StorageError:
-            return Health(store=bool(heads), index=False, lag=None)
-        lag = sum(_lag(self.store.id, heads[p], stands[p]) for p in partitions) if heads else None
-        return Health(store=bool(heads), index=True, lag=lag)
+            state = None
+        partitions = range((state.store if state else self.store).partitions)
+        answers = self.index.counts_all(dict.fromkeys(partitions, ()))
+        stands = [answer.stand for answer in answers if not isinstance(answer, IndexUnavailable)]
+        if state is None or len(stands) < len(partitions):
+            return Health(store=state is not None, index=len(stands) == len(partitions), lag=None)
+        lags = (lag(stand, state.store, state.heads[partition]) for partition, stand in enumerate(stands))
+        return Health(store=True, index=True, lag=sum(lags))
 
     def observe(self, observer: Observer) -> None:
         """Tell *observer* from now on what is done, and of the rebuilds that were necessary before."""
@@ -184,13 +190,20 @@ class Tweets:
 
     def _counts(self, rows: Sequence[Row]) -> dict[int, int]:
         """The counts of live tweets: of the index, or, where it cannot say, of the log itself."""
-        try:
-            answer = self._index.counts([(row.partition, row.id) for row in rows])
-        except IndexUnavailable:
-            answer = [None] * len(rows)
-        counts = {row.id: count for row, count in zip(rows, answer, strict=True) if count is not None}
+        answer = self._index.counts([(row.partition, row.id) for row in rows])
+        counts = {row.id: count for row, count in zip(rows, answer, strict=True) if isinstance(count, int)}
         missing = [row for row in rows if row.id not in counts]
         return counts | self._counts_by_log(missing) if missing else counts
+
+    def _count_ranked(self, tweet_id: int) -> int:
+        """The count of a tweet as it is ranked. Raises TweetNotFound, TweetDeleted."""
+        for _ in range(2):
+            row = _live(self.database.find_row(tweet_id))
+            count = self._index.count(row.partition, tweet_id)
+            if count is not None:
+                return count
+            # It was deleted since it was read, or the log was laid out anew: reading it again tells which.
+        raise IndexUnavailable("the tweet is on its way to another partition")
 
     def _counts_by_log(self, rows: Sequence[Row]) -> dict[int, int]:
         with self.database.reading() as connection:
@@ -209,11 +222,3 @@ def _live(row: Row | None) -> Row:
     if row.deleted:
         raise TweetDeleted
     return row
-
-
-def _lag(store_id: str, head: Head, stand: Stand) -> int:
-    """How many entries the index lacks: all of them, where it holds another history."""
-    at = stand.position
-    if at is None or at.store != store_id or (at.seq == head.seq and at.nonce != head.nonce):
-        return head.seq
-    return max(0, head.seq - at.seq)

@@ -12,15 +12,16 @@ import time
 from collections import deque
 
 from storage.append import Appended, Batch, Deletion, Job, Outcome, Step, targets_of
-from storage.errors import IndexUnavailable, Overloaded, Retryable, StorageError, StoreFull
+from storage.errors import IndexUnavailable, LayoutChanged, Overloaded, Retryable, StorageError, StoreFull
 from storage.fold import Link, change
-from storage.follow import LOOKS, ON_ITS_WAY_S, Follower
+from storage.follow import Follower
 from storage.index.keys import Position
-from storage.index.ranking import Delivery, RankingIndex
+from storage.index.ranking import Delivery, Folded, RankingIndex
 from storage.links import Links
 from storage.observer import Observer
 from storage.sql.engine import Database
 from storage.sql.log import Store
+from storage.standing import LOOKS, ON_ITS_WAY_S, is_before, reaches
 
 BATCH_AT_MOST = 512
 """Writes in one transaction: bounds how long it takes."""
@@ -174,7 +175,11 @@ class Writer:
             return error if isinstance(error, StorageError) else StorageError("a write failed")
 
     def _store_batch(self, jobs: list[Job]) -> list[Outcome]:
-        appended = self._database.keep_trying(lambda: self._append(jobs))
+        try:
+            appended = self._database.keep_trying(lambda: self._append(jobs))
+        except LayoutChanged:
+            self._learn_layout()
+            appended = self._database.keep_trying(lambda: self._append(jobs))
         self._to_forget = self._to_forget or any(isinstance(job, Deletion) for job in jobs)
         self._remember(appended)
         self._fold(appended.steps)
@@ -186,6 +191,10 @@ class Writer:
             batch = Batch(connection, self._store, self._links, self._max_ancestors)
             return batch.append(jobs, now_ms=time.time_ns() // 1_000_000)
 
+    def _learn_layout(self) -> None:
+        """Take the layout that the database has now; where tweets hang has changed with it."""
+        self._store, self._links = self._database.get_state().store, Links(self._database)
+
     def _remember(self, appended: Appended) -> None:
         for partition, step in appended.steps.items():
             for entry in step.entries:
@@ -194,37 +203,46 @@ class Writer:
                     self._links.add(entry.id, Link(entry.parent, partition, above.depth + 1 if above else 0))
 
     def _fold(self, steps: dict[int, Step]) -> None:
-        """Bring the batch into the index. It is stored already: if this fails, the follower does it."""
+        """Bring the batch into the index. It is stored already: where this fails, the follower does it."""
+        ready = {partition: step for partition, step in steps.items() if self._follower.is_in_step(partition)}
         try:
-            if not self._follower.in_step or self._deliver(steps):
-                return
+            self._deliver(ready)
         except Exception:  # noqa: BLE001  # it is stored, and that is the answer
             _log.exception("a batch was stored but not folded yet")
-        self._follower.fell_behind()
+            for partition in ready:
+                self._follower.fell_behind(partition)
 
-    def _deliver(self, steps: dict[int, Step]) -> bool:
+    def _deliver(self, steps: dict[int, Step]) -> None:
         """
-        Whether the index holds the batch now, with as many tweets as the log.
+        Fold *steps*, and see that the index stands where they end, with as many tweets as the log.
 
         Another process may have stored its batch before ours and be about to fold it: then ours waits its turn.
         """
         waiting = {partition: self._delivery(partition, step) for partition, step in steps.items()}
         for _ in range(LOOKS):
-            answers = zip(list(waiting), self._index.fold_all(waiting.values()), strict=True)
-            for partition, answer in answers:
-                if isinstance(answer, IndexUnavailable):
-                    _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
-                    return False
-                after = steps[partition].after
-                if answer.applied and answer.stand.cardinality != after.live:
-                    return False
-                if answer.applied or self._follower.reaches(answer.stand, after):
-                    del waiting[partition]
-                elif not self._follower.may_reach(answer.stand, steps[partition].before):
-                    return False
+            answers = self._index.fold_all(waiting.values())
+            waiting = {
+                partition: delivery
+                for (partition, delivery), answer in zip(waiting.items(), answers, strict=True)
+                if self._must_wait(partition, steps[partition], answer)
+            }
             if not waiting:
-                return True
+                return
             time.sleep(ON_ITS_WAY_S)
+        for partition in waiting:
+            self._follower.fell_behind(partition)
+
+    def _must_wait(self, partition: int, step: Step, answer: Folded | IndexUnavailable) -> bool:
+        """Whether a batch before this one is on its way; where the index is otherwise not as it should be, say so."""
+        if isinstance(answer, IndexUnavailable):
+            _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
+            self._follower.lost(partition, answer)
+            return False
+        if reaches(answer.stand, self._store, step.after):
+            return False
+        if is_before(answer.stand, self._store, step.before):
+            return True
+        self._follower.fell_behind(partition)
         return False
 
     def _delivery(self, partition: int, step: Step) -> Delivery:

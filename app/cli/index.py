@@ -9,7 +9,7 @@ from app.cli.verb import Verbs
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.describe import describe
-from storage.follow import Difference
+from storage.recount import Difference
 
 SHOWN = 50
 """Differences printed one by one."""

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from app.cli.opening import tweets_opened
 from app.cli.verb import Verbs
 from app.settings import Settings
-from storage.describe import Description, describe
+from storage.describe import Description, PartitionState, describe
 
 PACKAGES = ("alembic", "bottle", "msgspec", "redis", "sqlalchemy", "waitress")
 
@@ -31,12 +31,16 @@ def _facts(settings: Settings, described: Description) -> Iterator[tuple[str, st
     entries = sum(partition.entries for partition in described.partitions)
     yield "tweets", f"{described.live:,} live, of {entries:,} log entries"
     for each in described.partitions:
-        counts = (
-            f"{each.live:,} live, {each.ranked:,} ranked, at {each.entries - each.lag:,} of {each.entries:,} entries"
-        )
-        yield f"part {each.partition}", f"{counts}, lag {each.lag:,}"
+        yield f"part {each.partition}", _part(each)
     yield "python", platform.python_version()
     yield "packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def _part(each: PartitionState) -> str:
+    if each.ranked is None or each.lag is None:
+        return f"{each.live:,} live, {each.entries:,} entries, its server is away"
+    at = each.entries - each.lag
+    return f"{each.live:,} live, {each.ranked:,} ranked, at {at:,} of {each.entries:,} entries, lag {each.lag:,}"
 
 
 VERBS: Verbs = {"info": info}

@@ -47,6 +47,11 @@ class Stand:
     position: Position | None
     cardinality: int
 
+    @property
+    def seq(self) -> int:
+        """The last entry it holds, 0 for none."""
+        return self.position.seq if self.position else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Folded:

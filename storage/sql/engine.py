@@ -20,7 +20,7 @@ from storage.errors import (
     StoreUnavailable,
 )
 from storage.sql.dialect import Dialect, Fault, Kind
-from storage.sql.log import Head
+from storage.sql.log import LogState
 from storage.sql.postgresql import PostgreSQL
 from storage.sql.reads import Row
 from storage.sql.sqlite import SQLite
@@ -68,10 +68,10 @@ class Database:
         with self._translated():
             return self._quick.find_row(tweet_id)
 
-    def list_heads(self) -> dict[int, Head]:
-        """The head of every partition, as of the latest commit."""
+    def get_state(self) -> LogState:
+        """Where the log stands, as of the latest commit."""
         with self._translated():
-            return self._quick.list_heads()
+            return self._quick.get_state()
 
     @contextmanager
     def writing(self, *, at_length: bool = False) -> Iterator[Connection]:

@@ -5,12 +5,24 @@ A place is a partition and a `seq` in it, without gaps. Places are given while t
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, insert, literal, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    bindparam,
+    cast,
+    insert,
+    literal,
+    select,
+    true,
+    union_all,
+    update,
+)
 
-from storage.errors import CannotOpen, StoreConflict
+from storage.errors import CannotOpen, LayoutChanged, StoreConflict
 from storage.fold import Entry, Link
 from storage.ids import PARTITIONS
 from storage.sql.prepared import Prepared
@@ -22,7 +34,7 @@ READ_AT_ONCE = 10_000
 
 
 class Store(NamedTuple):
-    """Which database this is: a random name, and how many partitions it has."""
+    """Which database this is, in which layout: a random name, and how many partitions it has. Both change together."""
 
     id: str
     partitions: int
@@ -35,6 +47,19 @@ class Head(NamedTuple):
     nonce: int
     last_id: int
     live: int
+
+
+class LogState(NamedTuple):
+    """Where the log stands at one instant. While it is the same, so is everything that can be read."""
+
+    store: Store
+    heads: dict[int, Head]
+
+    def checked(self, store: Store) -> Self:
+        """The same, if it is of *store*. Raises LayoutChanged."""
+        if self.store != store:
+            raise LayoutChanged("the partitions were laid out anew")
+        return self
 
 
 class Target(NamedTuple):
@@ -76,11 +101,33 @@ def list_heads(connection: Connection) -> dict[int, Head]:
     return {row[0]: Head(*row[1:]) for row in rows}
 
 
-def lock_heads(connection: Connection, partitions: Iterable[int]) -> dict[int, Head]:
-    """The heads of *partitions*, which nobody else can move until the transaction ends."""
+def get_state(connection: Connection) -> LogState:
+    """Where the log stands, read in one statement. Raises StoreConflict when it was never founded."""
+    return read_state(connection.execute(STATE).all())
+
+
+def read_state(rows: Sequence[Sequence[Any]]) -> LogState:
+    """What the rows of `STATE` say."""
+    if not rows:
+        raise StoreConflict("the database has no name yet")
+    return LogState(Store(*rows[0][5:]), {row[0]: Head(*row[1:5]) for row in rows})
+
+
+def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) -> dict[int, Head]:
+    """
+    The heads of *partitions*, which nobody else can move until the transaction ends.
+
+    Raises LayoutChanged when *store* is no more what the database says.
+    """
+    wanted = list(partitions)
+    if not wanted:
+        return {}
     # In one order for everybody, so that two writers never wait for each other.
-    rows = connection.execute(_LOCKED_HEADS, {"partitions": list(partitions)})
-    return {row[0]: Head(*row[1:]) for row in rows}
+    rows = connection.execute(_LOCKED_HEADS, {"partitions": wanted}).all()
+    # A new layout has new rows for its heads: who waited here while it was made sees fewer than he asked for.
+    if len(rows) < len(wanted) or rows[0][5:] != store:
+        raise LayoutChanged("the partitions were laid out anew")
+    return {row[0]: Head(*row[1:5]) for row in rows}
 
 
 def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
@@ -131,20 +178,27 @@ def list_links(connection: Connection, ids: Iterable[int]) -> dict[int, Link]:
     return {row[0]: Link(*row[1:]) for row in rows}
 
 
-def stream_all(connection: Connection) -> Iterator[tuple[int, int | None, int, int, int]]:
-    """Every tweet as (id, parent, partition, base, live), newest id first; plain tuples, as there may be millions."""
-    rows = connection.execute(_ALL, execution_options={"yield_per": READ_AT_ONCE})
+def stream_all(
+    connection: Connection, partitions: Collection[int] | None = None
+) -> Iterator[tuple[int, int | None, int, int, int]]:
+    """
+    Every tweet, or every one of *partitions*, as (id, parent, partition, base, live), newest id first.
+
+    Plain tuples, as there may be millions.
+    """
+    # The sum keeps SQLite from going by the index of partitions, and sorting all it finds there.
+    chosen = _ALL if partitions is None else _ALL.where((tweets.c.partition + 0).in_(partitions))
+    rows = connection.execute(chosen, execution_options={"yield_per": READ_AT_ONCE})
     for part in rows.partitions():
         yield from part
 
 
 _APPEND = Prepared(insert(tweets))
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
-_LOCKED_HEADS = (
-    _HEADS.where(heads.c.partition.in_(bindparam("partitions", expanding=True)))
-    .order_by(heads.c.partition)
-    .with_for_update()
-)
+STATE = _HEADS.add_columns(store.c.id, store.c.partitions).join_from(heads, store, true()).order_by(heads.c.partition)
+"""Every head in order, each with what `Store` holds: for `read_state`."""
+
+_LOCKED_HEADS = STATE.where(heads.c.partition.in_(bindparam("partitions", expanding=True))).with_for_update(of=heads)
 _MOVE_HEAD = Prepared(
     update(heads).where(heads.c.partition == bindparam("at")).values({name: bindparam(name) for name in Head._fields})
 )

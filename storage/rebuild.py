@@ -1,0 +1,67 @@
+"""
+Rankings built anew from the log, beside the old ones, and swapped for them.
+
+One pass through the log serves all partitions that need it. What somebody else brought in order meanwhile is left as
+it is: the swap is refused when a partition has moved.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from storage.errors import IndexUnavailable
+from storage.index.keys import Position
+from storage.index.ranking import RankingIndex
+from storage.recount import count_all
+from storage.sql import log
+from storage.sql.engine import Database
+from storage.sql.log import Store
+
+FILL_AT_ONCE = 10_000
+"""Counts held before they are sent."""
+
+FILL_AT_LEAST = 200
+"""Counts worth a round trip, however many partitions are built together."""
+
+
+def rebuild(
+    database: Database, index: RankingIndex, store: Store, found: Mapping[int, Position | None]
+) -> dict[int, IndexUnavailable]:
+    """
+    Build the partitions named in *found*, one or more, anew, each unless it moves from the position found there.
+
+    Returns those that could not be reached. Raises LayoutChanged, StoreUnavailable.
+    """
+    lost: dict[int, IndexUnavailable] = {}
+    staging = {partition: index.stage(partition) for partition in found}
+    sizes = dict.fromkeys(found, 0)
+    with database.reading(snapshot=True) as connection:
+        heads = log.get_state(connection).checked(store).heads
+        chosen = found if len(found) < store.partitions else None
+        for partition, counts in _in_portions(count_all(connection, chosen), len(found)):
+            if partition not in lost:
+                try:
+                    index.fill(staging[partition], counts)
+                    sizes[partition] += len(counts)
+                except IndexUnavailable as error:
+                    lost[partition] = error
+    for partition in found.keys() - lost.keys():
+        head = heads[partition]
+        to = Position(store.id, head.seq, head.nonce)
+        try:
+            index.swap(partition, staging[partition], found[partition], to, sizes[partition])
+        except IndexUnavailable as error:
+            lost[partition] = error
+    return lost
+
+
+def _in_portions(
+    counted: Iterable[tuple[int, int, int]], partitions: int
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Of *counted*, which is (id, partition, count), the (id, count) of each partition in portions worth sending."""
+    enough = max(FILL_AT_LEAST, FILL_AT_ONCE // partitions)
+    waiting: dict[int, list[tuple[int, int]]] = {}
+    for tweet_id, partition, count in counted:
+        portion = waiting.setdefault(partition, [])
+        portion.append((tweet_id, count))
+        if len(portion) == enough:
+            yield partition, waiting.pop(partition)
+    yield from waiting.items()
