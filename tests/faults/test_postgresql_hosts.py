@@ -88,12 +88,12 @@ def test_a_late_commit_is_not_read_past(postgresql_url: str, data_dir: Path) -> 
     with open_storage(data_dir, postgresql_url) as tweets:
         post(tweets)
         with tweets.database.writing() as late:
-            head = log.lock_heads(late, [0])[0]
+            head = log.lock_heads(late, tweets.store, [0])[0]
             other = threading.Thread(target=post, args=(tweets,))
             other.start()
             other.join(0.5)
             assert other.is_alive(), "it did not wait"
-            assert tweets.database.list_heads()[0] == head
+            assert tweets.database.get_state().heads[0] == head
         other.join()
         assert seqs(tweets, 0) == [1, 2]
         assert len(tweets.top(10).tweets) == 2
