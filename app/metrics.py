@@ -134,7 +134,7 @@ class _Asked(Collector):
             found = describe(self._tweets)
         except StorageError:  # gone this very moment
             return
-        lag = sum(partition.lag for partition in found.partitions)
+        lag = sum(partition.lag or 0 for partition in found.partitions)
         yield GaugeMetricFamily("tweets_lag_entries", "Log entries that the index lacks.", lag)
         yield GaugeMetricFamily("tweets_live", "Tweets that are not deleted.", found.live)
         yield GaugeMetricFamily("tweets_index_bytes", "Memory of Redis in all.", found.index_memory)
