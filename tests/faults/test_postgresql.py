@@ -148,7 +148,7 @@ def test_deadlock(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str) 
         writer = threading.Thread(target=retweet, args=(tweets, root))
         writer.start()
         eventually(lambda: waiting(postgresql, postgresql_name) == 1)
-        log.lock_heads(other, [0])
+        log.lock_heads(other, tweets.store, [0])
     writer.join()
     assert postgresql.log().count("deadlock detected") == before + 1
     assert bodies(tweets) == ["root", "root"]
@@ -172,7 +172,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 def test_head_held_for_long(tweets: Tweets) -> None:
     """A write that waits too long for the head is refused, with nothing stored, before its caller gives up."""
     with tweets.database.writing() as other:
-        log.lock_heads(other, [0])
+        log.lock_heads(other, tweets.store, [0])
         with pytest.raises(StoreBusy):
             post(tweets, body="refused")
     post(tweets, body="stored")
@@ -189,7 +189,7 @@ def test_stopped_host_does_not_hold_the_head(
 
         def sleep() -> None:
             with tweets.database.writing() as asleep:
-                log.lock_heads(asleep, [0])
+                log.lock_heads(asleep, tweets.store, [0])
                 post(tweets, body="by another")
                 log.list_heads(asleep)
 

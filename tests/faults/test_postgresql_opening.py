@@ -149,7 +149,7 @@ def test_snapshot_is_of_one_instant(postgresql_url: str, data_dir: Path) -> None
             post(tweets)
             assert [row[0] for row in log.stream_all(connection)] == [first.id]
             assert log.list_heads(connection)[0] == head
-        assert tweets.database.list_heads()[0].seq == head.seq + 1
+        assert tweets.database.get_state().heads[0].seq == head.seq + 1
 
 
 def test_more_readers_than_connections(postgresql_url: str, data_dir: Path) -> None:
