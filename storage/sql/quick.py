@@ -61,7 +61,7 @@ class ThreadReads(QuickReads):
         """Close the connections of all threads."""
         for connection in self._opened:
             connection.close()
-        self._engine.dispose()  # closing them only gave them back to its pool
+        self._engine.dispose()  # which has kept them, for the next one who asks
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Any]:
         cursor = getattr(self._mine, "cursor", None)
