@@ -221,6 +221,17 @@ def test_proxy_refuses_as_the_service_does(proxy: Proxy) -> None:
         assert [asked["CONTENT_LENGTH"] for asked in copy.asked] == ["65536"]
 
 
+def test_proxy_keeps_the_numbers_inside(proxy: Proxy) -> None:
+    """Nobody beyond the proxy reads /metrics, however it is written."""
+    copy = Copy("200 OK")
+    with unguarded(copy) as other, proxy(other, other) as port:
+        for path in ("/metrics", "/metrics?a=b", "//metrics", "/%6detrics", "/a/../metrics"):
+            hidden = ask(port, "GET", path)
+            assert hidden.status == 404, path
+            check_problem_of_proxy(hidden)
+    assert copy.asked == []
+
+
 def test_proxy_says_that_the_service_is_away(proxy: Proxy) -> None:
     """Without any copy the answer is 502 or 503 in the shape of all errors, and says when to ask again."""
     with proxy(free_port(), free_port()) as port:
