@@ -64,6 +64,26 @@ examples:
   python -m app export tweets.jsonl.gz
   python -m app export | head"""
 
+BACKUP = """\
+Copy the database to a file as of one instant, while a service runs and writes. The copy is looked at as a whole
+before it gets its name: a file of that name is a good backup, and one that was there before stays until then.
+
+It holds everything; the index needs no backup. For PostgreSQL the verb names the tool to use.
+
+examples:
+  python -m app backup tweets.backup
+  python -m app backup "/srv/backups/tweets-$(date +%F).db\""""
+
+RESTORE = """\
+Put a backup in the place of the database, after looking at the whole of it. Stop the service first. What was
+posted since the backup is gone; the next start sees that and brings the ranking in step.
+
+A database that is there is replaced only with --force. A damaged one may be: the backup is what helps it.
+
+examples:
+  python -m app restore tweets.backup
+  python -m app restore --force tweets.backup"""
+
 SEED = """\
 Add a set of tweets to look at: some users who retweet each other, in chains of up to the chosen depth, over the
 last two days. The same --seed gives the same tweets.
@@ -115,6 +135,10 @@ def parser() -> ArgumentParser:
     add("export", "write all tweets to a file", EXPORT).add_argument(
         "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"
     )
+    add("backup", "copy the database while it is written", BACKUP).add_argument("file", help="the file to make")
+    restore = add("restore", "put a backup in the place of the database", RESTORE)
+    restore.add_argument("file", help="the backup")
+    restore.add_argument("--force", action="store_true", help="yes, replace the database that is there")
     _add_seed_arguments(add("seed", "add tweets to look at", SEED))
     _add_token_arguments(add("token", "say who may write", TOKENS))
     add("info", "say what is where", INFO)

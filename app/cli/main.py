@@ -50,6 +50,8 @@ def _verbs_with(name: str) -> Verbs:
         from app.cli.index import VERBS
     elif name in {"import", "export"}:
         from app.cli.transfer import VERBS
+    elif name in {"backup", "restore"}:
+        from app.cli.backup import VERBS
     elif name == "token":
         from app.cli.token import VERBS
     elif name == "seed":

@@ -18,7 +18,7 @@ from storage.index.keys import keys_of
 from tests.builders import whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, SAMPLE, command, done, environment, nothing_runs, refused, run, serving
 
-VERBS = ("serve", "migrate", "verify", "rebuild", "import", "export", "seed", "token", "info")
+VERBS = ("serve", "migrate", "verify", "rebuild", "import", "export", "backup", "restore", "seed", "token", "info")
 LIGHT = "import sys, app.cli.main; sys.exit(any(name in sys.modules for name in ('sqlalchemy', 'redis', 'bottle')))"
 
 
