@@ -20,6 +20,9 @@ check: $(VENV)/.dev ## ruff, mypy --strict, lock files up to date
 	@$(BIN)/mypy
 	@$(BIN)/python bench/check_lock.py
 
+bench: $(VENV)/.dev ## measure the service beside its limits (BENCH=--quick: a short look)
+	@$(BIN)/python -m bench $(BENCH)
+
 lock: $(VENV)/.dev ## renew the lock files from requirements*.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements.txt -o requirements.lock
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements-dev.txt -o requirements-dev.lock

@@ -1,0 +1,141 @@
+"""What is asked: the requests of each workload, in a file for `replay.lua`; and what the bare app answers to them."""
+
+import http.client
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.load import CannotMeasure
+from bench.planting import Planted
+
+AT_MOST = 50_000
+"""Requests in a file."""
+
+OWN_HEADERS = {"connection", "content-length", "date", "server", "via"}
+"""Headers that the server adds by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request; *tag* is for If-None-Match."""
+
+    method: str
+    path: str
+    body: Mapping[str, object] | None = None
+    tag: str = ""
+
+    def line(self) -> str:
+        """The request as `replay.lua` reads it."""
+        body = "" if self.body is None else json.dumps(self.body)
+        return f"{self.method}\t{self.path}\t{self.tag}\t{body}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A kind of load: `writes` is the share of its requests that write."""
+
+    name: str
+    title: str
+    writes: float
+    requests: Callable[[Planted, str], Iterable[Asked]]
+
+
+TEXTS = {"title": "Fog over the harbour", "body": "The ferries are running late, and nobody minds. You hear them."}
+TOP, PAGE = Asked("GET", "/api/v1/top"), Asked("GET", "/")
+
+
+def post(number: int) -> Asked:
+    """A tweet of its own."""
+    return Asked("POST", "/api/v1/tweet", {"user_name": f"user{number % 10_000}", **TEXTS})
+
+
+def retweet(number: int, target: str) -> Asked:
+    """A retweet with words of its own."""
+    return Asked("POST", "/api/v1/retweet", {"user_name": f"user{number % 10_000}", "retweet": target, **TEXTS})
+
+
+def read(target: str) -> Asked:
+    """A question for one tweet."""
+    return Asked("GET", f"/api/v1/tweet/{target}")
+
+
+def mixed(planted: Planted, _tag: str) -> Iterable[Asked]:
+    """Of 100 requests 40 ask for the top, 10 for the page and 40 for a tweet; 5 post and 5 retweet a popular one."""
+    rng = random.Random(1)
+    for number, (anyone, popular) in enumerate(zip(planted.random, planted.popular, strict=True)):
+        choices = (TOP, PAGE, read(anyone), post(number), retweet(number, popular))
+        yield rng.choices(choices, (40, 10, 40, 5, 5))[0]
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("post", "post", 1, lambda *_: map(post, range(AT_MOST))),
+        Workload(
+            "viral",
+            "retweet of one viral tweet",
+            1,
+            lambda planted, _: (retweet(n, planted.viral) for n in range(AT_MOST)),
+        ),
+        Workload(
+            "random",
+            "retweet of random tweets",
+            1,
+            lambda planted, _: (retweet(*pair) for pair in enumerate(planted.popular)),
+        ),
+        Workload(
+            "deep", "retweet at depth 1,000", 1, lambda planted, _: (retweet(n, planted.deep) for n in range(AT_MOST))
+        ),
+        Workload("top", "top 10, JSON", 0, lambda *_: [TOP]),
+        Workload("page", "page", 0, lambda *_: [PAGE]),
+        Workload("page304", "page, not modified", 0, lambda _, tag: [Asked("GET", "/", tag=tag)]),
+        Workload("tweet", "one tweet", 0, lambda planted, _: map(read, planted.random)),
+        Workload("mixed", "mixed 90/10", 0.1, mixed),
+    )
+}
+
+
+def write_requests(workload: Workload, folder: Path, planted: Planted, tag: str) -> Path:
+    """Write the requests of *workload* to a file; *tag* is the page's."""
+    file = folder / f"{workload.name}.tsv"
+    with file.open("w") as lines:
+        lines.writelines(asked.line() for asked in workload.requests(planted, tag))
+    return file
+
+
+def capture(url: str, planted: Planted, file: Path) -> str:
+    """Write to *file* what the service answers to one request of each kind, for `bench.bare`; the page's tag."""
+    asked = {
+        "post": post(0),
+        "retweet": retweet(0, planted.viral),
+        "tweet": read(planted.random[0]),
+        "top": TOP,
+        "page": PAGE,
+    }
+    answers = {name: ask(url, each) for name, each in asked.items()}
+    tag = answers["page"][1]["Etag"]
+    answers["page304"] = ask(url, Asked("GET", "/", tag=tag))
+    if [status for status, *_ in answers.values()] != [201, 201, 200, 200, 200, 304]:
+        raise CannotMeasure(f"The service does not answer as it should: {answers}")
+    written = {name: (status, [*headers.items()], body) for name, (status, headers, body) in answers.items()}
+    file.write_text(json.dumps(written))
+    return tag
+
+
+def ask(url: str, asked: Asked) -> tuple[int, dict[str, str], str]:
+    """Status, headers and body of the answer to one request."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    content = None if asked.body is None else json.dumps(asked.body)
+    headers = {"Content-Type": "application/json"} if content else {}
+    if asked.tag:
+        headers["If-None-Match"] = asked.tag
+    try:
+        connection.request(asked.method, asked.path, content, headers)
+        answer = connection.getresponse()
+        own = {name.title(): value for name, value in answer.getheaders() if name.lower() not in OWN_HEADERS}
+        return answer.status, own, answer.read().decode()
+    finally:
+        connection.close()
