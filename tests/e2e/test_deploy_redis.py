@@ -88,8 +88,8 @@ def container_command(name: str, service: str, folder: Path) -> list[str]:
     return [find_server(), str(DEPLOY / "redis.conf"), "--dir", str(folder), *command[4:]]
 
 
-def test_cluster_is_formed_once(program: FindProgram, folder: Path) -> None:
-    """form-cluster.sh makes a whole cluster of six nodes with three primaries; run again it changes nothing."""
+def test_cluster_is_formed_once(program: FindProgram, folder: Path, data_dir: Path) -> None:
+    """form-cluster.sh makes six nodes a whole cluster with three primaries, which serves; again, it changes nothing."""
     client = program("redis-cli")
     with ExitStack() as nodes:
         ports = [nodes.enter_context(node_running(f"redis-{number}", folder)) for number in range(1, 7)]
@@ -102,6 +102,10 @@ def test_cluster_is_formed_once(program: FindProgram, folder: Path) -> None:
             assert formed.returncode == 0, formed.stdout + formed.stderr
             assert formed.stdout.endswith(b"The cluster is whole.\n")
             seen.append(cluster_of(ports[5]))
+        url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports[:3])
+        with open_storage(data_dir, redis_url=url, partitions=12) as tweets:
+            posted = [post(tweets) for _ in range(20)]
+            assert whole_ranking(tweets) == [(0, tweet.id) for tweet in reversed(posted)]
     assert seen[0] == seen[1]
     assert sorted(role for role, _ in seen[0]) == ["master"] * 3 + ["slave"] * 3
     assert sum(slots for _, slots in seen[0]) == 16384
