@@ -148,9 +148,7 @@ def test_no_secret_is_logged(tweets: Tweets) -> None:
     with logged(settings, logging.DEBUG) as said:
         for header in (f"Bearer {token}", f"Bearer {token}x", f"Basic {token}"):
             for path in ("/api/v1/tweet", "/api/v1/retweet", "/broken"):
-                client.post(
-                    f"{path}?q=Secret-query", body, HTTP_AUTHORIZATION=header, HTTP_IDEMPOTENCY_KEY="Secret-key"
-                )
+                client.post(f"{path}?q=Secret-query", body, HTTP_AUTHORIZATION=header, HTTP_IDEMPOTENCY_KEY=key)
     lines = said.getvalue().splitlines()
     assert len([line for line in lines if "duration_ms" in line]) == 9
     assert len([line for line in lines if "a mistake" in line]) == 3
