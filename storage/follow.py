@@ -118,7 +118,8 @@ class Follower:
         with self._working:
             self._learn_layout()
             partitions = range(self.store.partitions)
-            self._rebuild({partition: self._index.counts(partition).stand.position for partition in partitions})
+            found = {partition: self._index.counts(partition).stand.position for partition in partitions}
+            self._rebuild(found, insist=True)
             self._index.drop(range(self.store.partitions, PARTITIONS))
         self.catch_up()
 
@@ -235,8 +236,8 @@ class Follower:
         to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
         return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).stand
 
-    def _rebuild(self, found: Mapping[int, Position | None]) -> None:
-        """Build partitions anew, each unless it moves from the position *found* there."""
+    def _rebuild(self, found: Mapping[int, Position | None], *, insist: bool = False) -> None:
+        """Build partitions anew, each unless it moves from the position *found* there; with *insist* also then."""
         if not found:
             return
         self._in_step.difference_update(found)
@@ -244,7 +245,7 @@ class Follower:
             # Without a position it is new or was emptied; with one it holds something else, which somebody should know.
             level = logging.WARNING if position else logging.INFO
             _log.log(level, "rebuilding the index of partition %d", partition)
-        lost = rebuild(self._database, self._index, self.store, found)
+        lost = rebuild(self._database, self._index, self.store, found, insist=insist)
         for partition, error in lost.items():
             self.lost(partition, error)
         for _ in found.keys() - lost.keys():

@@ -2,7 +2,8 @@
 Rankings built anew from the log, beside the old ones, and swapped for them.
 
 One pass through the log serves all partitions that need it. What somebody else brought in order meanwhile is left as
-it is: the swap is refused when a partition has moved.
+it is: the swap is refused when a partition has moved. Unless the caller insists: then the partition goes back to where
+the rebuild began, count and position together, and what was folded meanwhile is folded again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,12 +24,12 @@ FILL_AT_LEAST = 200
 
 
 def rebuild(
-    database: Database, index: RankingIndex, store: Store, found: Mapping[int, Position | None]
+    database: Database, index: RankingIndex, store: Store, found: Mapping[int, Position | None], *, insist: bool = False
 ) -> dict[int, IndexUnavailable]:
     """
     Build the partitions named in *found*, one or more, anew, each unless it moves from the position found there.
 
-    Returns those that could not be reached. Raises LayoutChanged, StoreUnavailable.
+    With *insist* also then. Returns those that could not be reached. Raises LayoutChanged, StoreUnavailable.
     """
     lost: dict[int, IndexUnavailable] = {}
     staging = {partition: index.stage(partition) for partition in found}
@@ -47,7 +48,10 @@ def rebuild(
         head = heads[partition]
         to = Position(store.id, head.seq, head.nonce)
         try:
-            index.swap(partition, staging[partition], found[partition], to, sizes[partition])
+            swapped = index.swap(partition, staging[partition], found[partition], to, sizes[partition])
+            while insist and not swapped:
+                position = index.counts(partition).stand.position
+                swapped = index.swap(partition, staging[partition], position, to, sizes[partition])
         except IndexUnavailable as error:
             lost[partition] = error
     return lost

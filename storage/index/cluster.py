@@ -37,6 +37,10 @@ class ClusterIndex(RankingIndex):
         """The bytes that all primaries use; their replicas use as much again."""
         return sum(int(answer["used_memory"]) for answer in self._ask_primaries("INFO", "memory"))
 
+    def incarnation(self) -> str:
+        """Names the processes of all primaries: another one, too, when a replica has taken a primary's place."""
+        return " ".join(sorted(str(answer["run_id"]) for answer in self._ask_primaries("INFO", "server")))
+
     def server_name(self) -> str:
         """The servers and their version, as in "valkey 9.1.2, 3 primaries"."""
         return f"{super().server_name()}, {len(self._cluster.get_primaries())} primaries"

@@ -115,6 +115,11 @@ class RankingIndex:
             name = server.get("server_name", "redis")
             return f"{name} {server.get(f'{name}_version', '')}".rstrip()
 
+    def incarnation(self) -> str:
+        """Names the server's process: another one after each restart, which may have loaded what it kept wrongly."""
+        with self._translated():
+            return str(self._client.info("server")["run_id"])
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
