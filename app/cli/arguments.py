@@ -37,8 +37,12 @@ examples:
 REBUILD = """\
 Build the index anew from the log, beside the old one, and swap. Nothing else stops meanwhile.
 
-example:
-  python -m app rebuild"""
+With --partitions the log is laid out over so many partitions first. Services may run: they see it by themselves. Writes
+wait while tweets are moved, about 20 s for a million, and those that would wait too long are answered 503.
+
+examples:
+  python -m app rebuild
+  python -m app rebuild --partitions 16"""
 
 IMPORT = """\
 Add the tweets of a file: JSON lines as `export` writes them, or tab-separated with the columns number, user,
@@ -130,7 +134,9 @@ def parser() -> ArgumentParser:
     add("verify", "compare every count with the log", VERIFY).add_argument(
         "--repair", action="store_true", help="rebuild the index when a count differs"
     )
-    add("rebuild", "build the index anew from the log", REBUILD)
+    add("rebuild", "build the index anew from the log", REBUILD).add_argument(
+        "--partitions", type=_positive, metavar="N", help="lay the log out over N partitions first"
+    )
     add("import", "add the tweets of a file", IMPORT).add_argument("file", help="the file, or - for standard input")
     add("export", "write all tweets to a file", EXPORT).add_argument(
         "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"

@@ -5,11 +5,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from app.cli.opening import tweets_opened
+from app.cli.progress import Progress
 from app.cli.verb import Verbs
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.describe import describe
 from storage.recount import Difference
+from storage.repartition import repartition
 
 SHOWN = 50
 """Differences printed one by one."""
@@ -35,11 +37,15 @@ def verify(arguments: Namespace, settings: Settings) -> int:
     return DIFFERENT if differences else 0
 
 
-def rebuild(_arguments: Namespace, settings: Settings) -> int:
-    """Build the index anew."""
+def rebuild(arguments: Namespace, settings: Settings) -> int:
+    """Build the index anew, with `--partitions` over so many."""
     with tweets_opened(settings, attach=True) as tweets:
+        moved = arguments.partitions and _repartition(tweets, arguments.partitions)
         began = time.monotonic()
-        tweets.follower.rebuild()
+        if moved:
+            tweets.follower.catch_up()  # nothing in the index is of the new layout, so that rebuilds it all
+        else:
+            tweets.follower.rebuild()
         print(f"Rebuilt the index of {describe(tweets).live:,} tweets in {time.monotonic() - began:.1f} s.")
     return 0
 
@@ -49,6 +55,18 @@ def _keep_verdicts(tweets: Tweets, settings: Settings) -> None:
     from app.metrics import VerdictKept
 
     tweets.observe(VerdictKept(settings.data_dir))
+
+
+def _repartition(tweets: Tweets, partitions: int) -> bool:
+    """Lay the log out anew. Returns whether that was necessary."""
+    if tweets.store.partitions == partitions:
+        print(f"The log is laid out over {partitions} partitions already.")
+        return False
+    began, total = time.monotonic(), describe(tweets).live
+    with Progress("moving") as progress:
+        moved = repartition(tweets.database, partitions, lambda done: progress.show(done, done / max(total, done)))
+    print(f"Laid {moved:,} tweets out over {partitions} partitions in {time.monotonic() - began:.1f} s.")
+    return True
 
 
 def print_verdict(differences: Sequence[Difference], live: int, took_s: float) -> None:

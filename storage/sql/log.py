@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     bindparam,
     cast,
+    delete,
     insert,
     literal,
     select,
@@ -82,9 +83,16 @@ def found_store(connection: Connection, partitions: int) -> None:
         return
     if not 1 <= partitions <= PARTITIONS:
         raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
-    connection.execute(insert(store).values(id=secrets.token_hex(8), partitions=partitions))
-    rows = [{"partition": number, "seq": 0, "nonce": 0, "last_id": 0, "live": 0} for number in range(partitions)]
-    connection.execute(insert(heads), rows)
+    nothing = dict.fromkeys(range(partitions), Head(0, 0, 0, 0))
+    replace_layout(connection, LogState(Store(secrets.token_hex(8), partitions), nothing))
+
+
+def replace_layout(connection: Connection, state: LogState) -> None:
+    """Put *state* in the place of what was there; the places of all entries must be those of that layout."""
+    connection.execute(delete(heads))  # not changed but replaced: `lock_heads` sees by that what has happened
+    connection.execute(delete(store))
+    connection.execute(insert(store).values(state.store._asdict()))
+    connection.execute(insert(heads), [{"partition": each, **head._asdict()} for each, head in state.heads.items()])
 
 
 def get_store(connection: Connection) -> Store:
