@@ -8,9 +8,10 @@ beside the old one and swapped. There is no third way: nothing corrects a count 
 
 import logging
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
+from storage.compare import Difference, list_differences
 from storage.errors import IndexUnavailable, LayoutChanged, StorageError
 from storage.fold import Entry, change
 from storage.ids import PARTITIONS
@@ -19,7 +20,6 @@ from storage.index.ranking import RankingIndex, Stand
 from storage.links import Links
 from storage.observer import Observer
 from storage.rebuild import rebuild
-from storage.recount import Difference, list_differences
 from storage.sql import log
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -123,24 +123,23 @@ class Follower:
             self._index.drop(range(self.store.partitions, PARTITIONS))
         self.catch_up()
 
-    def verify(self) -> list[Difference]:
+    def verify(self, breathe: Callable[[], None] = lambda: None) -> list[Difference]:
         """
         Every difference between the index and a full count of the log; empty when all is right.
 
-        What is written meanwhile is no difference: those found are looked at again with the log standing still.
+        What is written meanwhile is no difference, and need not wait. *breathe* is called often; what it raises ends
+        the comparison.
         """
-        differences = self._find_differences()
+        for last in (False, False, True):
+            self.catch_up()
+            try:
+                differences = list_differences(self._database, self._index, breathe)
+                break
+            except IndexUnavailable:  # it may have been emptied meanwhile
+                if last:
+                    raise
         self.observer.verified(len(differences))
         return differences
-
-    def _find_differences(self) -> list[Difference]:
-        self.catch_up()
-        if not list_differences(self._database, self._index):
-            return []
-        with self._database.writing(at_length=True) as connection:
-            log.lock_heads(connection, self.store, range(self.store.partitions))  # nobody writes now
-            self.catch_up()
-            return list_differences(self._database, self._index)
 
     def _run(self) -> None:
         while not self._stopping:

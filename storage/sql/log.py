@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     insert,
     literal,
+    or_,
     select,
     true,
     union_all,
@@ -201,6 +202,15 @@ def stream_all(
         yield from part
 
 
+def stream_until(connection: Connection, partition: int, seq: int) -> Iterator[tuple[int, int | None, int, int, int]]:
+    """The tweets of *partition* as they were when *seq* was its last entry, in the form and order of `stream_all`."""
+    rows = connection.execute(
+        _UNTIL, {"partition": partition, "seq": seq}, execution_options={"yield_per": READ_AT_ONCE}
+    )
+    for part in rows.partitions():
+        yield from part
+
+
 _APPEND = Prepared(insert(tweets))
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
 STATE = _HEADS.add_columns(store.c.id, store.c.partitions).join_from(heads, store, true()).order_by(heads.c.partition)
@@ -249,3 +259,11 @@ _LINKS = select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS
 _ALL = select(
     tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, cast(tweets.c.deleted_seq.is_(None), Integer)
 ).order_by(tweets.c.id.desc())
+_SEQ: Any = bindparam("seq", type_=BigInteger)
+_LIVE_THEN = or_(tweets.c.deleted_seq.is_(None), tweets.c.deleted_seq > _SEQ)
+_UNTIL = (
+    select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, cast(_LIVE_THEN, Integer))
+    # The sums: as in `stream_all`.
+    .where(tweets.c.partition + 0 == bindparam("partition", type_=BigInteger), tweets.c.seq + 0 <= _SEQ)
+    .order_by(tweets.c.id.desc())
+)
