@@ -5,21 +5,14 @@ import logging
 
 from app.factory import create_app
 from app.log import set_up
+from app.opening import open_tweets
 from app.settings import SettingError, Settings
-from storage import open_storage
 from storage.errors import CannotOpen
 
 try:
     settings = Settings.from_environment()
     set_up(settings, logging.WARNING)
-    tweets = open_storage(
-        settings.data_dir,
-        settings.database_url,
-        settings.redis_url,
-        partitions=settings.partitions,
-        max_ancestors=settings.max_ancestors,
-        queue_limit=settings.queue_limit,
-    )
+    tweets = open_tweets(settings)
 except (SettingError, CannotOpen) as error:
     raise SystemExit(str(error)) from None
 

@@ -15,8 +15,8 @@ from app.http.answers import JSON, UNSTORED, refusal
 from app.http.auth import Guard
 from app.log import Request, Watch, log_request
 from app.settings import Settings
+from storage import Tweets
 from storage.tokens import Tokens
-from storage.tweets import Tweets
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment

@@ -12,10 +12,9 @@ import sys
 import threading
 
 from app.cli.opening import tweets_opened
+from app.cli.serve import answer_requests
 from app.cli.stopping import heed_signals
-from app.factory import create_app
 from app.log import set_up
-from app.server import serve
 from app.settings import Settings
 from storage.errors import CannotOpen
 
@@ -32,16 +31,7 @@ def main(listening_fileno: int, ready: int, lifeline: int) -> int:
         os.close(ready)
 
     with socket.socket(fileno=listening_fileno) as listening, tweets_opened(settings, attach=True) as tweets:
-        app = create_app(tweets, settings)
-        serve(
-            app,
-            host=settings.host,
-            port=settings.port,
-            threads=settings.threads,
-            on_ready=announce,
-            listening=listening,
-            on_refusal=app.refused,
-        )
+        answer_requests(tweets, settings, listening, announce)
         heed_signals(0)  # the server had taken them over
     return 0
 

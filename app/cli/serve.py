@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import closing
 
 from app.cli.opening import tweets_opened
@@ -12,7 +13,7 @@ from app.cli.verb import Verbs
 from app.crew import Crew
 from app.factory import create_app
 from app.server import CannotServe, open_socket, url_of
-from app.server import serve as answer_requests
+from app.server import serve as serve_app
 from app.settings import Settings
 from storage import Tweets
 from storage.tokens import Tokens
@@ -39,19 +40,26 @@ def serve(_arguments: Namespace, settings: Settings) -> int:
             if workers > 1:
                 Crew(workers, listening).run(lambda: announce(url_of(listening)))
                 return STOPPED
-            app = create_app(tweets, settings)
-            answer_requests(
-                app,
-                host=settings.host,
-                port=settings.port,
-                threads=settings.threads,
-                on_ready=announce,
-                listening=listening,
-                on_refusal=app.refused,
-            )
+            answer_requests(tweets, settings, listening, announce)
         finally:
             heed_signals(STOPPED)  # the server had taken them over
     return STOPPED
+
+
+def answer_requests(
+    tweets: Tweets, settings: Settings, listening: socket.socket, on_ready: Callable[[str], None]
+) -> None:
+    """Answer what comes to *listening*, in this process, until a signal."""
+    app = create_app(tweets, settings)
+    serve_app(
+        app,
+        host=settings.host,
+        port=settings.port,
+        threads=settings.threads,
+        on_ready=on_ready,
+        listening=listening,
+        on_refusal=app.refused,
+    )
 
 
 def check_writers(tweets: Tweets, settings: Settings, listening: socket.socket) -> None:
