@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from storage import Tweets, migrate, open_storage
 from storage.sql.engine import open_database
+from tests.cluster import Cluster, running_cluster
 from tests.postgresql import PostgreSQL
 from tests.system import program, pytest_terminal_summary
 
@@ -31,10 +32,31 @@ def database_url() -> str:
 
 
 @pytest.fixture
+def partitions() -> int:
+    """Over how many partitions a new database is laid out."""
+    return 1
+
+
+@pytest.fixture
 def tweets(data_dir: Path, database_url: str) -> Iterator[Tweets]:
     """Empty storage, its index embedded."""
     with open_storage(data_dir, database_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def whole_cluster() -> Iterator[Cluster]:
+    """A cluster of Redis servers, one for each process that runs tests."""
+    with running_cluster() as formed:
+        yield formed
+
+
+@pytest.fixture
+def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
+    """That cluster, whole and empty; whatever a test does to it is mended afterwards."""
+    whole_cluster.flush()
+    yield whole_cluster
+    whole_cluster.heal()
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +68,11 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture
-def postgresql_name(postgresql: PostgreSQL) -> Iterator[str]:
+def postgresql_name(postgresql: PostgreSQL, partitions: int) -> Iterator[str]:
     """The name of a database there with the present schema and without tweets."""
     with postgresql.database() as name:
         database = open_database(postgresql.url(name))
-        migrate.up(database, 1)
+        migrate.up(database, partitions)
         database.close()
         yield name
 

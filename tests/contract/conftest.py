@@ -1,6 +1,13 @@
-"""The contract holds over every database system."""
+"""The contract holds over every database system and every kind of index, however many partitions there are."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from storage import Tweets, open_storage
+
+PARTITIONS = {"server": 1, "partitions": 3, "cluster": 16}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -8,3 +15,30 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """The embedded database, then one of PostgreSQL."""
     url: str = "" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
     return url
+
+
+@pytest.fixture(params=PARTITIONS)
+def index_kind(request: pytest.FixtureRequest) -> str:
+    """What the index is kept on: one server, with one partition or some, or a cluster."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def partitions(request: pytest.FixtureRequest) -> int:
+    """As many as the kind of index says, for tests that depend on it."""
+    return PARTITIONS[request.getfixturevalue("index_kind")] if "index_kind" in request.fixturenames else 1
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest, index_kind: str) -> str:
+    """The embedded server, or the URL of a cluster."""
+    url: str = request.getfixturevalue("cluster").url if index_kind == "cluster" else ""
+    return url
+
+
+@pytest.fixture
+def tweets(data_dir: Path, database_url: str, redis_url: str, partitions: int) -> Iterator[Tweets]:
+    """Empty storage."""
+    with open_storage(data_dir, database_url, redis_url, partitions=partitions) as opened:
+        yield opened
