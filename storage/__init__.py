@@ -7,6 +7,7 @@ from storage.errors import CannotOpen, IndexUnavailable, StorageError
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
+from storage.scrub import Scrub, Trust
 from storage.sql.engine import Database, open_database
 from storage.sql.log import get_store
 from storage.tweets import Tweets
@@ -38,7 +39,12 @@ def open_storage(
         with database.reading() as connection:
             store = get_store(connection)
         tweets = Tweets(database, index, store, server=server, max_ancestors=max_ancestors, queue_limit=queue_limit)
+        if server or not attach:
+            trust = Trust(data_dir / "index.trusted", embedded=server is not None)
+            tweets.scrub = Scrub(tweets.follower, index, trust)
         tweets.start()
+        if tweets.scrub and not attach:
+            tweets.scrub.start()
     except BaseException as error:
         if server:
             server.stop()

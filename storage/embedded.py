@@ -52,6 +52,8 @@ class EmbeddedServer:
             raise CannotOpen(f"Another process runs the index in {self._folder}; stop it first.")
         self.socket = socket_of(self._folder)
         self._stopping = threading.Event()
+        self.ended_in_order = False
+        """Whether it was stopped, and had written all it held before it ended."""
         try:
             self._end_orphan()
             self._process = self._start_or_start_empty()
@@ -73,6 +75,7 @@ class EmbeddedServer:
         self._stopping.set()
         _end(self._process)
         self._guard.join()
+        self.ended_in_order = self._process.returncode == 0
         if self.socket.parent != self._folder:
             shutil.rmtree(self.socket.parent, ignore_errors=True)
         self._owner.close()

@@ -235,6 +235,11 @@ class Follower:
         to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
         return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).stand
 
+    def _go_on(self) -> None:
+        """Raise IndexUnavailable when it is time to end: a rebuild may take longer than a stop may."""
+        if self._stopping:
+            raise IndexUnavailable("the service is stopping")
+
     def _rebuild(self, found: Mapping[int, Position | None], *, insist: bool = False) -> None:
         """Build partitions anew, each unless it moves from the position *found* there; with *insist* also then."""
         if not found:
@@ -244,7 +249,7 @@ class Follower:
             # Without a position it is new or was emptied; with one it holds something else, which somebody should know.
             level = logging.WARNING if position else logging.INFO
             _log.log(level, "rebuilding the index of partition %d", partition)
-        lost = rebuild(self._database, self._index, self.store, found, insist=insist)
+        lost = rebuild(self._database, self._index, self.store, found, insist=insist, breathe=self._go_on)
         for partition, error in lost.items():
             self.lost(partition, error)
         for _ in found.keys() - lost.keys():

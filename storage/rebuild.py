@@ -6,7 +6,7 @@ it is: the swap is refused when a partition has moved. Unless the caller insists
 the rebuild began, count and position together, and what was folded meanwhile is folded again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from storage.errors import IndexUnavailable
 from storage.index.keys import Position
@@ -24,12 +24,19 @@ FILL_AT_LEAST = 200
 
 
 def rebuild(
-    database: Database, index: RankingIndex, store: Store, found: Mapping[int, Position | None], *, insist: bool = False
+    database: Database,
+    index: RankingIndex,
+    store: Store,
+    found: Mapping[int, Position | None],
+    *,
+    insist: bool = False,
+    breathe: Callable[[], None] = lambda: None,
 ) -> dict[int, IndexUnavailable]:
     """
     Build the partitions named in *found*, one or more, anew, each unless it moves from the position found there.
 
-    With *insist* also then. Returns those that could not be reached. Raises LayoutChanged, StoreUnavailable.
+    With *insist* also then. *breathe* is called often; what it raises ends the rebuild, with nothing changed. Returns
+    those that could not be reached. Raises LayoutChanged, StoreUnavailable.
     """
     lost: dict[int, IndexUnavailable] = {}
     staging = {partition: index.stage(partition) for partition in found}
@@ -38,6 +45,7 @@ def rebuild(
         heads = log.get_state(connection).checked(store).heads
         chosen = found if len(found) < store.partitions else None
         for partition, counts in _in_portions(count_all(connection, chosen), len(found)):
+            breathe()
             if partition not in lost:
                 try:
                     index.fill(staging[partition], counts)

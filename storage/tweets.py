@@ -13,6 +13,7 @@ from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
 from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
+from storage.scrub import Scrub
 from storage.sql import reads
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -51,6 +52,8 @@ class Tweets:
         )
         self._index = FreshIndex(database, index, self.follower)
         self._tops = Tops(database, self._index)
+        self.scrub: Scrub | None = None
+        """Who compares the index when it is not trusted; None where somebody else does."""
 
     @property
     def store(self) -> Store:
@@ -164,9 +167,13 @@ class Tweets:
         """End the threads and connections, and the embedded server; what was accepted is stored before."""
         self._writer.stop()
         self.follower.stop()
+        if self.scrub:
+            self.scrub.stop()
         self.index.close()
         if self.server:
             self.server.stop()
+        if self.scrub and (not self.server or self.server.ended_in_order):
+            self.scrub.leave()
         self.database.close()
 
     def __enter__(self) -> Self:

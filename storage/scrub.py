@@ -1,0 +1,136 @@
+"""
+The scrub: every count compared with the log when there is reason to doubt the index, and a rebuild if one is wrong.
+
+A server that ended in disorder may load its file without a complaint and be wrong: one flipped bit of an append-only
+file in ten is like that. So after a start that follows no clean stop, and whenever the server turns out to be another
+process than the one that was compared, all is compared once, in a thread of its own, while the service serves.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from storage.errors import IndexUnavailable, StorageError
+from storage.follow import Follower
+from storage.index.ranking import RankingIndex
+
+LOOK_EVERY_S = 2.0
+"""How often to ask whether the server is still the same."""
+
+REST_S = 0.0005
+"""After each thousand tweets: requests come first, and a million tweets take half a second longer."""
+
+EMBEDDED = "embedded"
+"""What the file of trust says of an embedded server: it is another process after each start."""
+
+_log = logging.getLogger(__name__)
+
+
+class Trust:
+    """
+    A file that is there while the index is trusted and nobody uses it. It names the server, unless that is *embedded*.
+
+    Taken away when the index is opened, and put back when it is closed in order.
+    """
+
+    def __init__(self, file: Path, *, embedded: bool) -> None:
+        self._file = file
+        self._embedded = embedded
+
+    def take(self, incarnation: str) -> bool:
+        """Take the file away, for good; whether it was there, and left by *incarnation* if that matters."""
+        try:
+            left_by = self._file.read_text()
+            self._file.unlink()
+        except FileNotFoundError:
+            return False
+        # Or a power cut could bring it back, and with it the trust in what the power cut may have spoilt.
+        folder = os.open(self._file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return left_by == self._name(incarnation)
+
+    def leave(self, incarnation: str) -> None:
+        """Put the file there. What keeps us from it costs one comparison, at the next start."""
+        with contextlib.suppress(OSError):
+            self._file.write_text(self._name(incarnation))
+
+    def _name(self, incarnation: str) -> str:
+        return EMBEDDED if self._embedded else incarnation
+
+
+class Scrub:
+    """Compares the index when it is not trusted, from `start` to `stop`; `leave` it when its server has ended."""
+
+    def __init__(self, follower: Follower, index: RankingIndex, trust: Trust) -> None:
+        self._follower = follower
+        self._index = index
+        self._trust = trust
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        incarnation = self._find_incarnation()
+        self._trusted = incarnation if trust.take(incarnation or "") else None
+
+    def trusts(self) -> bool:
+        """Whether the server was compared as it runs now; False while it is away."""
+        return self._trusted is not None and self._trusted == self._find_incarnation()
+
+    def start(self) -> None:
+        """Compare now if there is reason to, and whenever there is again."""
+        self._thread = threading.Thread(target=self._run, name="scrub", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a comparison under way is given up."""
+        self._stopping.set()
+        if self._thread:
+            self._thread.join()
+        if not self.trusts():  # somebody killed it a moment ago
+            self._trusted = None
+
+    def leave(self) -> None:
+        """Let the next start trust the index, if this one does. Call it when the server has ended in order."""
+        if self._trusted:
+            self._trust.leave(self._trusted)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                incarnation = self._find_incarnation()
+                if incarnation not in {None, self._trusted} and self._is_right():
+                    self._trusted = incarnation
+            except _Stopped:
+                return
+            except StorageError:
+                pass  # the follower says so, and brings it in step when it is back
+            except Exception:  # noqa: BLE001  # the thread must outlive any mistake
+                _log.exception("the comparison failed; it will be tried again")
+            self._stopping.wait(LOOK_EVERY_S)
+
+    def _find_incarnation(self) -> str | None:
+        try:
+            return self._index.incarnation()
+        except IndexUnavailable:
+            return None
+
+    def _is_right(self) -> bool:
+        """Whether every count is right; if not, the index is built anew, to be compared again."""
+        differences = self._follower.verify(self._breathe)
+        if differences:
+            _log.error("%d counts were wrong in an index that was not closed in order", len(differences))
+            self._follower.rebuild()
+        return not differences
+
+    def _breathe(self) -> None:
+        if self._stopping.is_set():
+            raise _Stopped
+        time.sleep(REST_S)
+
+
+class _Stopped(Exception):
+    """It is time to end."""

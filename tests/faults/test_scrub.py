@@ -1,0 +1,201 @@
+"""What loads without a complaint and is wrong all the same: found by comparing every count, and put right."""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from storage import Tweets, open_storage
+from storage.embedded import EmbeddedServer
+from storage.errors import StorageError
+from storage.ids import encode
+from storage.index.keys import keys_of
+from tests.builders import post, retweet
+
+_SCORE = re.compile(rb"ZADD\r\n\$\d+\r\ntwitter:\{0\}:ranking\r\n(?:\$\d+\r\n[A-Z]+\r\n)*\$\d+\r\n([0-9]+)\r\n")
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 60) -> None:
+    """Wait until something holds; fail when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+@contextmanager
+def retweeting(tweets: Tweets, target: int) -> Iterator[None]:
+    """Somebody else retweets *target* without a pause: another process as far as *tweets* can tell."""
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.is_set():
+            retweet(tweets, target)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+
+
+def flip_a_bit(folder: Path) -> None:
+    """Change one bit of the append-only file: the last digit of a count becomes another digit."""
+    (file,) = (folder / "appendonlydir").glob("*.incr.aof")
+    content = bytearray(file.read_bytes())
+    scores = list(_SCORE.finditer(content))
+    content[scores[-1].end(1) - 1] ^= 1
+    file.write_bytes(content)
+
+
+def stop_hard(data_dir: Path, retweets: int) -> int:
+    """Post a tweet and so many retweets in a process that is killed with its server; the tweet's id."""
+    with open_storage(data_dir) as tweets:
+        root = post(tweets).id
+    child = os.fork()
+    if child == 0:
+        tweets = open_storage(data_dir)
+        for _ in range(retweets):
+            retweet(tweets, root)
+        time.sleep(1.5)  # the server writes its file once a second
+        assert tweets.server
+        os.kill(os.getpid(), signal.SIGSTOP)
+    os.waitpid(child, os.WUNTRACED)
+    os.kill(int((data_dir / "redis" / "server.lock").read_text()), signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return root
+
+
+def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ranking is replaced although others fold into it meanwhile, and then holds what they folded, too."""
+    root, fill = post(tweets), tweets.index.fill
+    with open_storage(data_dir, attach=True) as others:
+
+        def fill_slowly(staging: str, counts: Sequence[tuple[int, int]]) -> None:
+            fill(staging, counts)
+            retweet(others, root)
+
+        monkeypatch.setattr(tweets.index, "fill", fill_slowly)
+        for done in range(1, 4):
+            tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
+            tweets.follower.rebuild()
+            assert tweets.follower.verify() == []
+            assert tweets.get(root.id).count_retweet == done
+
+
+def test_counts_are_compared_while_others_write(
+    data_dir: Path, tweets: Tweets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written meanwhile is no difference, what is wrong is one, and no writer has to wait for that."""
+    root, other = post(tweets), post(tweets)
+    with open_storage(data_dir, attach=True) as others, retweeting(others, root.id):
+        monkeypatch.setattr(tweets.database, "writing", None)  # nobody may stop the log
+        for _ in range(5):
+            assert tweets.follower.verify() == []
+        tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
+        tweets.index._client.zincrby(keys_of(0).ranking, 2, encode(other.id))
+        wrong = tweets.follower.verify()
+        assert [each.tweet_id for each in wrong] == [root.id, other.id]
+        assert [(each.in_index or 0) - (each.in_log or 0) for each in wrong] == [3, 2]
+
+
+def test_a_flipped_bit_is_found_after_an_unclean_stop(data_dir: Path) -> None:
+    """Service and server were killed, and one bit of the file is another: the next start finds that by itself."""
+    root = stop_hard(data_dir, retweets=6)
+    flip_a_bit(data_dir / "redis")
+    with open_storage(data_dir) as tweets:
+        eventually(lambda: tweets.follower.rebuilds == 1)
+        eventually(lambda: tweets.get(root).count_retweet == 6)
+        assert tweets.follower.verify() == []
+
+
+def test_a_flipped_bit_is_found_when_the_server_comes_back(tmp_path: Path, data_dir: Path) -> None:
+    """The server was started again while the service ran, from a file with another bit: the service looks at it."""
+    folder = tmp_path / "server"
+    server = EmbeddedServer(folder)
+    with ExitStack() as opened:
+        opened.callback(server.stop)
+        tweets = opened.enter_context(open_storage(data_dir, redis_url=f"unix://{server.socket}"))
+        root = post(tweets)
+        for _ in range(6):
+            retweet(tweets, root)
+        assert tweets.scrub
+        eventually(tweets.scrub.trusts)
+        server.stop()
+        flip_a_bit(folder)
+        opened.callback(EmbeddedServer(folder).stop)
+        eventually(lambda: tweets.follower.rebuilds == 1)
+        eventually(lambda: tweets.get(root.id).count_retweet == 6)
+
+
+def test_after_a_clean_stop_nothing_is_compared(data_dir: Path) -> None:
+    """The index is trusted if the service ended in order, and if it had been compared before."""
+    with open_storage(data_dir) as tweets:
+        assert tweets.scrub
+        eventually(tweets.scrub.trusts)
+        assert not (data_dir / "index.trusted").exists()
+    assert (data_dir / "index.trusted").exists()
+    with open_storage(data_dir) as tweets:
+        assert tweets.scrub
+        assert tweets.scrub.trusts()
+    with open_storage(data_dir, attach=True) as tweets:
+        assert not (data_dir / "index.trusted").exists()
+    assert (data_dir / "index.trusted").exists()
+
+
+def test_a_verb_leaves_the_doubt_to_the_service(data_dir: Path) -> None:
+    """What works beside a service compares nothing by itself, and leaves no trust where there was none."""
+    stop_hard(data_dir, retweets=1)
+    with open_storage(data_dir, attach=True) as tweets:
+        time.sleep(0.1)
+        assert tweets.scrub
+        assert not tweets.scrub.trusts()
+    assert not (data_dir / "index.trusted").exists()
+
+
+def test_a_stop_does_not_wait_for_the_comparison(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison under way is given up by a stop; the next start begins it anew."""
+    with open_storage(data_dir) as tweets:
+        for _ in range(5):
+            post(tweets)
+    (data_dir / "index.trusted").unlink()
+    looked = threading.Event()
+    with open_storage(data_dir) as tweets:
+        scan = tweets.index.scan
+
+        def endless(partition: int) -> Iterator[object]:
+            looked.set()
+            while True:
+                yield from scan(partition)
+
+        monkeypatch.setattr(tweets.index, "scan", endless)
+        assert looked.wait(60)
+    assert not (data_dir / "index.trusted").exists()
+
+
+def test_a_server_that_was_killed_last_leaves_no_trust(data_dir: Path) -> None:
+    """A stop right after the server was killed is no clean one, even if nobody had time to notice."""
+    with open_storage(data_dir) as tweets:
+        assert tweets.scrub
+        assert tweets.server
+        eventually(tweets.scrub.trusts)
+        os.kill(tweets.server.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                tweets.follower.catch_up()
+                break
+            except StorageError:
+                time.sleep(0.001)
+    assert not (data_dir / "index.trusted").exists()
