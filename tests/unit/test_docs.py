@@ -19,7 +19,7 @@ PAGES = [
     for page in sorted(ROOT.glob(pattern))
 ]
 FOLDERS = ("app", "storage", "migrations", "tests", "bench", "deploy", "docs", "stubs", ".ci")
-FILES = {file.name for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.is_file()}
+FILES = [f"/{file.relative_to(ROOT)}" for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.is_file()]
 SUFFIXES = (".py", ".lua", ".md", ".tpl", ".js", ".css", ".yaml", ".conf", ".service", ".toml")
 OF_OTHERS = {"POSTGRES_PASSWORD", "READ COMMITTED", "LOCAL_ONLY"}
 """Variables in capitals that are not the service's."""
@@ -130,19 +130,22 @@ def test_each_file_that_is_named_exists(page: Path) -> None:
     """A path or a file's name that stands as code is that of a file or folder; a test after `::` is in its file."""
     for named in _named_in(page):
         path, _, test = named.partition("::")
-        if "/" in path:
-            assert (ROOT / path).exists() or (page.parent / path).exists(), named
-        else:
-            assert path in FILES or (ROOT / path).exists(), named
+        assert _exists(path, page), named
         assert not test or f"def {test}(" in (ROOT / path).read_text(), named
 
 
+def _exists(path: str, page: Path) -> bool:
+    """Whether there is such a file or folder; one may be named by the end of its path alone."""
+    here = (ROOT / path).exists() or (page.parent / path).exists()
+    return here or any(file.endswith(f"/{path}") for file in FILES)
+
+
 def _named_in(page: Path) -> list[str]:
-    """What looks like a path of ours: it begins with a folder of ours, or it is a name with an ending of ours."""
+    """What looks like a path of ours: it begins with a folder of ours, or has an ending of ours."""
     words = re.findall(r"[\w.\-/*]+(?:::\w+)?", " ".join(re.findall(r"`([^`\n]+)`", _prose(page))))
     words += re.findall(r"[\w.\-/]+\.(?:py|lua)\b", page.read_text())
     paths = [word for word in words if word.partition("/")[0] in FOLDERS and "/" in word and "*" not in word]
-    return paths + [word for word in words if "/" not in word and word.partition("::")[0].endswith(SUFFIXES)]
+    return paths + [word for word in words if word.partition("::")[0].endswith(SUFFIXES) and "*" not in word]
 
 
 @every_page
