@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -239,6 +240,7 @@ def test_the_list_is_read_once_a_second(world: World, tweets: Tweets, monkeypatc
 
     def counted() -> list[Token]:
         reads.append(1)
+        time.sleep(0.1)  # meanwhile the others have come
         return read()
 
     monkeypatch.setattr(tokens, "list_all", counted)
