@@ -125,6 +125,12 @@ def test_each_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in _anchors(linked), target
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    """Each page of docs/ is linked from README, under "Where to go next"."""
+    links = re.findall(r"\]\(([^)\s]+)\)", _prose(ROOT / "README.md").partition("## Where to go next")[2])
+    assert {str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")} <= set(links)
+
+
 @every_page
 def test_each_file_that_is_named_exists(page: Path) -> None:
     """A path or a file's name that stands as code is that of a file or folder; a test after `::` is in its file."""
