@@ -150,21 +150,34 @@ class EmbeddedServer:
         return [part for name, value in options.items() for part in (f"--{name}", value)]
 
     def _end_orphan(self) -> None:
-        """End the server of an owner that was killed."""
+        """End the server of an owner that was killed. Raises CannotOpen for one that cannot be found."""
         held = os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            deadline = time.monotonic() + STOP_WITHIN_S
-            sent = signal.SIGTERM
+            began = time.monotonic()
             while not _try_lock(held):
-                pid = os.pread(held, 20, 0)
-                if pid.isdigit():
+                waited_s = time.monotonic() - began
+                if waited_s > READY_WITHIN_S:
+                    raise CannotOpen(f"A valkey-server of an earlier run still uses {self._folder}; end it first.")
+                if pid := self._find_orphan(held):
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), sent)
-                if time.monotonic() > deadline:
-                    sent = signal.SIGKILL
+                        os.kill(pid, signal.SIGTERM if waited_s < STOP_WITHIN_S else signal.SIGKILL)
                 time.sleep(0.01)
         finally:
             os.close(held)
+
+    def _find_orphan(self, held: int) -> int | None:
+        """The process that holds server.lock, open as *held*; None as long as it cannot be asked."""
+        pid = os.pread(held, 20, 0)
+        if pid.isdigit():
+            return int(pid)
+        # Its owner was killed before it could write that down; the server itself knows it once it answers.
+        client = Redis(unix_socket_path=str(self.socket), socket_timeout=STOP_WITHIN_S)
+        try:
+            return int(client.info("server")["process_id"])
+        except RedisError:
+            return None
+        finally:
+            client.close()
 
 
 def find_server() -> str:
