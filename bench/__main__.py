@@ -1,10 +1,11 @@
 """`python -m bench`: measure what the options say, print the tables, and write them to bench/results/."""
 
 import shlex
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,55 +24,55 @@ from bench.spreading import compare_sizes, compare_workers
 def main() -> int:
     """Measure; 1 when something cannot be measured, or an answer was wrong. Targets missed are no failure."""
     options = read_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exit that ends the servers as well
     try:
         load.find_wrk()
         machine = report.look_at_machine()
         print(f"{machine.markdown()}\n{machine.warning()}", flush=True)
-        tables = run(options, machine)
     except load.CannotMeasure as error:
         print(error, file=sys.stderr)
         return 1
+    tables: list[Table] = []
+    failures = run(options, machine, tables)
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     print(f"\nWritten to {report.write(options.results, machine, tables, command)}")
     if machine.is_busy:
         print(f"\n{machine.warning()}", file=sys.stderr)
-    return 0
+    return 1 if failures else 0
 
 
-def run(options: Options, machine: Machine) -> list[Table]:
-    """All the tables that are wanted, in their order."""
-    tables: list[Table] = []
-    with ExitStack() as stack:
-        folder = options.planted or Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        fields = Fields(folder)
+def run(options: Options, machine: Machine, tables: list[Table]) -> int:
+    """Fill *tables* with all that is wanted; how much of it failed. What was measured until then stays."""
+    failures = 0
+    with TemporaryDirectory(prefix="bench-") as folder:
+        fields = Fields(Path(folder), options.planted)
         for name, measure in sections(options, machine, fields).items():
             if options.workloads if name == "workloads" else options.wants(name):
                 began = time.monotonic()
                 print(f"\n{name}", flush=True)
-                tables += measure()
+                try:
+                    measure(tables)
+                except (load.CannotMeasure, subprocess.CalledProcessError) as error:
+                    failures += 1
+                    tables.append(Table(f"{name}: NOT MEASURED", str(error)))
+                    print(f"NOT MEASURED: {error}", file=sys.stderr)
                 print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
-    return tables
+    return failures
 
 
-def sections(options: Options, machine: Machine, fields: Fields) -> dict[str, Callable[[], list[Table]]]:
-    """What can be measured, by name."""
+def sections(options: Options, machine: Machine, fields: Fields) -> dict[str, Callable[[list[Table]], None]]:
+    """What can be measured, by name: each adds its tables to those there are, and then fills them."""
     return {
-        "workloads": lambda: [compare(options, fields)],
-        "sizes": lambda: [compare_sizes(options, fields)],
-        "workers": lambda: [compare_workers(options, fields, machine)],
-        "batches": lambda: [count_batches(options, fields)],
-        "limits": lambda: [measure_limits(options)],
-        "rebuild": partial(_bulk, "Rebuild", lambda table: bulk.measure_rebuild(options, fields, table)),
-        "import": partial(_bulk, "Import", lambda table: bulk.measure_import(options, machine, table)),
-        "memory": partial(_bulk, "Memory and start", lambda table: bulk.measure_memory(options, fields, table)),
-        "profile": lambda: profile(options, fields),
+        "workloads": partial(compare, options, fields),
+        "sizes": partial(compare_sizes, options, fields),
+        "workers": partial(compare_workers, options, fields, machine),
+        "batches": partial(count_batches, options, fields),
+        "limits": partial(measure_limits, options),
+        "rebuild": partial(bulk.measure_rebuild, options, fields),
+        "import": partial(bulk.measure_import, options, machine),
+        "memory": partial(bulk.measure_memory, options, fields),
+        "profile": partial(profile, options, fields),
     }
-
-
-def _bulk(title: str, measure: Callable[[Table], None]) -> list[Table]:
-    table = bulk.new_table(title)
-    measure(table)
-    return [table]
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ COLUMNS = (
 _RAN = re.compile(r"^(\w+)(?: (\S+))?")
 
 
-def count_batches(options: Options, fields: Fields) -> Table:
+def count_batches(options: Options, fields: Fields, tables: list[Table]) -> None:
     """Increments of a batch of retweets of one tweet; Redis' time for a batch at depth 1,000."""
     table = Table(
         "What a batch costs Redis",
@@ -39,6 +39,7 @@ def count_batches(options: Options, fields: Fields) -> Table:
         "script by INFO commandstats, while the last tweet of a chain of 1,000 was retweeted.",
         COLUMNS,
     )
+    tables.append(table)
     connections = options.connections[-1]
     with staged(fields, WORKLOADS["viral"], options.tweets[-1]) as stage:
         seen = _monitored(stage, lambda: run_wrk(stage.contestant(), connections=connections, seconds=1))
@@ -48,7 +49,6 @@ def count_batches(options: Options, fields: Fields) -> Table:
     title = WORKLOADS["viral"].title
     table.add(title, connections, batches, each, f"{increments:.2f}", "", "", ONE, ONE.verdict(increments))
     _time_batches(options, fields, table)
-    return table
 
 
 def _time_batches(options: Options, fields: Fields, table: Table) -> None:

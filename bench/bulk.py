@@ -35,17 +35,9 @@ ROUNDS = 3
 _IMPORTED = re.compile(r"Imported ([\d,]+) tweets in ([\d.]+) s and ranked them in ([\d.]+) s")
 
 
-def new_table(title: str) -> Table:
-    """A table that the measurements here add to."""
-    return Table(
-        title,
-        "Medians of interleaved runs, each in a process of its own on data of its own.",
-        ("what", "measured", "limit beside it", "ratio", "target", "holds"),
-    )
-
-
-def measure_rebuild(options: Options, fields: Fields, table: Table) -> None:
+def measure_rebuild(options: Options, fields: Fields, tables: list[Table]) -> None:
     """Rebuild beside a SELECT and pipelined ZADD of the same rows."""
+    table = _new_table(tables, "Rebuild")
     tweets = options.tweets[-1]
     data_dir, _ = fields.copy(tweets)
     ran = [(_rebuild(data_dir, "service"), _rebuild(data_dir, "raw")) for _ in range(min(options.pairs, ROUNDS))]
@@ -67,8 +59,9 @@ def _rebuild(data_dir: Path, how: str) -> dict[str, float]:
     return dict(json.loads(ended.stdout))
 
 
-def measure_import(options: Options, machine: Machine, table: Table) -> None:
+def measure_import(options: Options, machine: Machine, tables: list[Table]) -> None:
     """The import of a file beside raw inserts of the rows that it gave."""
+    table = _new_table(tables, "Import")
     if not options.cascades.exists():
         raise CannotMeasure(f"There is no {options.cascades}; name the file by --cascades.")
     ran = [_import(options.cascades) for _ in range(min(options.pairs, ROUNDS))]
@@ -100,8 +93,9 @@ def _import(file: Path) -> tuple[int, float, float, float]:
     return len(rows), stored_s + ranked_s, max(stored_s, 0.05), raw_s
 
 
-def measure_memory(options: Options, fields: Fields, table: Table) -> None:
+def measure_memory(options: Options, fields: Fields, tables: list[Table]) -> None:
     """Redis' bytes for a tweet, the service's memory after each workload was run, and the time to start."""
+    table = _new_table(tables, "Memory and start")
     tweets = options.tweets[-1]
     with redis_alone() as client:
         empty = int(client.info("memory")["used_memory"])
@@ -138,3 +132,13 @@ def _start(data_dir: Path) -> float:
     if ready["lag"] != 0:
         raise CannotMeasure(f"The service is not ready after its start: {ready}")
     return took_s
+
+
+def _new_table(tables: list[Table], title: str) -> Table:
+    table = Table(
+        title,
+        "Medians of interleaved runs, each in a process of its own on data of its own.",
+        ("what", "measured", "limit beside it", "ratio", "target", "holds"),
+    )
+    tables.append(table)
+    return table

@@ -35,7 +35,7 @@ SMALL_ANSWER = 1_000
 """Bytes: an answer without a body is smaller."""
 
 
-def compare(options: Options, fields: Fields) -> Table:
+def compare(options: Options, fields: Fields, tables: list[Table]) -> None:
     """Each workload, at each number of clients, on the greatest number of tweets: the service and the bare app."""
     tweets = options.tweets[-1]
     table = Table(
@@ -45,9 +45,9 @@ def compare(options: Options, fields: Fields) -> Table:
         "every count was compared with the log.",
         COLUMNS,
     )
+    tables.append(table)
     for name in options.workloads:
         _compare_one(options, fields, WORKLOADS[name], table)
-    return table
 
 
 def _compare_one(options: Options, fields: Fields, workload: Workload, table: Table) -> None:

@@ -59,7 +59,7 @@ class RawLog:
         self._connection.close()
 
 
-def measure_limits(options: Options) -> Table:
+def measure_limits(options: Options, tables: list[Table]) -> None:
     """SQLite and Redis by themselves, in batches of 1, 64 and more."""
     table = Table(
         "The limits below",
@@ -68,6 +68,7 @@ def measure_limits(options: Options) -> Table:
         "tweet; and plain ZADD, pipelined. Medians.",
         ("limit", "tweets a batch", "tweets /s", "us a batch"),
     )
+    tables.append(table)
     rounds = min(options.pairs, 3)
     for size, tweets in BATCHES.items():
         rate = median(store_raw(size, tweets) for _ in range(rounds))
@@ -77,7 +78,6 @@ def measure_limits(options: Options) -> Table:
         table.add("Redis, fold script", size, f"{rate:,.0f}", f"{size / rate * 1e6:,.0f}")
     rate = median(add_raw() for _ in range(rounds))
     table.add("Redis, pipelined ZADD", 10_000, f"{rate:,.0f}", f"{10_000 / rate * 1e6:,.0f}")
-    return table
 
 
 def store_raw(size: int, tweets: int) -> float:

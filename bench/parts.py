@@ -26,12 +26,13 @@ PARTS = ("server loop", "handlers", "writer", "other")
 INDEX = "Redis"
 
 
-def profile(options: Options, fields: Fields) -> list[Table]:
+def profile(options: Options, fields: Fields, tables: list[Table]) -> None:
     """Both tables, on the greatest number of tweets."""
-    return [_by_thread(options, fields), _by_layer(options, fields)]
+    _by_thread(options, fields, tables)
+    _by_layer(options, fields, tables)
 
 
-def _by_thread(options: Options, fields: Fields) -> Table:
+def _by_thread(options: Options, fields: Fields, tables: list[Table]) -> None:
     connections = options.connections[-1]
     table = Table(
         "Where the time goes, by thread",
@@ -39,6 +40,7 @@ def _by_thread(options: Options, fields: Fields) -> Table:
         "those that call the app, the one that writes, all others, and the Redis server.",
         ("workload", "server", "requests /s", *PARTS, INDEX, "all"),
     )
+    tables.append(table)
     for name in CALLED:
         workload = WORKLOADS[name]
         with staged(fields, workload, options.tweets[-1], start=_inside_service) as stage:
@@ -48,7 +50,6 @@ def _by_thread(options: Options, fields: Fields) -> Table:
                 contestant = Contestant(limit.url, stage.requests)
                 used, run = _spent(options, limit, contestant, stage.answers.parent)
                 _add(table, workload, "bare", used, run)
-    return table
 
 
 def _add(table: Table, workload: Workload, server: str, used: Counter[str], run: Run) -> None:
@@ -78,7 +79,7 @@ def _index_us(stage: Stage | None) -> Counter[str]:
     return Counter({INDEX: int((used["used_cpu_sys"] + used["used_cpu_user"]) * 1e6)})
 
 
-def _by_layer(options: Options, fields: Fields) -> Table:
+def _by_layer(options: Options, fields: Fields, tables: list[Table]) -> None:
     table = Table(
         "Where the time goes, by layer",
         "A call of the app by one thread without a server, microseconds of processor time of that thread: to parse and "
@@ -86,6 +87,7 @@ def _by_layer(options: Options, fields: Fields) -> Table:
         "which the writer, Redis and the disk have worked as well.",
         ("workload", "decode", "bare app", "without storage", "service", "elapsed"),
     )
+    tables.append(table)
     with staged(fields, WORKLOADS["post"], options.tweets[-1]) as stage:
         planted, answers = json.dumps(asdict(stage.planted)), stage.answers.read_bytes()
     data_dir, _ = fields.copy(options.tweets[-1])
@@ -98,7 +100,6 @@ def _by_layer(options: Options, fields: Fields) -> Table:
     for name, figures in json.loads(ended.stdout).items():
         layers = ("decode", "bare", "without storage", "service", "elapsed")
         table.add(WORKLOADS[name].title, *(f"{figures[layer]:,.0f}" for layer in layers))
-    return table
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.processes import ROOT, environment
+from bench.load import CannotMeasure
+from bench.processes import ROOT, environment, service
 from storage import ids
 
 CHAIN = 1_000
@@ -30,6 +31,8 @@ CLIMBS = 0.5
 
 CHOSEN = 50_000
 """Tweets that requests name; they are asked in turn, again and again."""
+
+SETTLED_WITHIN_S = (0.5, 2, 8, 32, 128)
 
 SPAN_MS = 28 * 86_400_000
 AGE_MS = 2 * 86_400_000
@@ -114,10 +117,11 @@ class Field:
 
 
 class Fields:
-    """Planted data directories in a folder, each made when it is asked for first."""
+    """Planted data directories in *kept*, each made when it is asked for first, and copies of them in *folder*."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: Path | None = None) -> None:
         self._folder = folder
+        self._kept = kept or folder
         self._copies = 0
 
     def copy(self, tweets: int) -> tuple[Path, Planted]:
@@ -133,7 +137,7 @@ class Fields:
         shutil.rmtree(copy, ignore_errors=True)
 
     def _plant(self, tweets: int) -> tuple[Path, Planted]:
-        folder = self._folder / f"tweets-{tweets}"
+        folder = self._kept / f"tweets-{tweets}"
         known = folder / "planted.json"
         if not known.exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -156,8 +160,19 @@ def plant(data_dir: Path, tweets: int) -> Planted:
         process.stdin.close()
         print(f"  {process.stdout.read().decode().strip()}", flush=True)
     if process.returncode != 0:
-        raise SystemExit("The tweets to measure on cannot be imported; the reason is above.")
+        raise CannotMeasure("The tweets to measure on cannot be imported; the reason is above.")
+    settle(data_dir)
     return field.planted()
+
+
+def settle(data_dir: Path) -> None:
+    """Let a service compare all counts once, as it does after its first start: not while it is measured."""
+    for wait_s in SETTLED_WITHIN_S:
+        with service(data_dir):
+            time.sleep(wait_s)
+        if (data_dir / "index.trusted").exists():
+            return
+    raise CannotMeasure("The service does not come to trust the index of the tweets to measure on.")
 
 
 def _timestamp(time_ms: int) -> str:

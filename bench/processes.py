@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import Settings
+from bench.load import CannotMeasure
 
 ROOT = Path(__file__).resolve().parent.parent
-STOP_WITHIN_S = 30
+STOP_WITHIN_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def started(command: list[str], environ: Mapping[str, str]) -> Iterator[Server]:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line.startswith("Serving on http://"):
-                raise SystemExit(f"{' '.join(command[1:])} did not start; its reason is above.")
+                raise CannotMeasure(f"{' '.join(command[1:])} did not start; its reason is above.")
             yield Server(process.pid, line.split()[2].rstrip("/"), time.monotonic() - began)
         finally:
             process.terminate()

@@ -43,7 +43,7 @@ class Table:
 
     title: str
     note: str
-    columns: Sequence[str]
+    columns: Sequence[str] = ()
     rows: list[list[str]] = field(default_factory=list)
 
     def add(self, *cells: object) -> None:
@@ -57,6 +57,8 @@ class Table:
 
     def markdown(self) -> str:
         """The table as Markdown."""
+        if not self.columns:
+            return f"## {self.title}\n\n{self.note}\n"
         lines = [list(self.columns), ["---"] * len(self.columns), *self.rows]
         body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
         return f"## {self.title}\n\n{self.note}\n\n{body}\n"

@@ -19,7 +19,7 @@ CORES = 4
 """The rate of so many workers on so many cores, of that of one."""
 
 
-def compare_sizes(options: Options, fields: Fields) -> Table:
+def compare_sizes(options: Options, fields: Fields, tables: list[Table]) -> None:
     """Each workload on each number of tweets, services of all sizes running beside each other."""
     connections = options.connections[-1]
     table = Table(
@@ -28,6 +28,7 @@ def compare_sizes(options: Options, fields: Fields) -> Table:
         "rounds in which the services of all sizes were measured in turn.",
         ("workload", *(f"{tweets:,} tweets" for tweets in options.tweets), "ratio", "target", "holds"),
     )
+    tables.append(table)
     for workload in _chosen(options):
         with ExitStack() as stack:
             stages = {str(tweets): stack.enter_context(staged(fields, workload, tweets)) for tweets in options.tweets}
@@ -42,7 +43,6 @@ def compare_sizes(options: Options, fields: Fields) -> Table:
             target or "",
             target.verdict(ratios[-1]) if target and ratios else "",
         )
-    return table
 
 
 def _chosen(options: Options) -> list[Workload]:
@@ -51,7 +51,7 @@ def _chosen(options: Options) -> list[Workload]:
     return [WORKLOADS[name] for name in names]
 
 
-def compare_workers(options: Options, fields: Fields, machine: Machine) -> Table:
+def compare_workers(options: Options, fields: Fields, machine: Machine, tables: list[Table]) -> None:
     """Reads and posts with each number of workers, beside the bare app with as many."""
     connections, counts = options.connections[-1], options.workers
     table = Table(
@@ -60,6 +60,7 @@ def compare_workers(options: Options, fields: Fields, machine: Machine) -> Table
         f"ratio to one worker's rate. The targets are for {CORES} workers on {CORES} cores.",
         ("workload", "server", *(f"{count} workers" for count in counts), "ratio", "target", "holds"),
     )
+    tables.append(table)
     for name in SPREAD:
         workload = WORKLOADS[name]
         with ExitStack() as stack:
@@ -76,7 +77,6 @@ def compare_workers(options: Options, fields: Fields, machine: Machine) -> Table
             }
             runs = _run_verified(options, workload, stages, limits)
         _add_spread(table, workload, machine, counts, runs)
-    return table
 
 
 def _add_spread(

@@ -43,7 +43,7 @@ def staged(
     data_dir, planted = fields.copy(tweets)
     try:
         with start(data_dir, workers) as server:
-            answers = data_dir.parent / f"{data_dir.name}-asked"
+            answers = data_dir / "asked"
             answers.mkdir()
             tag = capture(server.url, planted, answers / "answers.json")
             requests = write_requests(workload, answers, planted, tag)
