@@ -24,7 +24,9 @@ PATIENCE_S = 120
 
 def environment(data_dir: Path, settings: dict[str, str]) -> dict[str, str]:
     """The environment of a child: that of the tests without any setting, and *settings*."""
-    inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    # Of `make test` as well: a make below another one has more to say.
+    left_out = {*SETTINGS, "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     return {**inherited, "PYTHONWARNINGS": "error", "DATA_DIR": str(data_dir), "PORT": "0", **settings}
 
 
