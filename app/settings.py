@@ -39,7 +39,7 @@ class Settings:
     redis_url: str = setting(
         "", "`redis://`, `rediss://`, `unix://` or `redis+cluster://`; empty: a private valkey-server in `DATA_DIR`"
     )
-    partitions: int = setting("1", "logs and sorted sets, chosen when the database is first migrated", at_most=1024)
+    partitions: int = setting("1", "logs and sorted sets of a new database; later `rebuild --partitions`", at_most=1024)
     max_ancestors: int = setting("1000", "how many ancestors a tweet may have", at_most=1_000_000)
     workers: int = setting("0", "processes that serve; 0: one for each two cores, at most 4", at_least=0, at_most=64)
     threads: int = setting("64", "requests worked on at once", at_most=1024)
