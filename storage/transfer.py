@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from storage import ids
 from storage.errors import StorageError
@@ -18,6 +18,7 @@ from storage.forest import Forest, Node
 from storage.sql import log
 from storage.sql.engine import Database
 from storage.sql.log import Head
+from storage.sql.prepared import Insertion
 from storage.sql.tables import tweets
 
 AT_ONCE = 10_000
@@ -138,7 +139,7 @@ class _Import:
             if first is not None:
                 raise ImportRefused(first, "the store has a tweet of that id already.")
         if self._rows:
-            self._connection.execute(insert(tweets), self._rows)
+            _APPEND.run(self._connection, self._rows)
         self._rows, self._with_ids = [], []
 
     def finish(self) -> None:
@@ -269,6 +270,7 @@ def _why_unknown(given: Given, rest: Iterable[Given]) -> str:
     return f"the tweet it retweets comes later, in line {first.line}; a tweet comes before its retweets."
 
 
+_APPEND = Insertion(tweets)
 _ALL = select(
     tweets.c.id,
     tweets.c.parent,

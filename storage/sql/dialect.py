@@ -5,7 +5,6 @@ from enum import Enum, auto
 from typing import Protocol
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from storage.sql.quick import QuickReads
 
@@ -47,6 +46,9 @@ class Fault(Enum):
     FORBIDDEN = auto()
     """The user of the database may not do this."""
 
+    REFUSED = auto()
+    """A constraint refused a row."""
+
     MISTAKE = auto()
     """A statement is wrong: our own fault, to be seen as it is."""
 
@@ -79,8 +81,8 @@ class Dialect(Protocol):
     def check(self, connection: Connection) -> None:
         """See that the database is one that we can use. Raises CannotOpen."""
 
-    def fault(self, error: DBAPIError) -> Fault:
-        """What *error* means."""
+    def fault(self, error: BaseException | None) -> Fault:
+        """What an error of the driver means."""
 
     def forget_deleted(self, connection: Connection) -> bool:
         """Take deleted texts out of what the database keeps beside its tables. False when a reader is in the way."""

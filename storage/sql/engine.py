@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import (
@@ -84,7 +84,11 @@ class Database:
         with self._dialect.turn, self._opened(self._writer, kind) as connection:
             yield connection
             with self._translated(committing=True):
-                connection.commit()
+                try:
+                    connection.commit()
+                except BaseException:
+                    connection.invalidate()  # SQLite may have left the transaction open, and nobody else would end it
+                    raise
 
     def keep_trying(self, act: Callable[[], Result]) -> Result:
         """
@@ -156,17 +160,13 @@ class Database:
     def _translated(self, *, committing: bool = False) -> Iterator[None]:
         try:
             yield
-        except IntegrityError as error:
-            raise StoreConflict("a constraint refused a row") from error
-        except DBAPIError as error:
-            fault = self._dialect.fault(error)
+        except (DBAPIError, self._driver_error) as error:
+            fault = self._dialect.fault(error.orig if isinstance(error, DBAPIError) else error)
             if fault is Fault.MISTAKE:
                 raise
             raise _in_our_words(fault, error, committing=committing) from error
         except PoolTimeout as error:
             raise StoreBusy("too many ask the database") from error
-        except self._driver_error as error:
-            raise StoreUnavailable("the database did not answer") from error
 
 
 def open_database(url: str) -> Database:
@@ -205,12 +205,14 @@ def _opened(known: type[SQLite] | type[PostgreSQL], url: URL) -> Database:
 
 def _reason(error: Exception) -> str:
     """What the driver said, in one line."""
-    cause = error.__cause__ or error
+    cause = error if isinstance(error, DBAPIError) else error.__cause__ or error
     said = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
     return " ".join(str(said).split())
 
 
-def _in_our_words(fault: Fault, error: DBAPIError, *, committing: bool) -> StorageError:
+def _in_our_words(fault: Fault, error: Exception, *, committing: bool) -> StorageError:
+    if fault is Fault.REFUSED:
+        return StoreConflict("a constraint refused a row")
     if fault is Fault.FULL:
         return StoreFull("the disk of the database is full")
     if fault is Fault.FORBIDDEN:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from storage.errors import CannotOpen, LayoutChanged, StoreConflict
 from storage.fold import Entry, Link
 from storage.ids import PARTITIONS
-from storage.sql.prepared import Prepared
+from storage.sql.prepared import Insertion, Prepared
 from storage.sql.tables import heads, store, tweets
 
 NONCE_BITS = 62
@@ -211,7 +211,7 @@ def stream_until(connection: Connection, partition: int, seq: int) -> Iterator[t
         yield from part
 
 
-_APPEND = Prepared(insert(tweets))
+_APPEND = Insertion(tweets)
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
 STATE = _HEADS.add_columns(store.c.id, store.c.partitions).join_from(heads, store, true()).order_by(heads.c.partition)
 """Every head in order, each with what `Store` holds: for `read_state`."""

@@ -6,11 +6,13 @@ Writers run in READ COMMITTED: a select that comes after the lock on a head sees
 """
 
 import select
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DisconnectionError
 
 from storage.errors import CannotOpen
 from storage.sql.dialect import Fault, Kind
@@ -65,12 +67,16 @@ BEGIN = {
     ),
 }
 
+# What the SQLSTATEs mean, or the classes that their first two characters name.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-FULL = "53100"
-FORBIDDEN = "42501"
-CONFLICTS = {"40001", "40P01", "55P03"}  # serialization, deadlock, lock timeout
-AWAY = {"25P03", "53300", "57P01", "57P02", "57P03", "57P05"}  # ended or not let in by the server
-AWAY_CLASS = "08"  # connection exceptions
+FAULTS = {
+    "53100": Fault.FULL,
+    "42501": Fault.FORBIDDEN,
+    **dict.fromkeys(("40001", "40P01", "55P03"), Fault.CONFLICT),  # serialization, deadlock, lock timeout
+    **dict.fromkeys(("08", "25P03", "53300", "57P01", "57P02", "57P03", "57P05"), Fault.AWAY),
+    "23": Fault.REFUSED,
+    **dict.fromkeys(("22", "42"), Fault.MISTAKE),
+}
 
 
 class PostgreSQL:
@@ -103,16 +109,12 @@ class PostgreSQL:
         if encoding != "UTF8":
             raise CannotOpen(f"The database of DATABASE_URL is encoded in {encoding}; create one with ENCODING 'UTF8'.")
 
-    def fault(self, error: DBAPIError) -> Fault:
-        """What *error* means."""
-        state = getattr(error.orig, "sqlstate", None)
-        if state in {FULL, FORBIDDEN}:
-            return Fault.FULL if state == FULL else Fault.FORBIDDEN
-        if state in CONFLICTS:
-            return Fault.CONFLICT
-        if _is_away(error, state):
-            return Fault.AWAY
-        return Fault.MISTAKE if isinstance(error, (ProgrammingError, DataError)) else Fault.OTHER
+    def fault(self, error: BaseException | None) -> Fault:
+        """What an error of the driver means: by its SQLSTATE, which it has if the server said it."""
+        state: str | None = getattr(error, "sqlstate", None)
+        if state is None:  # the server was not reached, or it said nothing before it went
+            return Fault.MISTAKE if _is_own(error) else Fault.AWAY
+        return FAULTS.get(state) or FAULTS.get(state[:2], Fault.OTHER)
 
     def forget_deleted(self, connection: Connection) -> bool:  # noqa: ARG002  # there is nothing to do with it
         """Nothing: what was deleted goes when the server vacuums, and its write-ahead log is the operator's."""
@@ -128,12 +130,24 @@ class PostgreSQL:
         """Nothing is held beside connections."""
 
 
-def _is_away(error: DBAPIError, state: str | None) -> bool:
-    if error.connection_invalidated or state in AWAY:
-        return True
-    if state is None:  # the server was not reached, or it said nothing before it went
-        return isinstance(error, OperationalError)
-    return state.startswith(AWAY_CLASS)
+def copy_rows(connection: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add *rows*, all with the same columns, to *table*: nine times as fast as INSERT. Raises the driver's errors."""
+    values = itemgetter(*rows[0])
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor().copy(f"COPY {table} ({', '.join(rows[0])}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(values(row))
+    finally:
+        if driver.closed:
+            connection.invalidate()
+
+
+def _is_own(error: BaseException | None) -> bool:
+    """Whether the driver itself refused a statement or a value."""
+    import psycopg  # noqa: PLC0415  # takes 60 ms, which nobody waits for who does not use it
+
+    return isinstance(error, (psycopg.ProgrammingError, psycopg.DataError))
 
 
 def _engine(url: URL, connections: int) -> Engine:
@@ -146,29 +160,54 @@ def _engine(url: URL, connections: int) -> Engine:
             pool_timeout=WAIT_FOR_CONNECTION_S,
             connect_args={"autocommit": True, "client_encoding": "utf8", **given},
             hide_parameters=True,  # a text does not belong in a log
+            execution_options={"copy_rows": copy_rows},
         )
     except ImportError as error:
         raise CannotOpen(
             f"DATABASE_URL names PostgreSQL, whose driver is missing ({error}); pip install 'psycopg[binary]'."
         ) from error
 
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: object) -> None:
-        connection.execute(SETTINGS)
-
-    @event.listens_for(engine, "checkout")
-    def _taken(connection: Any, _record: object, _proxy: object) -> None:
-        # Between transactions a server speaks only to take its leave: so one that was restarted is noticed without
-        # a round trip, and before a request is lost on it.
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        if poll.poll(0):
-            raise DisconnectionError("the server closed the connection")
-
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        kind = connection.get_execution_options().get("kind", Kind.READING)
-        for statement in BEGIN.get(kind, ()):
-            connection.exec_driver_sql(statement)
-
+    for name, listener in LISTENERS:
+        event.listen(engine, name, listener)
     return engine
+
+
+def _connected(connection: Any, _record: object) -> None:
+    connection.execute(SETTINGS)
+
+
+def _taken(connection: Any, _record: object, _proxy: object) -> None:
+    # Between transactions a server speaks only to take its leave: so one that was restarted is noticed without a round
+    # trip, and before a request is lost on it.
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError("the server closed the connection")
+
+
+def _begun(connection: Connection) -> None:
+    kind = connection.get_execution_options().get("kind", Kind.READING)
+    for statement in BEGIN.get(kind, ()):
+        connection.exec_driver_sql(statement)
+
+
+def _executing(connection: Connection, cursor: Any, *_rest: object) -> None:
+    if hasattr(cursor, "scrollable"):
+        connection.info.setdefault("streams", []).append(cursor)
+
+
+def _returned(_connection: Any, record: Any, _state: object) -> None:
+    # A stream that its reader gave up is closed with its transaction, not when its memory is freed: that may be later,
+    # in the middle of somebody else's transaction.
+    for stream in record.info.pop("streams", ()):
+        stream.close()
+
+
+LISTENERS: tuple[tuple[str, Callable[..., None]], ...] = (
+    ("connect", _connected),
+    ("checkout", _taken),
+    ("begin", _begun),
+    ("before_cursor_execute", _executing),
+    ("reset", _returned),
+    ("invalidate", _returned),
+)

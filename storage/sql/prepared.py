@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Executable, Table, insert
 
 
 class Prepared:
@@ -28,3 +28,19 @@ class Prepared:
             self._compiled[dialect.name] = (str(compiled), order)
         sql, order = self._compiled[dialect.name]
         connection.exec_driver_sql(sql, [order(row) for row in rows] if order else list(rows))
+
+
+class Insertion(Prepared):
+    """New rows of a table; by the database's own way for many rows, where it has one (see `storage.sql.postgresql`)."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(insert(table))
+        self._table = table.name
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add *rows*, one or more, all with the same columns, and for one `Insertion` always the same."""
+        copy_rows = connection.get_execution_options().get("copy_rows")
+        if copy_rows:
+            copy_rows(connection, self._table, rows)
+        else:
+            super().run(connection, rows)

@@ -5,11 +5,11 @@ It is read and written through two engines, because a transaction that will writ
 transaction that has read cannot always be raised to a writing one, and then fails at once whatever its timeout.
 """
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from storage.locks import FileLock
 from storage.sql.dialect import Fault, Kind
@@ -71,11 +71,13 @@ class SQLite:
         """See that the file is a database."""
         connection.execute(text("SELECT count(*) FROM sqlite_master"))
 
-    def fault(self, error: DBAPIError) -> Fault:
-        """What *error* means."""
-        if isinstance(error, ProgrammingError):
+    def fault(self, error: BaseException | None) -> Fault:
+        """What an error of the driver means."""
+        if isinstance(error, sqlite3.IntegrityError):
+            return Fault.REFUSED
+        if isinstance(error, sqlite3.ProgrammingError):
             return Fault.MISTAKE
-        return Fault.FULL if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL else Fault.OTHER
+        return Fault.FULL if getattr(error, "sqlite_errorcode", None) == SQLITE_FULL else Fault.OTHER
 
     def forget_deleted(self, connection: Connection) -> bool:
         """Empty the write-ahead log, where old pages live on; the database file has no deleted texts already."""

@@ -1,5 +1,6 @@
 """Opening PostgreSQL: what a wrong DATABASE_URL says, and what holds in a session whatever the server's defaults."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,24 @@ def test_snapshot_is_of_one_instant(postgresql_url: str, data_dir: Path) -> None
             assert [row[0] for row in log.stream_all(connection)] == [first.id]
             assert log.list_heads(connection)[0] == head
         assert tweets.database.get_state().heads[0].seq == head.seq + 1
+
+
+def test_stream_that_is_given_up(database: Database, postgresql_url: str, data_dir: Path) -> None:
+    """Who stops in the middle of a stream leaves nothing open on the connection, whoever has it next."""
+    with open_storage(data_dir, postgresql_url) as tweets:
+        for _ in range(3):
+            post(tweets)
+
+    def give_up() -> None:
+        with database.reading(snapshot=True) as connection:
+            for _row in log.stream_all(connection):
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        give_up()
+    with database.reading(snapshot=True) as connection:
+        gc.collect()  # a cursor left open would warn now, and close itself in this transaction
+        assert len(list(log.stream_all(connection))) == 3
 
 
 def test_more_readers_than_connections(postgresql_url: str, data_dir: Path) -> None:
