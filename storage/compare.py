@@ -9,7 +9,8 @@ log is counted up to that very place. Nobody has to wait for it.
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import NamedTuple, TypeVar
 
 from storage.errors import IndexUnavailable
@@ -61,9 +62,10 @@ def _suspects(database: Database, index: RankingIndex, breathe: Callable[[], Non
     counts: dict[int, array[int]] = defaultdict(lambda: array("q"))
     with database.reading(snapshot=True) as connection:
         partitions = log.get_store(connection).partitions
-        for tweet_id, partition, counted in _breathing(count_all(connection), breathe):
-            negatives[partition].append(-tweet_id)
-            counts[partition].append(counted)
+        with closing(_breathing(count_all(connection), breathe)) as rows:
+            for tweet_id, partition, counted in rows:
+                negatives[partition].append(-tweet_id)
+                counts[partition].append(counted)
     suspects = {}
     for partition in range(partitions):
         known, right = negatives[partition], bytearray(len(negatives[partition]))
@@ -87,9 +89,9 @@ def _look_again(
         at = answer.stand
         if not is_known(at, log.get_store(connection), log.find_nonce(connection, partition, at.seq)):
             raise IndexUnavailable("the index was brought in step meanwhile")
-        rows = _breathing(log.stream_until(connection, partition, at.seq), breathe)
         wanted = set(ids)
-        in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
+        with closing(_breathing(log.stream_until(connection, partition, at.seq), breathe)) as rows:
+            in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
     for tweet_id, in_index in zip(ids, answer.counts, strict=True):
         if in_log.get(tweet_id) != in_index:
             yield Difference(tweet_id, in_log.get(tweet_id), in_index)
@@ -100,7 +102,7 @@ def _portions(ids: list[int]) -> Iterator[list[int]]:
         yield ids[start : start + LOOKED_AT_AT_ONCE]
 
 
-def _breathing(things: Iterable[Each], breathe: Callable[[], None]) -> Iterator[Each]:
+def _breathing(things: Iterable[Each], breathe: Callable[[], None]) -> Generator[Each]:
     for number, thing in enumerate(things):
         if number % BREATHE_EVERY == 0:
             breathe()

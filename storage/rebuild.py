@@ -6,7 +6,8 @@ it is: the swap is refused when a partition has moved. Unless the caller insists
 the rebuild began, count and position together, and what was folded meanwhile is folded again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 
 from storage.errors import IndexUnavailable
 from storage.index.keys import Position
@@ -44,14 +45,15 @@ def rebuild(
     with database.reading(snapshot=True) as connection:
         heads = log.get_state(connection).checked(store).heads
         chosen = found if len(found) < store.partitions else None
-        for partition, counts in _in_portions(count_all(connection, chosen), len(found)):
-            breathe()
-            if partition not in lost:
-                try:
-                    index.fill(staging[partition], counts)
-                    sizes[partition] += len(counts)
-                except IndexUnavailable as error:
-                    lost[partition] = error
+        with closing(_in_portions(count_all(connection, chosen), len(found))) as portions:
+            for partition, counts in portions:
+                breathe()
+                if partition not in lost:
+                    try:
+                        index.fill(staging[partition], counts)
+                        sizes[partition] += len(counts)
+                    except IndexUnavailable as error:
+                        lost[partition] = error
     for partition in found.keys() - lost.keys():
         head = heads[partition]
         to = Position(store.id, head.seq, head.nonce)
@@ -67,7 +69,7 @@ def rebuild(
 
 def _in_portions(
     counted: Iterable[tuple[int, int, int]], partitions: int
-) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+) -> Generator[tuple[int, list[tuple[int, int]]]]:
     """Of *counted*, which is (id, partition, count), the (id, count) of each partition in portions worth sending."""
     enough = max(FILL_AT_LEAST, FILL_AT_ONCE // partitions)
     waiting: dict[int, list[tuple[int, int]]] = {}

@@ -197,18 +197,17 @@ def stream_all(
     """
     # The sum keeps SQLite from going by the index of partitions, and sorting all it finds there.
     chosen = _ALL if partitions is None else _ALL.where((tweets.c.partition + 0).in_(partitions))
-    rows = connection.execute(chosen, execution_options={"yield_per": READ_AT_ONCE})
-    for part in rows.partitions():
-        yield from part
+    with connection.execute(chosen, execution_options={"yield_per": READ_AT_ONCE}) as rows:
+        for part in rows.partitions():
+            yield from part
 
 
 def stream_until(connection: Connection, partition: int, seq: int) -> Iterator[tuple[int, int | None, int, int, int]]:
     """The tweets of *partition* as they were when *seq* was its last entry, in the form and order of `stream_all`."""
-    rows = connection.execute(
-        _UNTIL, {"partition": partition, "seq": seq}, execution_options={"yield_per": READ_AT_ONCE}
-    )
-    for part in rows.partitions():
-        yield from part
+    bounds = {"partition": partition, "seq": seq}
+    with connection.execute(_UNTIL, bounds, execution_options={"yield_per": READ_AT_ONCE}) as rows:
+        for part in rows.partitions():
+            yield from part
 
 
 _APPEND = Insertion(tweets)

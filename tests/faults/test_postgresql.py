@@ -1,5 +1,6 @@
 """PostgreSQL goes away, refuses, is in the way: a write is stored whole and once, or the answer says what is known."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from sqlalchemy import text
 
 from storage import Tweets, open_storage
 from storage.errors import StorageError, StoreBusy, StoreFull, StoreUnavailable
+from storage.rebuild import rebuild
 from storage.records import Draft
 from storage.sql import log, postgresql
 from tests.builders import at_once, post, retweet
@@ -269,4 +271,19 @@ def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
             assert posted.replayed == (body in stored)
     assert is_gapless(tweets)
     assert tweets.get(root.id).count_retweet == len(bodies(tweets)) - 1
+    assert tweets.follower.verify() == []
+
+
+def test_long_read_that_is_broken_off(tweets: Tweets) -> None:
+    """A comparison and a rebuild that are ended in the midst leave no cursor open on the server."""
+    post(tweets)
+
+    def end() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        tweets.follower.verify(end)
+    with pytest.raises(InterruptedError):
+        rebuild(tweets.database, tweets.index, tweets.store, {0: None}, breathe=end)
+    gc.collect()  # which would warn of it
     assert tweets.follower.verify() == []
