@@ -10,7 +10,7 @@ from app.cli.verb import Verbs
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.describe import describe
-from storage.recount import Difference
+from storage.compare import Difference
 from storage.repartition import repartition
 
 SHOWN = 50
