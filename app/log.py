@@ -8,7 +8,7 @@ headers are ever given to a logger, so no token is.
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -69,7 +69,7 @@ class Objects(logging.Formatter):
             "message": _message(record),
         }
         trace = _trace(self, record)
-        return _encode(told | {"trace": trace} if trace else told)
+        return json.dumps(told | {"trace": trace} if trace else told)
 
 
 def set_up(settings: Settings, level: int) -> None:
@@ -92,7 +92,7 @@ def log_request(answered: Request) -> None:
     `{"time": "...", "method": "GET", "route": "/", "path": "/", "status": 200, "duration_ms": 1.2, "bytes": 9}`
     """
     _access.info(
-        _encode(
+        json.dumps(
             {
                 "time": _text_of(time.time(), "milliseconds"),
                 "method": answered.method[:LONGEST_METHOD],
@@ -117,7 +117,3 @@ def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 def _text_of(time_s: float, precision: str) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec=precision)[:-6] + "Z"
-
-
-def _encode(told: Mapping[str, object]) -> str:
-    return json.dumps(told).replace("\x7f", "\\u007f")
