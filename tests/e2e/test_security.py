@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import re
+import shlex
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -17,7 +20,7 @@ import pytest
 
 from app.cli.serve import is_loopback
 from app.errors import SECURITY
-from tests.e2e.commands import PATIENCE_S, ROOT, Service, done, refused, run, serving
+from tests.e2e.commands import PATIENCE_S, ROOT, Service, command, done, refused, run, serving
 from tests.e2e.server_wire import Answer, Wire
 
 TWEET = {"user_name": "ada", "title": "Title", "body": "Body"}
@@ -242,6 +245,32 @@ def test_hostile_texts_are_only_texts(data_dir: Path) -> None:
             assert found["title"] == found["body"] == text
         assert len(service.get("/api/v1/top?limit=100")["tweets"]) == len(texts)
     assert f"{len(texts)} right, 0 wrong".encode() in done(data_dir, "verify")
+
+
+def test_the_log_of_a_service(tmp_path: Path, data_dir: Path) -> None:
+    """Whatever a service says, with all of its processes, is a line of JSON; each request is one, with its route."""
+    said = tmp_path / "said"
+    words = ("sh", "-c", f"exec {shlex.join(command('serve'))} 2>{shlex.quote(str(said))}")
+    with serving(data_dir, *words, WORKERS="2", LOG="json", ACCESS_LOG="1") as service:
+        assert [post(service) for _ in range(5)] == [201] * 5
+        ask(service, b"GET /tweet/a%0d%0ab%1b%7f%e2%80%a8?q=secret HTTP/1.1\r\nHost: a\r\n\r\n")
+        ask(service, REQUESTS["bad request line"])
+        os.kill(workers_of(service.process.pid)[0], signal.SIGKILL)
+        eventually(lambda: "a worker ended" in said.read_text())
+        assert service.end() == 0
+    told = [json.loads(line) for line in said.read_text().splitlines()]
+    requests = [each for each in told if "route" in each]
+    assert [(each["route"], each["status"]) for each in requests].count(("/api/v1/tweet", 201)) == 5
+    assert ("/tweet/<text>", 404) in [(each["route"], each["status"]) for each in requests]
+    assert ("", 400) in [(each["route"], each["status"]) for each in requests]
+    assert [each["level"] for each in told if "a worker ended" in each.get("message", "")] == ["error"]
+    assert "secret" not in said.read_text()
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a service."""
+    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "app.worker"], capture_output=True, text=True, check=True)
+    return [int(worker) for worker in found.stdout.split()]
 
 
 def test_data_is_its_owners(data_dir: Path) -> None:
