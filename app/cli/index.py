@@ -9,8 +9,8 @@ from app.cli.progress import Progress
 from app.cli.verb import Verbs
 from app.settings import Settings
 from storage import Tweets, ids
-from storage.describe import describe
 from storage.compare import Difference
+from storage.describe import describe
 from storage.repartition import repartition
 
 SHOWN = 50
