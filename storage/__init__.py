@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from storage.embedded import EmbeddedServer, is_running, socket_of
-from storage.errors import CannotOpen, IndexUnavailable, StorageError
+from storage.errors import CannotOpen, IndexUnavailable, StorageError, StoreDamaged
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
@@ -13,6 +13,9 @@ from storage.sql.log import get_store
 from storage.tweets import Tweets
 
 __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
+
+CHECKED_AT_START = 64 * 2**20
+"""Bytes: a file of SQLite's up to this size is read as a whole by each start, in some 0.2 s; see also `Scrub`."""
 
 
 def open_storage(
@@ -34,6 +37,8 @@ def open_storage(
     database = open_log(data_dir, database_url)
     server = None
     try:
+        if not attach:
+            database.check_whole(CHECKED_AT_START)
         prepare_schema(database, partitions, embedded=not database_url)
         index, server = _open_index(data_dir / "redis", redis_url, attach=attach)
         with database.reading() as connection:
@@ -41,7 +46,7 @@ def open_storage(
         tweets = Tweets(database, index, store, server=server, max_ancestors=max_ancestors, queue_limit=queue_limit)
         if server or not attach:
             trust = Trust(data_dir / "index.trusted", embedded=server is not None)
-            tweets.scrub = Scrub(tweets.follower, index, trust)
+            tweets.scrub = Scrub(database, tweets.follower, index, trust)
         tweets.start()
         if tweets.scrub and not attach:
             tweets.scrub.start()
@@ -50,7 +55,8 @@ def open_storage(
             server.stop()
         database.close()
         if isinstance(error, StorageError) and not isinstance(error, CannotOpen):
-            raise CannotOpen(f"The tweets cannot be opened: {error}.") from error
+            is_sentence = isinstance(error, StoreDamaged)
+            raise CannotOpen(str(error) if is_sentence else f"The tweets cannot be opened: {error}.") from error
         raise
     return tweets
 

@@ -52,6 +52,10 @@ class StoreForbidden(StorageError):
     """The user of the database lacks a right; the message is one sentence for its operator. Nothing was stored."""
 
 
+class StoreDamaged(StoreUnavailable):
+    """The database holds something that it cannot have written: only a backup helps."""
+
+
 class StoreFull(StorageError):
     """The disk of the database is full. Nothing was stored; what is stored can still be read."""
 

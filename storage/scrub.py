@@ -13,9 +13,10 @@ import threading
 import time
 from pathlib import Path
 
-from storage.errors import IndexUnavailable, StorageError
+from storage.errors import IndexUnavailable, StorageError, StoreDamaged
 from storage.follow import Follower
 from storage.index.ranking import RankingIndex
+from storage.sql.engine import Database
 
 LOOK_EVERY_S = 2.0
 """How often to ask whether the server is still the same."""
@@ -67,7 +68,8 @@ class Trust:
 class Scrub:
     """Compares the index when it is not trusted, from `start` to `stop`; `leave` it when its server has ended."""
 
-    def __init__(self, follower: Follower, index: RankingIndex, trust: Trust) -> None:
+    def __init__(self, database: Database, follower: Follower, index: RankingIndex, trust: Trust) -> None:
+        self._database = database
         self._follower = follower
         self._index = index
         self._trust = trust
@@ -106,6 +108,9 @@ class Scrub:
                     self._trusted = incarnation
             except _Stopped:
                 return
+            except StoreDamaged as error:
+                _log.critical("%s", error)
+                return
             except StorageError:
                 pass  # the follower says so, and brings it in step when it is back
             except Exception:  # noqa: BLE001  # the thread must outlive any mistake
@@ -120,6 +125,7 @@ class Scrub:
 
     def _is_right(self) -> bool:
         """Whether every count is right; if not, the index is built anew, to be compared again."""
+        self._database.check_whole()
         differences = self._follower.verify(self._breathe)
         if differences:
             _log.error("%d counts were wrong in an index that was not closed in order", len(differences))

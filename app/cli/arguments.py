@@ -28,7 +28,8 @@ examples:
   python -m app migrate down --to base --yes"""
 
 VERIFY = """\
-Compare every count in Redis with a full count of the log. Exit code 1, and a table, when any differs.
+Compare every count in Redis with a full count of the log. Exit code 1, and a table, when any differs. Of SQLite
+the whole file is read before that: when it is damaged, one sentence says so instead. Nobody waits meanwhile.
 
 examples:
   python -m app verify

@@ -21,11 +21,16 @@ DIFFERENT = 1
 
 
 def verify(arguments: Namespace, settings: Settings) -> int:
-    """Compare every count; 1 when one differs and, with `--repair`, still does after a rebuild."""
+    """
+    Read the whole database and compare every count. Raises StoreDamaged.
+
+    The exit code is 1 when a count differs and, with `--repair`, still does after a rebuild.
+    """
     with tweets_opened(settings, attach=True) as tweets:
         if settings.metrics:
             _keep_verdicts(tweets, settings)
         began = time.monotonic()
+        tweets.database.check_whole()
         differences = tweets.follower.verify()
         print_verdict(differences, describe(tweets).live, time.monotonic() - began)
         if differences and arguments.repair:

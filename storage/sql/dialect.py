@@ -49,6 +49,9 @@ class Fault(Enum):
     REFUSED = auto()
     """A constraint refused a row."""
 
+    DAMAGED = auto()
+    """What the database holds is not as it left it."""
+
     MISTAKE = auto()
     """A statement is wrong: our own fault, to be seen as it is."""
 
@@ -80,6 +83,13 @@ class Dialect(Protocol):
 
     def check(self, connection: Connection) -> None:
         """See that the database is one that we can use. Raises CannotOpen."""
+
+    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:
+        """
+        What is wrong with how all is stored, None for nothing; None also for what is larger than *at_most_bytes*.
+
+        Raises StoreDamaged where that is all there is to say.
+        """
 
     def fault(self, error: BaseException | None) -> Fault:
         """What an error of the driver means."""

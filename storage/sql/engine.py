@@ -15,6 +15,7 @@ from storage.errors import (
     StorageError,
     StoreBusy,
     StoreConflict,
+    StoreDamaged,
     StoreForbidden,
     StoreFull,
     StoreUnavailable,
@@ -31,6 +32,9 @@ TRY_FOR_S = 4.0
 """No new try begins later than this after the first; those who wait for the outcome have a limit of their own."""
 
 FIRST_PAUSE_S = 0.02
+
+RESTORE = "put a backup in its place with `python -m app restore --force FILE`"
+"""What to do about a damaged database."""
 
 Result = TypeVar("Result")
 
@@ -132,6 +136,13 @@ class Database:
         with self.reading() as connection:
             self._dialect.check(connection)
 
+    def check_whole(self, at_most_bytes: int | None = None) -> None:
+        """See that all is stored as it was written, unless it takes more than *at_most_bytes*. Raises StoreDamaged."""
+        with self.reading() as connection:
+            damage = self._dialect.find_damage(connection, at_most_bytes)
+        if damage:
+            raise StoreDamaged(f"The database {self.describe()} is damaged ({damage}); {RESTORE}.")
+
     def server_version(self) -> str:
         """The system and its version, as in "postgresql 18.1"."""
         with self.reading() as connection:
@@ -188,8 +199,9 @@ def open_database(url: str) -> Database:
     except CannotOpen:
         raise
     except (StorageError, SQLAlchemyError, OSError) as error:
+        advice = RESTORE if isinstance(error, StoreDamaged) else known.advice
         raise CannotOpen(
-            f"The database {known.describe(chosen)} cannot be opened ({_reason(error)}); {known.advice}."
+            f"The database {known.describe(chosen)} cannot be opened ({_reason(error)}); {advice}."
         ) from error
 
 
@@ -210,15 +222,21 @@ def _reason(error: Exception) -> str:
     return " ".join(str(said).split())
 
 
+_PLAIN: dict[Fault, tuple[type[StorageError], str]] = {
+    Fault.REFUSED: (StoreConflict, "a constraint refused a row"),
+    Fault.FULL: (StoreFull, "the disk of the database is full"),
+    Fault.CONFLICT: (StoreBusy, "others were in the way"),
+}
+
+
 def _in_our_words(fault: Fault, error: Exception, *, committing: bool) -> StorageError:
-    if fault is Fault.REFUSED:
-        return StoreConflict("a constraint refused a row")
-    if fault is Fault.FULL:
-        return StoreFull("the disk of the database is full")
+    if fault in _PLAIN:
+        kind, said = _PLAIN[fault]
+        return kind(said)
+    if fault is Fault.DAMAGED:
+        return StoreDamaged(f"The database is damaged ({_reason(error)}); {RESTORE}.")
     if fault is Fault.FORBIDDEN:
         return StoreForbidden(f"The user of the database may not do this ({_reason(error)}); grant it the right to.")
-    if fault is Fault.CONFLICT:
-        return StoreBusy("others were in the way")
     if fault is Fault.AWAY and not committing:
         return StoreBusy("the database is away")
     return StoreUnavailable("the database did not answer")

@@ -109,6 +109,10 @@ class PostgreSQL:
         if encoding != "UTF8":
             raise CannotOpen(f"The database of DATABASE_URL is encoded in {encoding}; create one with ENCODING 'UTF8'.")
 
+    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:  # noqa: ARG002
+        """Nothing: the server looks after its files by itself, with checksums."""
+        return None
+
     def fault(self, error: BaseException | None) -> Fault:
         """What an error of the driver means: by its SQLSTATE, which it has if the server said it."""
         state: str | None = getattr(error, "sqlstate", None)

@@ -40,7 +40,13 @@ BEGIN = {
     Kind.WRITING_AT_LENGTH: "BEGIN IMMEDIATE",
     Kind.MIGRATING: "BEGIN IMMEDIATE",
 }
-SQLITE_FULL = 13
+
+FAULTS = {
+    sqlite3.SQLITE_FULL: Fault.FULL,
+    sqlite3.SQLITE_CORRUPT: Fault.DAMAGED,
+    sqlite3.SQLITE_NOTADB: Fault.DAMAGED,
+}
+"""What the primary result codes mean (https://www.sqlite.org/rescode.html)."""
 
 
 class SQLite:
@@ -71,13 +77,21 @@ class SQLite:
         """See that the file is a database."""
         connection.execute(text("SELECT count(*) FROM sqlite_master"))
 
+    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:
+        """Read the whole file: 0.7 s for the 280 MB of a million tweets, when the system has them in memory."""
+        if at_most_bytes is not None and Path(self._url.database or "").stat().st_size > at_most_bytes:
+            return None
+        found: str = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        return None if found == "ok" else " ".join(found.split())
+
     def fault(self, error: BaseException | None) -> Fault:
         """What an error of the driver means."""
         if isinstance(error, sqlite3.IntegrityError):
             return Fault.REFUSED
         if isinstance(error, sqlite3.ProgrammingError):
             return Fault.MISTAKE
-        return Fault.FULL if getattr(error, "sqlite_errorcode", None) == SQLITE_FULL else Fault.OTHER
+        code: int = getattr(error, "sqlite_errorcode", 0)
+        return FAULTS.get(code & 0xFF, Fault.OTHER)  # the rest of it says more exactly where
 
     def forget_deleted(self, connection: Connection) -> bool:
         """Empty the write-ahead log, where old pages live on; the database file has no deleted texts already."""
