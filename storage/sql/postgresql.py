@@ -67,6 +67,8 @@ BEGIN = {
     ),
 }
 
+AT_LENGTH_KINDS = {Kind.SNAPSHOT, Kind.WRITING_AT_LENGTH, Kind.MIGRATING}
+
 # What the SQLSTATEs mean, or the classes that their first two characters name.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 FAULTS = {
@@ -176,6 +178,12 @@ def _engine(url: URL, connections: int) -> Engine:
     return engine
 
 
+def _connect(_dialect: object, _record: object, arguments: Any, parameters: Any) -> Any:
+    from storage.sql.bounded import BoundedConnection  # noqa: PLC0415  # see there
+
+    return BoundedConnection.connect(*arguments, **parameters)
+
+
 def _connected(connection: Any, _record: object) -> None:
     connection.execute(SETTINGS)
 
@@ -191,6 +199,8 @@ def _taken(connection: Any, _record: object, _proxy: object) -> None:
 
 def _begun(connection: Connection) -> None:
     kind = connection.get_execution_options().get("kind", Kind.READING)
+    driver: Any = connection.connection.driver_connection
+    driver.at_length = kind in AT_LENGTH_KINDS
     for statement in BEGIN.get(kind, ()):
         connection.exec_driver_sql(statement)
 
@@ -200,7 +210,8 @@ def _executing(connection: Connection, cursor: Any, *_rest: object) -> None:
         connection.info.setdefault("streams", []).append(cursor)
 
 
-def _returned(_connection: Any, record: Any, _state: object) -> None:
+def _returned(connection: Any, record: Any, _state: object) -> None:
+    connection.at_length = False
     # A stream that its reader gave up is closed with its transaction, not when its memory is freed: that may be later,
     # in the middle of somebody else's transaction.
     for stream in record.info.pop("streams", ()):
@@ -208,6 +219,7 @@ def _returned(_connection: Any, record: Any, _state: object) -> None:
 
 
 LISTENERS: tuple[tuple[str, Callable[..., None]], ...] = (
+    ("do_connect", _connect),
     ("connect", _connected),
     ("checkout", _taken),
     ("begin", _begun),

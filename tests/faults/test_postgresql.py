@@ -1,6 +1,8 @@
 """PostgreSQL goes away, refuses, is in the way: a write is stored whole and once, or the answer says what is known."""
 
 import gc
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from storage import Tweets, open_storage
 from storage.errors import StorageError, StoreBusy, StoreFull, StoreUnavailable
 from storage.rebuild import rebuild
 from storage.records import Draft
-from storage.sql import log, postgresql
+from storage.sql import bounded, log, postgresql
 from tests.builders import at_once, post, retweet
 from tests.faults.cutting import CuttingProxy
 from tests.postgresql import PostgreSQL
@@ -218,6 +220,30 @@ def whole(tweets: Tweets, tweet_id: int) -> None:
     """Read a tweet in more than one way."""
     tweets.get(tweet_id)
     tweets.list_chain(tweet_id)
+
+
+def test_server_that_says_nothing(
+    tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that keeps its connections and does not answer is given up; a write goes on by a new connection."""
+    root = post(tweets)
+    monkeypatch.setattr(bounded, "ANSWER_WITHIN_S", 0.5)
+    question = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    backends = [pid for (pid,) in postgresql.execute(question, name=postgresql_name)]
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        retweet(tweets, root)
+        while True:
+            try:
+                assert tweets.get(root.id).count_retweet == 1
+            except StoreUnavailable:
+                continue  # one connection less that is stopped
+            break
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+    assert bodies(tweets) == ["Body", "Body"]
 
 
 def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
