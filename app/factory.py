@@ -16,6 +16,7 @@ from app.http.auth import Guard
 from app.log import Request, Watch, log_request
 from app.settings import Settings
 from storage import Tweets
+from storage.errors import StorageError
 from storage.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -134,11 +135,21 @@ def _check_path() -> None:
         raise refusal(404, "not_found", "There is nothing at this path.")
 
 
+def _root_of(error: BaseException) -> str:
+    """What the innermost of the errors behind *error* says, in one line."""
+    while error.__cause__:
+        error = error.__cause__
+    return " ".join(str(error).split())
+
+
 def _refuse(error: Exception, environ: "WSGIEnvironment", start_response: "StartResponse") -> list[bytes]:
     # Bottle starts its answer as the last thing it does, so none is under way here.
     answered = refusal_for(error)
     if answered.logged:
-        _log.error("%s %s", answered.status, answered.code, exc_info=error)
+        # The way to a fault of ours helps to find it; a full disk is no fault, and thousands may be told of it.
+        cause = error.__cause__ if isinstance(error, StorageError) else None
+        said = f"{answered.status} {answered.code}" + (f": {_root_of(cause)}" if cause else "")
+        _log.error("%s", said, exc_info=None if cause else error)
     content = problem(answered.status, answered.code, answered.detail)
     headers = [("Content-Type", PROBLEM_TYPE), ("Content-Length", str(len(content))), UNSTORED]
     wait_s = retry_after_s(error)

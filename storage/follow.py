@@ -148,10 +148,10 @@ class Follower:
             try:
                 if not self._stopping:
                     self.catch_up()
-            except IndexUnavailable as error:
-                _log.warning("the index is away: %s", error.__cause__)
             except StorageError as error:
-                _log.warning("the log is away: %s", error.__cause__)
+                part = "index" if isinstance(error, IndexUnavailable) else "log"
+                _log.warning("the %s is away: %s", part, error.__cause__)
+                self._wake.clear()  # what failed has woken us once more: a server that only reads would keep us busy
             except Exception:  # noqa: BLE001  # the thread must outlive any mistake
                 _log.exception("following failed; the next tick tries again")
 
