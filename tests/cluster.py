@@ -4,7 +4,6 @@ A real cluster for the tests: three primaries with a replica each, on loopback, 
 Its nodes forget everything when they end (no append-only file), which is the worst a cluster can do to us.
 """
 
-import shutil
 import socket
 import subprocess
 import time
@@ -40,6 +39,10 @@ OPTIONS = {
 }
 
 
+# Ends the servers and removes their files when the tests come to their end, or are killed: its standard input ends.
+GUARD = 'cat >/dev/null; kill -KILL $(cat "$0"/*/pid); rm -rf "$0"'
+
+
 class Node:
     """One server of the cluster; `start` again after `kill`, and it rejoins."""
 
@@ -59,7 +62,9 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # a Ctrl-C is for the tests, which then end the servers
             )
+        (self.folder / "pid").write_text(f"{self.process.pid}\n")
         eventually(self.answers)
 
     def answers(self) -> bool:
@@ -105,6 +110,12 @@ class Cluster:
 
     def __init__(self) -> None:
         self._folder = Path(mkdtemp(prefix="simple-twitter-cluster-"))
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD, str(self._folder)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self.nodes: list[Node] = []
         try:
             self.nodes += [Node(self._folder / str(number)) for number in range(2 * PRIMARIES)]
@@ -157,8 +168,11 @@ class Cluster:
         """End the servers, and remove their files."""
         for node in self.nodes:
             node.client.close()
-            node.kill()
-        shutil.rmtree(self._folder)
+        if self._guard.stdin:
+            self._guard.stdin.close()
+        self._guard.wait()
+        for node in self.nodes:
+            node.process.wait()
 
 
 def eventually(holds: Callable[[], bool], within_s: float = 30) -> None:
