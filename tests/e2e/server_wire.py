@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -113,6 +114,10 @@ class Wire:
         body = self._file.read(length)
         assert len(body) == length, "half an answer"
         return body
+
+    def has_answer(self) -> bool:
+        """Whether something has come that was not read; does not wait."""
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     def is_closed(self) -> bool:
         """Whether the server has ended the connection; waits for that. A reset, and one answer more, fail the test."""

@@ -90,6 +90,7 @@ class Ledger:
         self._deleted: set[str] = set()
         self._open: list[Call] = []
         self.statuses: dict[int, int] = {}
+        self.slowest_s = 0.0
 
     def draw(self) -> Call:
         """The next write: an original, a retweet of one of the latest tweets, or the deletion of one."""
@@ -108,9 +109,10 @@ class Ledger:
                 return Call("DELETE", f"/api/v1/tweet/{target}", {}, key, target)
             return Call("POST", "/api/v1/retweet", body | {"retweet": target}, key, target)
 
-    def note(self, call: Call, told: Told) -> None:
-        """Take down what *call* was answered."""
+    def note(self, call: Call, told: Told, took_s: float) -> None:
+        """Take down what *call* was answered, and after how long."""
         with self._lock:
+            self.slowest_s = max(self.slowest_s, took_s)
             self.statuses[told.status] = self.statuses.get(told.status, 0) + 1
             if told.status == 201:
                 self._note_posted(call, told.body["id"])
@@ -214,8 +216,9 @@ class Load:
             with closing(Caller(self._url)) as caller:
                 while not self._stopping.is_set():
                     call = self._ledger.draw()
+                    began = time.monotonic()
                     told = caller.call(call)
-                    self._ledger.note(call, told)
+                    self._ledger.note(call, told, time.monotonic() - began)
                     if told.status == 0:
                         return
         except BaseException as failure:  # noqa: BLE001  # it belongs to the test

@@ -1,0 +1,144 @@
+"""More than it can take, and a stop in the midst of it: who is refused is told at once, who is not is answered."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from storage.locks import FileLock
+from tests.e2e.commands import PATIENCE_S, Service, nothing_runs, serving
+from tests.e2e.server_wire import Answer, Wire, check_problem
+from tests.faults.load import Caller, Ledger, Told, writing
+from tests.faults.services import check_all, eventually
+
+FLOOD = 3_000
+GROWTH_KIB = 60_000
+"""What a flood may add to the memory of the service: far less than what it sends if all of that were kept."""
+
+BODY = b'{"user_name":"ann","title":"Title","body":"%b"}' % (b"b" * 9_000)
+POST = b"POST /api/v1/tweet HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
+)
+
+
+@contextmanager
+def log_locked(data_dir: Path) -> Iterator[None]:
+    """In this block nobody can write to the log: what is accepted waits."""
+    with closing(FileLock(data_dir / "tweets.db.lock")) as lock, lock:
+        yield
+
+
+def memory_kib(service: Service) -> int:
+    """What the service has in memory."""
+    lines = Path(f"/proc/{service.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def test_more_writes_than_may_wait(data_dir: Path) -> None:
+    """Those beyond the queue are told 503 while the others still wait; what was accepted is kept; memory stays."""
+    with serving(data_dir, WORKERS="1", QUEUE_LIMIT="20") as service, ExitStack() as wires:
+        first = wires.enter_context(Wire(service.url))
+        assert first.ask(POST).status == 201
+        before = memory_kib(service)
+        with log_locked(data_dir):
+            waiting = [wires.enter_context(Wire(service.url)).send(POST) for _ in range(60)]
+            eventually(lambda: count_answered(waiting) >= 30)
+            for _ in range(FLOOD):
+                check_refused(first.ask(POST))
+            refused = count_answered(waiting)
+            assert refused < len(waiting)
+        answers = [wire.ask(b"") for wire in waiting]
+        for answer in answers:
+            if answer.status != 201:
+                check_refused(answer)
+        kept = {answer.json["id"] for answer in answers if answer.status == 201}
+        assert len(kept) == len(waiting) - refused
+        assert memory_kib(service) < before + GROWTH_KIB
+        shown = service.get("/api/v1/users/ann/tweets?limit=100")["tweets"]
+        assert len(shown) == len(kept) + 1
+        assert kept < {tweet["id"] for tweet in shown}
+        assert service.end() == 0
+
+
+def count_answered(wires: list[Wire]) -> int:
+    """How many of *wires* have something to read."""
+    return sum(wire.has_answer() for wire in wires)
+
+
+def check_refused(answer: Answer) -> None:
+    """*answer* says that it is too much, and when to come again."""
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json["code"] == "overloaded"
+    check_problem(answer)
+
+
+class Client(threading.Thread):
+    """Writes until the service is gone; notes when it sent what was not answered."""
+
+    def __init__(self, url: str, ledger: Ledger) -> None:
+        super().__init__()
+        self._url, self._ledger = url, ledger
+        self.answered = 0
+        self.unanswered_at: float | None = None
+
+    def run(self) -> None:
+        """Ask on one connection after the other: the last answer on each says that it is the last."""
+        while self.unanswered_at is None:
+            with closing(Caller(self._url)) as caller:
+                self._write(caller)
+
+    def _write(self, caller: Caller) -> None:
+        told = Told(201)
+        while told.headers.get("connection") != "close":
+            call, sent_at = self._ledger.draw(), time.monotonic()
+            told = caller.call(call)
+            self._ledger.note(call, told, 0)
+            if told.status == 0:
+                self.unanswered_at = sent_at
+                return
+            self.answered += 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_under_load(data_dir: Path, workers: str) -> None:
+    """Every request sent before the signal is answered, the process ends with 0, and all that was told is there."""
+    ledger = Ledger(seed=4)
+    with serving(data_dir, WORKERS=workers) as service:
+        clients = [Client(service.url, ledger) for _ in range(12)]
+        for client in clients:
+            client.start()
+        eventually(lambda: min(client.answered for client in clients) > 3)
+        signalled_at = time.monotonic()
+        assert service.end(signal.SIGTERM) == 0
+        for client in clients:
+            client.join()
+    lost = [client for client in clients if (client.unanswered_at or signalled_at) < signalled_at]
+    assert lost == []
+    assert nothing_runs(data_dir)
+    check_all(data_dir, ledger)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_signal_ends_at_once(data_dir: Path, workers: str) -> None:
+    """A stop that waits for requests under way is cut short by a second signal; what was told before is there."""
+    ledger = Ledger(seed=6)
+    with serving(data_dir, WORKERS=workers) as service:
+        with writing(service.url, ledger) as load:
+            load.wait_for(20)
+        with log_locked(data_dir), Wire(service.url) as wire:
+            wire.send(POST)
+            service.process.terminate()
+            time.sleep(1)
+            assert service.process.poll() is None
+            service.process.terminate()
+            assert service.process.wait(PATIENCE_S) == -signal.SIGTERM
+    model = ledger.model()
+    with serving(data_dir) as service, closing(Caller(service.url)) as caller:
+        ids = {tweet["id"] for tweet in caller.ask("GET", "/api/v1/top?limit=100").body["tweets"]}
+        assert len(ids) - len(model.live()) in (0, 1)  # the one that was under way may have been stored
+        assert service.end() == 0
