@@ -82,7 +82,7 @@ class Ledger:
     """What all clients were told, and what is open. Safe to use from any thread."""
 
     def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
+        self._seed, self._rng = seed, random.Random(seed)
         self._lock = threading.Lock()
         self._number = 0
         self._posted: dict[str, tuple[Call, str]] = {}  # by key
@@ -96,7 +96,7 @@ class Ledger:
         """The next write: an original, a retweet of one of the latest tweets, or the deletion of one."""
         with self._lock:
             self._number += 1
-            key, dice = f"key-{self._number}", self._rng.random()
+            key, dice = f"key {self._seed} {self._number}", self._rng.random()
             body: dict[str, Any] = {
                 "user_name": f"user{self._number % 7}",
                 "count_retweet": self._rng.choice([0, 0, 5]),
