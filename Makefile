@@ -1,9 +1,9 @@
-# run, test, check, bench, lock, help: the words that people, CI and the README share.
+# run, test, check, bench, torture, lock, help: the words that people, CI and the README share.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check bench torture lock clean
 help: ## say what the words do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
 
@@ -22,6 +22,9 @@ check: $(VENV)/.dev ## ruff, mypy --strict, lock files up to date
 
 bench: $(VENV)/.dev ## measure the service beside its limits (BENCH=--quick: a short look)
 	@$(BIN)/python -m bench $(BENCH)
+
+torture: $(VENV)/.dev ## break what can be broken, for half an hour (SEED=7; TORTURE="kills --kills 100": a part)
+	@$(BIN)/python -m tests.torture $(TORTURE) $(if $(SEED),--seed $(SEED))
 
 lock: $(VENV)/.dev ## renew the lock files from requirements*.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements.txt -o requirements.lock

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from storage import ids
@@ -44,6 +44,21 @@ class Told:
     status: int
     body: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+
+
+class Differences(NamedTuple):
+    """Tweets that were told and are not there, that are there and were not told, and that have another count."""
+
+    lost: int
+    doubled: int
+    wrong: int
+
+    def plus(self, other: "Differences") -> "Differences":
+        """Both together."""
+        return Differences(*map(sum, zip(self, other, strict=True)))
+
+    def __str__(self) -> str:
+        return f"{self.lost} lost, {self.doubled} doubled, {self.wrong} wrong"
 
 
 class Caller:
@@ -140,7 +155,16 @@ class Ledger:
     def check(self, caller: Caller) -> None:
         """See that *caller*'s service shows exactly what was told: every tweet, every count, in order, and no other."""
         assert not self._open
-        assert list_ranking(caller) == self.model().ranking()
+        assert self.differences(caller) == (0, 0, 0)
+
+    def differences(self, caller: Caller) -> "Differences":
+        """In what the ranking of *caller*'s service differs from what was told."""
+        shown, told = list_ranking(caller), self.model().ranking()
+        counts, known = {tweet: count for count, tweet in shown}, {tweet: count for count, tweet in told}
+        wrong = sum(counts[tweet] != known[tweet] for tweet in counts.keys() & known.keys())
+        if shown != told and counts == known:
+            wrong = 1  # only the order
+        return Differences(len(known.keys() - counts.keys()), len(counts.keys() - known.keys()), wrong)
 
     def check_keys(self, caller: Caller, many: int) -> None:
         """See that *many* of the calls that were answered are known by their keys: again they give the same tweet."""
