@@ -1,0 +1,29 @@
+"""docs/operations.md promises nothing without a test."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_every_promise_has_its_test() -> None:
+    """Each row of a fault names at least one test, and every test that the page names is there."""
+    promises = PAGE.partition("\n## Promises\n")[2].partition("\n## The scrub\n")[0]
+    rows = [row for row in promises.splitlines() if row.startswith("| ") and not row.startswith(("| fault", "| ---"))]
+    assert len(rows) > 25
+    assert [row for row in rows if "`tests/" not in row.rpartition(" | ")[2]] == []
+    named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(\w+)`", PAGE)
+    assert len(named) > 45
+    for file, test in named:
+        tree = ast.parse((ROOT / file).read_text())
+        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{test}"
+
+
+def test_every_part_of_the_torture_is_described() -> None:
+    """The page has a row for each part of `make torture`, and no other."""
+    words = re.search(r"^    names = (\(.*\))$", (ROOT / "tests/torture/__main__.py").read_text(), re.MULTILINE)
+    assert words
+    described = re.findall(r"^\| ([a-z-]+) \|", PAGE.partition("\n## Torture\n")[2], re.MULTILINE)
+    assert described[2:] == list(ast.literal_eval(words[1]))
