@@ -14,12 +14,19 @@ from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.connection import Connection, parse_url
-from redis.exceptions import AskError, RedisError, ResponseError, SlotNotCoveredError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    SlotNotCoveredError,
+    TryAgainError,
+)
 from redis.retry import Retry
 
 from storage.errors import IndexUnavailable
 from storage.index.calls import Call
-from storage.index.ranking import TIMEOUT_S, RankingIndex, unavailable
+from storage.index.ranking import TIMEOUT_S, RankingIndex, name_of, unavailable
 
 
 class ClusterIndex(RankingIndex):
@@ -30,25 +37,41 @@ class ClusterIndex(RankingIndex):
         self._cluster = client
 
     def ping(self) -> None:
-        """See that every primary answers."""
+        """See that some primary answers."""
         self._ask_primaries("PING")
 
+    def is_node(self) -> bool:
+        """No: all of them."""
+        return False
+
     def used_memory(self) -> int:
-        """The bytes that all primaries use; their replicas use as much again."""
+        """The bytes that all primaries use, of those that answer; their replicas use as much again."""
         return sum(int(answer["used_memory"]) for answer in self._ask_primaries("INFO", "memory"))
 
     def incarnation(self) -> str:
         """Names the processes of all primaries: another one, too, when a replica has taken a primary's place."""
-        return " ".join(sorted(str(answer["run_id"]) for answer in self._ask_primaries("INFO", "server")))
+        answers = self._ask_primaries("INFO", "server")
+        if len(answers) < len(self._cluster.get_primaries()):
+            raise IndexUnavailable("a primary does not answer")
+        return " ".join(sorted(str(answer["run_id"]) for answer in answers))
 
     def server_name(self) -> str:
         """The servers and their version, as in "valkey 9.1.2, 3 primaries"."""
-        return f"{super().server_name()}, {len(self._cluster.get_primaries())} primaries"
+        one = self._ask_primaries("INFO", "server")[0]
+        return f"{name_of(one)}, {len(self._cluster.get_primaries())} primaries"
 
     def _ask_primaries(self, *command: str) -> list[Any]:
-        with self._translated():
-            nodes = self._cluster.get_primaries()
-            return [self._cluster.get_redis_connection(node).execute_command(*command) for node in nodes]
+        """The answers of those primaries that answer, one at least."""
+        answers, failure = [], IndexUnavailable("the cluster has no primary")
+        for node in self._cluster.get_primaries():
+            try:
+                with self._translated():
+                    answers.append(self._cluster.get_redis_connection(node).execute_command(*command))
+            except IndexUnavailable as error:
+                failure = error
+        if not answers:
+            raise failure
+        return answers
 
     def _run_all(self, asked: Sequence[Call]) -> list[Any]:
         """
@@ -89,8 +112,9 @@ class ClusterIndex(RankingIndex):
         try:
             with super()._translated():
                 yield
-        except (AttributeError, IndexError, KeyError) as error:
-            # What redis-py makes of a node that it has not heard of yet, and of a map that has no node.
+        except (RedisClusterException, AttributeError, IndexError, KeyError) as error:
+            # The first is no RedisError, when no node can be reached. The others are what redis-py makes of a node that
+            # it has not heard of yet, and of a map that has no node.
             raise unavailable(error) from error
 
 

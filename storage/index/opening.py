@@ -2,7 +2,7 @@
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from storage.errors import CannotOpen, IndexUnavailable
@@ -23,14 +23,25 @@ def open_index(url: str) -> RankingIndex:
             "REDIS_URL is not a Redis URL; use redis://, rediss:// or unix://, "
             "or redis+cluster://HOST:PORT,HOST:PORT for a cluster."
         ) from error
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise _no_answer(error) from error
     try:
-        index.ping()
-    except IndexUnavailable as error:
+        _check(index)
+    except BaseException:
         index.close()
-        raise _no_answer(error.__cause__) from error
+        raise
     return index
+
+
+def _check(index: RankingIndex) -> None:
+    """See that it answers and is all there is. Raises CannotOpen."""
+    try:
+        index.ping()
+        if not index.is_node():
+            return
+    except IndexUnavailable as error:
+        raise _no_answer(error.__cause__) from error
+    raise CannotOpen("REDIS_URL names one node of a cluster as if it were all; use redis+cluster://HOST:PORT.")
 
 
 def _connect(url: str) -> Redis:

@@ -103,6 +103,11 @@ class RankingIndex:
         with self._translated():
             self._client.ping()
 
+    def is_node(self) -> bool:
+        """Whether the server is a node of a cluster, which has but a part of the keys."""
+        with self._translated():
+            return bool(self._client.info("cluster").get("cluster_enabled"))
+
     def used_memory(self) -> int:
         """The bytes that the server uses in all."""
         with self._translated():
@@ -111,9 +116,7 @@ class RankingIndex:
     def server_name(self) -> str:
         """The server and its version, as in "valkey 9.1.2"."""
         with self._translated():
-            server: Any = self._client.info("server")
-            name = server.get("server_name", "redis")
-            return f"{name} {server.get(f'{name}_version', '')}".rstrip()
+            return name_of(self._client.info("server"))
 
     def incarnation(self) -> str:
         """Names the server's process: another one after each restart, which may have loaded what it kept wrongly."""
@@ -170,6 +173,12 @@ class RankingIndex:
             yield
         except (RedisError, OSError) as error:
             raise unavailable(error) from error
+
+
+def name_of(server: Mapping[str, Any]) -> str:
+    """The name and version of a server, by what it says of itself."""
+    name = server.get("server_name", "redis")
+    return f"{name} {server.get(f'{name}_version', '')}".rstrip()
 
 
 def unavailable(cause: Exception) -> IndexUnavailable:

@@ -1,0 +1,311 @@
+"""Nodes of a cluster die, hang, come back empty or old, hand their slots over: writes go on, and all is exact again."""
+
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from storage import Tweets, open_storage
+from storage.errors import CannotOpen, IndexUnavailable
+from storage.index.keys import keys_of, read_position
+from storage.index.opening import open_index
+from storage.records import Tweet
+from tests.builders import post, retweet, whole_ranking
+from tests.cluster import Cluster, Node, eventually
+
+PARTITIONS = 9
+WRITERS = 3
+
+
+@pytest.fixture
+def tweets(data_dir: Path, cluster: Cluster) -> Iterator[Tweets]:
+    """Empty storage on the cluster, with a root in every partition."""
+    with open_storage(data_dir, redis_url=cluster.url, partitions=PARTITIONS) as opened:
+        yield opened
+
+
+class Load:
+    """Clients who retweet chains in all partitions; `credits` is what each tweet must have gained."""
+
+    def __init__(self, tweets: Tweets) -> None:
+        self._tweets = tweets
+        self.roots = list(roots_everywhere(tweets))
+        self.credits: Counter[int] = Counter()
+        self.failures: list[BaseException] = []
+        self.slowest_s = 0.0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
+
+    def start(self) -> None:
+        """Let them begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def more(self, number: int) -> None:
+        """Wait until so many more retweets were posted."""
+        enough = self.credits.total() + number
+        eventually(lambda: bool(self.failures) or self.credits.total() >= enough)
+
+    def stop(self) -> None:
+        """Let them end; what kept one of them from posting is raised here."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self.failures:
+            raise self.failures[0]
+
+    def _write(self, number: int) -> None:
+        mine = self.roots[number::WRITERS]
+        rng = random.Random(number)
+        try:
+            while not self._stop.is_set():
+                root = rng.choice(mine)
+                began = time.monotonic()
+                retweet(self._tweets, root)
+                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                self.credits[root.id] += 1
+        except BaseException as error:  # noqa: BLE001  # raised by `stop`
+            self.failures.append(error)
+
+
+def roots_everywhere(tweets: Tweets) -> Iterator[Tweet]:
+    """A root in each partition, which is chosen by chance."""
+    missing = set(range(tweets.store.partitions))
+    while missing:
+        root = post(tweets)
+        if root.id % 1024 in missing:
+            missing.remove(root.id % 1024)
+            yield root
+
+
+@contextmanager
+def written_to(tweets: Tweets) -> Iterator[Load]:
+    """Clients write as long as the block lasts; after it each of their writes was kept, and each count is exact."""
+    load = Load(tweets)
+    load.start()
+    try:
+        load.more(50)
+        yield load
+        load.more(50)
+    finally:
+        load.stop()
+    eventually(lambda: is_exact(tweets))
+    counts = {tweet_id: count for count, tweet_id in whole_ranking(tweets)}
+    assert {root.id: counts[root.id] for root in load.roots} == {root.id: load.credits[root.id] for root in load.roots}
+
+
+def is_exact(tweets: Tweets) -> bool:
+    """Whether the whole index answers and equals the log."""
+    try:
+        return tweets.follower.verify() == []
+    except IndexUnavailable:
+        return False
+
+
+def position_on(node: Node, partition: int) -> int:
+    """The entry that a node holds last, be it a primary or a replica."""
+    node.client.readonly()
+    at = read_position(node.client.get(keys_of(partition).position).encode())
+    assert at
+    return at.seq
+
+
+@pytest.fixture
+def victim(cluster: Cluster) -> Node:
+    """The primary of partition 0."""
+    return cluster.primary_of(0)
+
+
+def test_primary_killed(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+    """A primary is killed: its replica takes over, and then the dead one comes back; no write fails or is lost."""
+    with written_to(tweets) as load:
+        replica = cluster.replica_of(victim)
+        victim.kill()
+        load.more(100)
+        eventually(lambda: replica.is_primary)
+        eventually(lambda: tweets.follower.is_in_step(0))
+        victim.start()
+        load.more(100)
+
+
+def test_primary_killed_and_back_empty_at_once(tweets: Tweets, victim: Node) -> None:
+    """A primary that is back before the others missed it has forgotten all; it is built anew from the log."""
+    with written_to(tweets) as load:
+        victim.kill()
+        victim.start()
+        load.more(100)
+    assert tweets.follower.rebuilds > 0
+
+
+def test_failover_to_a_replica_that_lacks_a_part(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+    """A replica that was cut off takes over with what it had; what it lacks is folded again, and nothing twice."""
+    with written_to(tweets) as load:
+        replica = cluster.replica_of(victim)
+        cut_off(victim, replica)
+        load.more(200)
+        had = position_on(replica, 0)
+        assert position_on(victim, 0) > had
+        victim.kill()
+        load.more(50)
+        replica.client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        eventually(lambda: replica.is_primary)
+        eventually(lambda: tweets.follower.is_in_step(0))
+        replica.client.config_set("masterauth", "")
+        load.more(100)
+
+
+def cut_off(primary: Node, replica: Node) -> None:
+    """Break the stream to a replica, so that it cannot be taken up again."""
+    replica.client.config_set("masterauth", "a password that nobody knows")
+    primary.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    eventually(lambda: replica.client.role()[3] != "connected")
+
+
+def test_slot_moved(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+    """A partition is moved to another node, key by key, and the way back in one go: no write fails or is lost."""
+    other = next(node for node in cluster.nodes if node.is_primary and node is not victim)
+    with written_to(tweets) as load:
+        move(cluster, victim, other, lambda: load.more(40))
+        eventually(lambda: tweets.follower.is_in_step(0))
+        move(cluster, other, victim)
+        eventually(lambda: tweets.follower.is_in_step(0))
+
+
+def move(cluster: Cluster, source: Node, goal: Node, pause: Callable[[], None] = lambda: None) -> None:
+    """Move the slot of partition 0, with a pause before, between and after its keys."""
+    slot = source.client.execute_command("CLUSTER", "KEYSLOT", keys_of(0).ranking)
+    goal.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", goal.id)
+    pause()
+    while keys := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+        source.client.execute_command("MIGRATE", "127.0.0.1", goal.port, "", 0, 5000, "KEYS", *keys)
+        pause()
+    for node in (goal, source, *(node for node in cluster.nodes if node.is_primary)):
+        node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", goal.id)
+
+
+def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+    """While one primary hangs, with nobody to take over, the partitions of the others are folded and can be read."""
+    roots = {root.id % 1024: root for root in roots_everywhere(tweets)}
+    hanging = {partition for partition in roots if cluster.primary_of(partition) is victim}
+    assert 0 < len(hanging) < PARTITIONS
+    replica = cluster.replica_of(victim)
+    replica.client.config_set("cluster-replica-no-failover", "yes")
+    known = tweets.top(5).tweets
+    os.kill(victim.process.pid, signal.SIGSTOP)
+    try:
+        for root in roots.values():
+            retweet(tweets, root)
+            retweet(tweets, root)
+        eventually(lambda: all(tweets.follower.is_away(partition) for partition in hanging))
+        others = roots.keys() - hanging
+        stands = tweets.index.counts_all(dict.fromkeys(others, ()))
+        assert all(not isinstance(stand, IndexUnavailable) for stand in stands)
+        assert all(tweets.follower.is_in_step(partition) for partition in others)
+        assert all(tweets.get(root.id).count_retweet == 2 for root in roots.values())
+        assert tweets.top(5).stale
+        assert tweets.top(5).tweets == known
+        assert tweets.health().index is False
+    finally:
+        os.kill(victim.process.pid, signal.SIGCONT)
+        eventually(victim.answers)
+        replica.client.config_set("cluster-replica-no-failover", "no")
+    eventually(lambda: is_exact(tweets))
+    assert not tweets.top(5).stale
+
+
+def test_whole_cluster_killed(tweets: Tweets, cluster: Cluster) -> None:
+    """With all of its nodes gone writes are stored; when they are back, empty, all is built anew."""
+    with written_to(tweets) as load:
+        for node in cluster.nodes:
+            node.kill()
+        load.more(100)
+        cluster.heal()
+
+
+def test_servers_that_forgot_the_scripts(tweets: Tweets, cluster: Cluster) -> None:
+    """A server that lacks the scripts, as a new primary may, is taught them on the way."""
+    roots = list(roots_everywhere(tweets))
+    for node in cluster.nodes:
+        node.client.script_flush()
+    for root in roots:
+        retweet(tweets, root)
+    assert whole_ranking(tweets)[:PARTITIONS] == sorted(((1, root.id) for root in roots), reverse=True)
+    assert all(map(tweets.follower.is_in_step, range(PARTITIONS)))
+
+
+def test_service_starts_while_a_part_is_away(tweets: Tweets, cluster: Cluster, victim: Node, data_dir: Path) -> None:
+    """A service may be started while a primary is dead: it takes writes, and ranks when there is another one."""
+    replica = cluster.replica_of(victim)
+    replica.client.config_set("cluster-replica-no-failover", "yes")
+    root = next(root for root in roots_everywhere(tweets) if root.id % 1024 == 0)
+    victim.kill()
+    with open_storage(data_dir, redis_url=cluster.url) as beside:
+        retweet(beside, root)
+        assert beside.get(root.id).count_retweet == 1
+        replica.client.config_set("cluster-replica-no-failover", "no")
+        eventually(lambda: is_exact(beside))
+        assert beside.rank(root.id).count_retweet == 1
+
+
+def test_password(cluster: Cluster) -> None:
+    """The user and password of the URL are those of every node, the ones learnt from others included."""
+    for node in cluster.nodes:
+        node.client.acl_setuser("app", enabled=True, passwords=["+p@ss/word"], keys=["*"], categories=["+@all"])
+    hosts = cluster.url.partition("://")[2]
+    try:
+        index = open_index(f"redis+cluster://app:p%40ss%2Fword@{hosts}")
+        assert {index.counts(partition).stand.cardinality for partition in range(PARTITIONS)} == {0}
+        index.close()
+        with pytest.raises(CannotOpen, match="REDIS_URL"):
+            open_index(f"redis+cluster://app:wrong@{hosts}")
+    finally:
+        for node in cluster.nodes:
+            node.client.acl_deluser("app")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://",
+        "redis+cluster://127.0.0.1:1,",
+        "redis+cluster://127.0.0.1:nonsense",
+        "redis+cluster://127.0.0.1:7000/1",
+        "redis+cluster://127.0.0.1:7000?db=1",
+        "unix+cluster:///tmp/socket",
+        "redis+cluster://127.0.0.1:1",
+        "rediss+cluster://127.0.0.1:1,127.0.0.1:2",
+    ],
+)
+def test_url_that_leads_nowhere_is_one_sentence(url: str) -> None:
+    """A wrong URL of a cluster stops the start with a sentence that names the setting."""
+    with pytest.raises(CannotOpen, match="REDIS_URL"):
+        open_index(url)
+
+
+def test_one_node_of_a_cluster_is_not_taken_for_all(cluster: Cluster) -> None:
+    """The URL of a single server that is a node of a cluster is refused, and the right one is named."""
+    with pytest.raises(CannotOpen, match=r"one node of a cluster.* use redis\+cluster://"):
+        open_index(f"redis://127.0.0.1:{cluster.nodes[0].port}")
+
+
+def test_single_server_is_not_taken_for_a_cluster(data_dir: Path) -> None:
+    """The URL of a cluster that leads to a single server is refused."""
+    with open_storage(data_dir) as tweets:
+        tweets.index._client.config_set("port", free_port := _free_port())
+        with pytest.raises(CannotOpen, match="Cluster mode is not enabled"):
+            open_index(f"redis+cluster://127.0.0.1:{free_port}")
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
