@@ -4,11 +4,12 @@ A real cluster for the tests: three primaries with a replica each, on loopback, 
 Its nodes forget everything when they end (no append-only file), which is the worst a cluster can do to us.
 """
 
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -39,6 +40,8 @@ OPTIONS = {
 }
 
 
+FAILED = {"fail", "fail?"}
+
 # Ends the servers and removes their files when the tests come to their end, or are killed: its standard input ends.
 GUARD = 'cat >/dev/null; kill -KILL $(cat "$0"/*/pid); rm -rf "$0"'
 
@@ -49,7 +52,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
-        self.port, self._bus_port = _free_ports(2)
+        self.port, self._bus_port = _free_port(), _free_port()
         self.client: Any = Redis(port=self.port, decode_responses=True, socket_timeout=5)
         self.start()
 
@@ -98,7 +101,7 @@ class Node:
     def settled(self, alive: int) -> bool:
         """Whether it finds the cluster whole, *alive* nodes, and itself, as a replica, in touch with its primary."""
         lines = self.client.execute_command("CLUSTER NODES")
-        connected = sum(node["connected"] and "fail" not in node["flags"] for node in lines.values())
+        connected = sum(node["connected"] and not FAILED & {*node["flags"].split(",")} for node in lines.values())
         info = self.client.execute_command("CLUSTER INFO")
         role = self.client.role()
         in_touch = role[0] == "master" or role[3] == "connected"
@@ -151,10 +154,11 @@ class Cluster:
         return next(node for node in self.nodes if node.is_alive and node.client.role()[2:3] == [primary.port])
 
     def heal(self) -> None:
-        """Start what was killed, and wait until all agree that the cluster is whole."""
+        """Start what was killed, take settings back, and wait until all agree that the cluster is whole."""
         for node in self.nodes:
             if not node.is_alive:
                 node.start()
+            node.client.config_set("masterauth", "", "cluster-replica-no-failover", "no")
         eventually(lambda: all(node.settled(len(self.nodes)) for node in self.nodes))
         eventually(lambda: sum(node.is_primary for node in self.nodes) == PRIMARIES)
 
@@ -212,12 +216,16 @@ def _accepted(node: Node, *command: Any) -> bool:
     return True
 
 
-def _free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on."""
-    held = [socket.socket() for _ in range(number)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports
+def _free_port() -> int:
+    """
+    A port that nobody listens on, and none that a connection may be given for its own end.
+
+    For that would keep a node, which must come back under its port, from doing so.
+    """
+    while True:
+        port = random.randrange(
+            10_000, 32_768
+        )  # https://docs.kernel.org/networking/ip-sysctl.html: ip_local_port_range
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port

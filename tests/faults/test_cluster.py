@@ -197,8 +197,7 @@ def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim
     roots = {root.id % 1024: root for root in roots_everywhere(tweets)}
     hanging = {partition for partition in roots if cluster.primary_of(partition) is victim}
     assert 0 < len(hanging) < PARTITIONS
-    replica = cluster.replica_of(victim)
-    replica.client.config_set("cluster-replica-no-failover", "yes")
+    cluster.replica_of(victim).client.config_set("cluster-replica-no-failover", "yes")
     known = tweets.top(5).tweets
     os.kill(victim.process.pid, signal.SIGSTOP)
     try:
@@ -217,7 +216,6 @@ def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim
     finally:
         os.kill(victim.process.pid, signal.SIGCONT)
         eventually(victim.answers)
-        replica.client.config_set("cluster-replica-no-failover", "no")
     eventually(lambda: is_exact(tweets))
     assert not tweets.top(5).stale
 
