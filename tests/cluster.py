@@ -153,6 +153,22 @@ class Cluster:
         """The replica of *primary*."""
         return next(node for node in self.nodes if node.is_alive and node.client.role()[2:3] == [primary.port])
 
+    @contextmanager
+    def joined(self) -> Iterator[Node]:
+        """One more primary, without a slot, for the length of the block; its slots must be given back before."""
+        node = Node(self._folder / f"more{len(list(self._folder.iterdir()))}")
+        try:
+            node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", 100)
+            self.nodes[0].client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._bus_port)
+            eventually(lambda: all(each.settled(len(self.nodes) + 1) for each in [*self.nodes, node]))
+            yield node
+        finally:
+            left = node.id
+            node.kill()
+            for each in self.nodes:
+                each.client.execute_command("CLUSTER", "FORGET", left)
+            node.client.close()
+
     def heal(self) -> None:
         """Start what was killed, take settings back, and wait until all agree that the cluster is whole."""
         for node in self.nodes:

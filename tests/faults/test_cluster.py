@@ -179,6 +179,16 @@ def test_slot_moved(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
         eventually(lambda: tweets.follower.is_in_step(0))
 
 
+def test_slot_moved_to_a_new_node(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+    """A partition moves to a node that has just joined, of which the service has never heard, and back."""
+    with cluster.joined() as new, written_to(tweets) as load:
+        move(cluster, victim, new, lambda: load.more(40))
+        eventually(lambda: tweets.follower.is_in_step(0))
+        assert position_on(new, 0) > 0
+        move(cluster, new, victim, lambda: load.more(40))
+        eventually(lambda: tweets.follower.is_in_step(0))
+
+
 def move(cluster: Cluster, source: Node, goal: Node, pause: Callable[[], None] = lambda: None) -> None:
     """Move the slot of partition 0, with a pause before, between and after its keys."""
     slot = source.client.execute_command("CLUSTER", "KEYSLOT", keys_of(0).ranking)
