@@ -33,12 +33,16 @@ OPTIONS = {
     "cluster-enabled": "yes",
     "cluster-node-timeout": str(NODE_TIMEOUT_MS),
     "cluster-require-full-coverage": "no",
+    "cluster-replica-no-failover": "no",
     "cluster-replica-validity-factor": "0",  # a replica takes over however old it is
     "cluster-allow-replica-migration": "no",
     "repl-diskless-sync-delay": "0",
     "maxmemory-policy": "noeviction",
 }
 
+
+CHANGED = ("cluster-require-full-coverage", "cluster-replica-no-failover", "masterauth")
+"""Settings that tests change."""
 
 FAILED = {"fail", "fail?"}
 
@@ -174,7 +178,8 @@ class Cluster:
         for node in self.nodes:
             if not node.is_alive:
                 node.start()
-            node.client.config_set("masterauth", "", "cluster-replica-no-failover", "no")
+            for name in CHANGED:
+                node.client.config_set(name, OPTIONS.get(name, ""))
         eventually(lambda: all(node.settled(len(self.nodes)) for node in self.nodes))
         eventually(lambda: sum(node.is_primary for node in self.nodes) == PRIMARIES)
 

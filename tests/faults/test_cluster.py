@@ -124,8 +124,11 @@ def victim(cluster: Cluster) -> Node:
     return cluster.primary_of(0)
 
 
-def test_primary_killed(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+@pytest.mark.parametrize("whole_or_nothing", ["no", "yes"])
+def test_primary_killed(tweets: Tweets, cluster: Cluster, victim: Node, whole_or_nothing: str) -> None:
     """A primary is killed: its replica takes over, and then the dead one comes back; no write fails or is lost."""
+    for node in cluster.nodes:
+        node.client.config_set("cluster-require-full-coverage", whole_or_nothing)
     with written_to(tweets) as load:
         replica = cluster.replica_of(victim)
         victim.kill()
