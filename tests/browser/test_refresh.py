@@ -50,14 +50,14 @@ def test_a_hidden_page_asks_nothing(open_page: OpenPage, site: Site, watch: Watc
     """In the background nothing is asked; shown again, it asks at once."""
     page = open_page(frozen=True)
     set_hidden(page, hidden=True)
-    before = len(watch.requests)
+    before = watch.requests.count(f"{site.url}/")
 
     for _ in range(20):
         page.clock.fast_forward(A_TURN_MS)
     with page.expect_response(f"{site.url}/"):
         set_hidden(page, hidden=False)
 
-    assert len(watch.requests) == before + 1
+    assert watch.requests.count(f"{site.url}/") == before + 1
 
 
 def test_the_keyboard_stays_where_it_was(open_page: OpenPage, site: Site) -> None:
