@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from storage.embedded import EmbeddedServer, is_running, socket_of
-from storage.errors import CannotOpen, IndexUnavailable, StorageError, StoreDamaged
+from storage.errors import CannotOpen, IndexUnavailable, StorageError, StoreDamaged, StoreForbidden
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
@@ -55,7 +55,7 @@ def open_storage(
             server.stop()
         database.close()
         if isinstance(error, StorageError) and not isinstance(error, CannotOpen):
-            is_sentence = isinstance(error, StoreDamaged)
+            is_sentence = isinstance(error, (StoreDamaged, StoreForbidden))
             raise CannotOpen(str(error) if is_sentence else f"The tweets cannot be opened: {error}.") from error
         raise
     return tweets

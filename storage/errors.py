@@ -48,7 +48,7 @@ class StoreBusy(StoreUnavailable):
     """The database could not do it now: others were in the way, or it is being restarted. Nothing was stored."""
 
 
-class StoreForbidden(StorageError):
+class StoreForbidden(StoreUnavailable):
     """The user of the database lacks a right; the message is one sentence for its operator. Nothing was stored."""
 
 

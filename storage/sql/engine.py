@@ -45,7 +45,7 @@ class Database:
 
     Only StorageErrors leave a transaction: StoreFull, StoreConflict, StoreForbidden, StoreBusy, StoreUnavailable; a
     statement that is wrong leaves it as it is. After any of them nothing is stored, except that a StoreUnavailable
-    which is no StoreBusy leaves that open when it comes of the commit: the connection was lost before the answer.
+    which is neither StoreBusy nor StoreForbidden leaves that open when it comes of the commit: its answer was lost.
     """
 
     def __init__(self, dialect: Dialect) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from app.factory import create_app
+from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreBusy, StoreFull
 from storage.rebuild import rebuild
@@ -15,6 +17,7 @@ from storage.sql import log, postgresql
 from tests.builders import post, retweet
 from tests.faults.services import eventually
 from tests.faults.stored import bodies, is_gapless
+from tests.http.client import Client
 from tests.postgresql import PostgreSQL
 
 RAISE_AT_FIRST = """
@@ -77,6 +80,39 @@ def test_full_disk(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str,
     assert tweets.get(root.id).body == "before"
     post(tweets, body="after")
     assert bodies(tweets) == ["before", "after"]
+
+
+def test_a_database_that_may_only_be_read(
+    postgresql: PostgreSQL, postgresql_name: str, data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the right to write, reads are answered, writes are 503; the log says why. With it writing goes on."""
+    postgresql.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO locked", name=postgresql_name)
+    url = f"postgresql+psycopg://locked:secret@/{postgresql_name}?host={postgresql.folder}"
+    settings = Settings.from_environment({"DATA_DIR": str(data_dir), "DATABASE_URL": url})
+    with open_storage(data_dir, url) as tweets:
+        client = Client(create_app(tweets, settings))
+        told = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "refused"})
+        assert (told.status, told.json()["code"]) == (503, "store_unavailable")
+        assert told.headers["retry-after"] == "1"
+        assert "permission denied" in caplog.text
+        assert client.get("/api/v1/top").json()["tweets"] == []
+        postgresql.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO locked", name=postgresql_name)
+        told = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "stored"})
+        assert told.status == 201
+        assert bodies(tweets) == ["stored"]
+
+
+def test_a_server_that_became_a_standby(
+    tweets: Tweets, data_dir: Path, postgresql: PostgreSQL, postgresql_name: str
+) -> None:
+    """A server that only reads refuses writes with 503; nothing is stored."""
+    postgresql.execute(RAISE_AT_FIRST.format(times=1, state="25006", when=AT_ONCE), name=postgresql_name)
+    client = Client(create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
+    post = {"user_name": "ann", "title": "Title", "body": "refused"}
+    assert client.post("/api/v1/tweet", post).status == 503
+    assert client.get("/api/v1/top").status == 200
+    assert client.post("/api/v1/tweet", post | {"body": "stored"}).status == 201
+    assert bodies(tweets) == ["stored"]
 
 
 def test_deadlock(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str) -> None:
