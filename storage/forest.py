@@ -29,7 +29,7 @@ class Forest:
     """Tweets under the names that their file gives them, parents before children: about 150 bytes each."""
 
     def __init__(self) -> None:
-        self._place: dict[int, int] = {}  # name -> place in the arrays
+        self._places: dict[int, int] = {}  # name -> place in the arrays
         self._ids = array("q")
         self._partitions = array("i")
         self._depths = array("i")
@@ -42,28 +42,29 @@ class Forest:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def find(self, name: int | None) -> Node | None:
-        """The tweet of that name."""
-        at = None if name is None else self._place.get(name)
-        if at is None:
-            return None
-        above = self._parents[at]
-        return Node(
-            self._ids[at], None if above == NOTHING else self._ids[above], self._partitions[at], self._depths[at]
-        )
+    def find(self, name: int) -> int | None:
+        """The place of the tweet of that name, for the other questions."""
+        return self._places.get(name)
 
-    def find_line(self, name: int) -> int | None:
-        """The line in which the tweet of that name stands."""
-        at = self._place.get(name)
-        return None if at is None else self._lines[at]
+    def hang(self, tweet_id: int, above: int) -> Node:
+        """Where a new tweet hangs below the tweet at *above*."""
+        return Node(tweet_id, self._ids[above], self._partitions[above], self._depths[above] + 1)
 
-    def add(self, name: int, parent: int | None, node: Node, line: int) -> None:
-        """Add a tweet below *parent*, the name of one that was added before."""
-        self._place[name] = len(self._ids)
+    def partition_of(self, place: int) -> int:
+        """The partition of the tweet at *place*."""
+        return self._partitions[place]
+
+    def line_of(self, place: int) -> int:
+        """The line of the tweet at *place*."""
+        return self._lines[place]
+
+    def add(self, name: int, above: int | None, node: Node, line: int) -> None:
+        """Add a tweet below the one at *above*; `weigh` must follow."""
+        self._places[name] = len(self._ids)
         self._ids.append(node.id)
         self._partitions.append(node.partition)
         self._depths.append(node.depth)
-        self._parents.append(NOTHING if parent is None else self._place[parent])
+        self._parents.append(NOTHING if above is None else above)
         self._lines.append(line)
 
     def weigh(self, *, live: bool, base: int, announced: int | None) -> None:

@@ -8,9 +8,9 @@ texts, and that it was deleted; not its idempotency key, and not its place in th
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from storage import ids
 from storage.errors import StorageError
@@ -26,6 +26,13 @@ AT_ONCE = 10_000
 
 DAY_MS = 86_400_000
 """How far ahead of our clock another machine's may be."""
+
+COLUMNS = (
+    *("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at"),
+    *("user_name", "title", "body", "deleted_seq", "deleted_nonce"),
+)
+Row = tuple[int | str | None, ...]
+"""The values of `COLUMNS`."""
 
 
 class ImportRefused(StorageError):
@@ -111,20 +118,26 @@ class _Import:
         self._connection = connection
         self._tails = _lock_tails(connection)
         self._taken = _TakenIds(connection)
+        self._highest_before: int = connection.execute(_HIGHEST).scalar() or 0
         self._max_ancestors = max_ancestors
         self._latest_ms = latest_ms
         self._last_id = 0  # of those given here
-        self._rows: list[dict[str, Any]] = []  # not yet sent
-        self._with_ids: list[int] = []  # the ids among them that their rows had
+        self._nonces = _draw_nonces()
+        self._rows: list[Row] = []  # not yet sent
+        self._doubtful: list[int] = []  # the ids among them that the store may have
         self.forest = Forest()
 
     def append(self, given: Given, rest: Iterator[Given]) -> None:
         """Add a row; *rest*, those after it, is read only to say more of one that is refused."""
-        if given.parent is not None and self.forest.find(given.parent) is None:
-            raise ImportRefused(given.line, _why_unknown(given, rest))
-        self._rows.append(self._row(given, self._place(given)))
-        if given.id is not None:
-            self._with_ids.append(given.id)
+        above = None
+        if given.parent is not None:
+            above = self.forest.find(given.parent)
+            if above is None:
+                raise ImportRefused(given.line, _why_unknown(given, rest))
+        node = self._place(given, above)
+        self.forest.add(given.name, above, node, given.line)
+        self.forest.weigh(live=given.body is not None, base=given.base, announced=given.count_retweet)
+        self._rows.append(self._row(given, node))
 
     def is_full(self) -> bool:
         """Whether it is time to `send`."""
@@ -132,15 +145,15 @@ class _Import:
 
     def send(self) -> None:
         """Give the rows to the database."""
-        if self._with_ids:
-            taken = self._connection.execute(_IDS_AMONG, {"ids": self._with_ids}).scalars()
-            lines = (self.forest.find_line(tweet_id) for tweet_id in taken)  # such a row's id is its name
-            first = min((line for line in lines if line is not None), default=None)
+        if self._doubtful:
+            taken = self._connection.execute(_IDS_AMONG, {"ids": self._doubtful}).scalars()
+            places = (self.forest.find(tweet_id) for tweet_id in taken)  # such a row's id is its name
+            first = min((self.forest.line_of(place) for place in places if place is not None), default=None)
             if first is not None:
                 raise ImportRefused(first, "the store has a tweet of that id already.")
         if self._rows:
-            _APPEND.run(self._connection, self._rows)
-        self._rows, self._with_ids = [], []
+            _APPEND.add(self._connection, COLUMNS, self._rows)
+        self._rows, self._doubtful = [], []
 
     def finish(self) -> None:
         """Send what is left, check the counts that were announced, and move the heads."""
@@ -151,24 +164,22 @@ class _Import:
             raise ImportRefused(wrong.line, reason)
         log.move_heads(self._connection, {partition: tail.head() for partition, tail in self._tails.items()})
 
-    def _place(self, given: Given) -> Node:
-        """Hang up *given*, whose parent is known. Raises ImportRefused."""
-        if (line := self.forest.find_line(given.name)) is not None:
+    def _place(self, given: Given, above: int | None) -> Node:
+        """The node of *given*, below the tweet at *above*. Raises ImportRefused."""
+        if (same := self.forest.find(given.name)) is not None:
+            line = self.forest.line_of(same)
             raise ImportRefused(given.line, f"the tweet of line {line} has the same number or id.")
         if not 0 <= given.created_at <= self._latest_ms:
             raise ImportRefused(given.line, "created_at is before 1970, or more than a day ahead.")
-        parent = self.forest.find(given.parent)
-        if parent is None:
+        if above is None:
             partition = self._partition_of_root(given.id)
             node = Node(self._id_of(given, partition), None, partition, 0)
         else:
-            node = Node(self._id_of(given, parent.partition), parent.id, parent.partition, parent.depth + 1)
-            if node.id <= parent.id:
+            node = self.forest.hang(self._id_of(given, self.forest.partition_of(above)), above)
+            if node.parent is not None and node.id <= node.parent:
                 raise ImportRefused(given.line, "its id is not greater than that of the tweet it retweets.")
         if node.depth > self._max_ancestors:
             raise ImportRefused(given.line, f"it has more than {self._max_ancestors} ancestors (MAX_ANCESTORS).")
-        self.forest.add(given.name, given.parent, node, given.line)
-        self.forest.weigh(live=given.body is not None, base=given.base, announced=given.count_retweet)
         return node
 
     def _partition_of_root(self, tweet_id: int | None) -> int:
@@ -181,31 +192,24 @@ class _Import:
         if given.id is not None:
             if ids.time_of(given.id) > self._latest_ms:
                 raise ImportRefused(given.line, "its id is of a time more than a day ahead.")
+            if given.id <= self._highest_before:
+                self._doubtful.append(given.id)
             return given.id
         self._last_id = ids.next_id(self._last_id, given.created_at, partition)
         while self._taken.has(self._last_id):
             self._last_id = ids.next_id(self._last_id, 0, partition)
         return self._last_id
 
-    def _row(self, given: Given, node: Node) -> dict[str, Any]:
+    def _row(self, given: Given, node: Node) -> Row:
+        """The values of `COLUMNS`, at the next place of the log, or the next two."""
         tail = self._tails[node.partition]
-        row = {
-            **node._asdict(),
-            "base": given.base,
-            "created_at": given.created_at,
-            "user_name": given.user_name,
-            "title": given.title,
-            "body": given.body,
-            "seq": tail.next_seq(1),
-            "nonce": tail.nonce,
-            "deleted_seq": None,
-            "deleted_nonce": None,
-        }
-        if given.body is None:
-            row |= {"deleted_seq": tail.next_seq(-1), "deleted_nonce": tail.nonce}
-        for keeper in (tail, self._tails.get(node.id % ids.PARTITIONS, tail)):
-            keeper.last_id = max(keeper.last_id, node.id)
-        return row
+        posted = tail.move(next(self._nonces), 1)
+        deleted = tail.move(next(self._nonces), -1) if given.body is None else (None, None)
+        tail.see(node.id)
+        if (named := self._tails.get(node.id % ids.PARTITIONS, tail)) is not tail:
+            named.see(node.id)
+        texts = (given.user_name, given.title, given.body)
+        return (*node, *posted, given.base, given.created_at, *texts, *deleted)
 
 
 @dataclass(slots=True)
@@ -217,12 +221,16 @@ class _Tail:
     last_id: int
     live: int
 
-    def next_seq(self, live: int) -> int:
-        """Move on by one entry, which makes *live* more tweets live."""
+    def move(self, nonce: int, live: int) -> tuple[int, int]:
+        """Move on by one entry, which makes *live* more tweets live; returns its seq and *nonce*."""
         self.seq += 1
-        self.nonce = log.new_nonce()
+        self.nonce = nonce
         self.live += live
-        return self.seq
+        return self.seq, nonce
+
+    def see(self, tweet_id: int) -> None:
+        """Let ids that are given later be greater than *tweet_id*."""
+        self.last_id = max(self.last_id, tweet_id)
 
     def head(self) -> Head:
         """The head as it is now."""
@@ -244,6 +252,12 @@ class _TakenIds:
             self._known = set(found)
             self._known_to = found[-1] if len(found) == AT_ONCE else ids.LARGEST
         return tweet_id in self._known
+
+
+def _draw_nonces() -> Iterator[int]:
+    """Nonces without end, for each of which a question to the system would take longer than all else with its row."""
+    while True:
+        yield from log.new_nonces(AT_ONCE)
 
 
 def _lock_tails(connection: Connection) -> dict[int, _Tail]:
@@ -271,6 +285,7 @@ def _why_unknown(given: Given, rest: Iterable[Given]) -> str:
 
 
 _APPEND = Insertion(tweets)
+_HIGHEST = select(func.max(tweets.c.id))
 _ALL = select(
     tweets.c.id,
     tweets.c.parent,

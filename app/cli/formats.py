@@ -12,12 +12,13 @@ from typing import Annotated, NoReturn
 import msgspec
 from msgspec import Meta
 
-from app.http.wire import RULES, Base, Text, Title, TweetId, UserName, timestamp
+from app.http.wire import RULES, Base, Text, Title, TweetId, UserName, names_user, timestamp
 from storage import ids
 from storage.transfer import Given, ImportRefused, Kept
 
 COLUMNS = ["number", "user", "retweet", "created_at", "count_retweet"]
 LARGEST_NUMBER = 2**53
+LONGEST_NUMBER = 16
 LONGEST_LINE = 256 * 1024
 """Bytes: more than a tweet of greatest length with every character escaped."""
 
@@ -94,52 +95,48 @@ def _id(number: int, text: str) -> int:
 def _read_cascades(file: BufferedReader) -> Iterator[Given]:
     rows = _lines(file)
     for number, content in rows:
-        if _columns(number, content) != COLUMNS:
+        if _text(number, content).split("\t") != COLUMNS:
             raise ImportRefused(number, f"a file starts with a JSON object, or with the columns {', '.join(COLUMNS)}.")
         break
     for number, content in rows:
-        yield _cascade_row(number, _columns(number, content))
+        yield _cascade_row(number, _text(number, content))
 
 
-def _cascade_row(line: int, columns: list[str]) -> Given:
+def _cascade_row(line: int, row: str) -> Given:
     """The tweet of a row, with texts of our own making: the file has none."""
+    columns = row.split("\t")
     if len(columns) != len(COLUMNS):
         raise ImportRefused(line, f"there are {len(columns)} columns instead of {len(COLUMNS)}.")
-    number, count = _number(line, "number", columns[0]), _number(line, "count_retweet", columns[4])
-    parent = _number(line, "retweet", columns[2]) if columns[2] else None
-    user = columns[1]
-    try:
-        msgspec.convert(user, UserName)
-    except ValueError:
-        raise ImportRefused(line, f"user must be {RULES['user_name']}.") from None
+    digits, user, above, time, count = columns
+    number, announced = _number(line, "number", digits), _number(line, "count_retweet", count)
+    parent = _number(line, "retweet", above) if above else None
+    if not names_user(user):
+        raise ImportRefused(line, f"user must be {RULES['user_name']}.")
     body = f"{user} posts tweet {number}" if parent is None else f"{user} retweets tweet {parent}"
-    created_at = _time(line, columns[3])
-    return Given(line, number, parent, None, created_at, user, f"Tweet {number}", body, count_retweet=count)
+    return Given(line, number, parent, None, _time(line, time), user, f"Tweet {number}", body, 0, announced)
 
 
 def _number(line: int, column: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= LARGEST_NUMBER):
-        raise ImportRefused(line, f"{column} must be a whole number from 0 to {LARGEST_NUMBER}.")
-    return int(text)
+    # The length first: int() of a long text takes long.
+    if len(text) <= LONGEST_NUMBER and text.isdigit() and text.isascii() and (number := int(text)) <= LARGEST_NUMBER:
+        return number
+    raise ImportRefused(line, f"{column} must be a whole number from 0 to {LARGEST_NUMBER}.")
 
 
 def _time(line: int, text: str) -> int:
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise ImportRefused(line, "created_at must be a time such as 2026-11-22T20:55:01Z.")
-    return _milliseconds(time)
+        return _milliseconds(datetime.fromisoformat(text))
+    except (ValueError, TypeError):  # no time, or one without a zone
+        raise ImportRefused(line, "created_at must be a time such as 2026-11-22T20:55:01Z.") from None
 
 
 def _milliseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MILLISECOND
 
 
-def _columns(line: int, content: bytes) -> list[str]:
+def _text(line: int, content: bytes) -> str:
     try:
-        return content.decode().rstrip("\r\n").split("\t")
+        return content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ImportRefused(line, "it is not UTF-8.") from None
 

@@ -5,6 +5,7 @@ A place is a partition and a `seq` in it, without gaps. Places are given while t
 """
 
 import secrets
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -76,6 +77,11 @@ class Target(NamedTuple):
 def new_nonce() -> int:
     """A random number that tells an entry from one with the same seq in another history of this database."""
     return secrets.randbits(NONCE_BITS)
+
+
+def new_nonces(count: int) -> list[int]:
+    """So many of them, for one question to the system."""
+    return [number >> (64 - NONCE_BITS) for number in array("Q", secrets.token_bytes(8 * count))]
 
 
 def found_store(connection: Connection, partitions: int) -> None:

@@ -6,9 +6,8 @@ Writers run in READ COMMITTED: a select that comes after the lock on a head sees
 """
 
 import select
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
@@ -136,14 +135,13 @@ class PostgreSQL:
         """Nothing is held beside connections."""
 
 
-def copy_rows(connection: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add *rows*, all with the same columns, to *table*: nine times as fast as INSERT. Raises the driver's errors."""
-    values = itemgetter(*rows[0])
+def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Add *rows*, of the values of *columns*, to *table*: nine times as fast as INSERT. Raises the driver's errors."""
     driver: Any = connection.connection.driver_connection
     try:
-        with driver.cursor().copy(f"COPY {table} ({', '.join(rows[0])}) FROM STDIN") as copy:
+        with driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
             for row in rows:
-                copy.write_row(values(row))
+                copy.write_row(row)
     finally:
         if driver.closed:
             connection.invalidate()
