@@ -28,13 +28,18 @@ RECENT = 40
 
 @dataclass(frozen=True)
 class Call:
-    """A write: its method, path, body and key; `target` is the tweet that it retweets or deletes."""
+    """
+    A write: its method, path, body and key; `target` is the tweet that it retweets or deletes.
+
+    What a private one posts is known to its client alone: nobody else retweets or deletes it.
+    """
 
     method: str
     path: str
     body: dict[str, Any]
     key: str
     target: str | None = None
+    private: bool = False
 
 
 @dataclass
@@ -67,6 +72,8 @@ class Caller:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_S)
+        self.sent_at: float | None = None
+        """When the latest request was on its way as a whole; None when it did not come to that."""
 
     def call(self, call: Call) -> Told:
         """Make *call*. Raises TimeoutError; a lost connection is an answer of status 0."""
@@ -75,8 +82,10 @@ class Caller:
 
     def ask(self, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> Told:
         """Ask for anything."""
+        self.sent_at = None
         try:
             self._connection.request(method, path, body, headers or {})
+            self.sent_at = time.monotonic()
             answer = self._connection.getresponse()
             content = answer.read()
         except TimeoutError:
@@ -141,16 +150,19 @@ class Ledger:
         with self._lock:
             waiting, self._open = self._open, []
         for call in waiting:
-            told = until_answered(caller, call)
-            with self._lock:
-                if told.status == 201:
-                    self._note_posted(call, told.body["id"])
-                elif call.method == "DELETE" and call.target:
-                    assert told.status in (204, 410), told
-                    self._note_deleted(call.target)
-                else:
-                    assert told.status == 410, told  # its target was deleted, or it was itself
+            self.learn(call, until_answered(caller, call))
         return len(waiting)
+
+    def learn(self, call: Call, told: Told) -> None:
+        """Take down what *call* was answered that may have been stored before, unanswered."""
+        with self._lock:
+            if told.status == 201:
+                self._note_posted(call, told.body["id"])
+            elif call.method == "DELETE" and call.target:
+                assert told.status in (204, 410), told
+                self._note_deleted(call.target)
+            else:
+                assert told.status == 410, told  # its target was deleted, or it was itself
 
     def check(self, caller: Caller) -> None:
         """See that *caller*'s service shows exactly what was told: every tweet, every count, in order, and no other."""
@@ -198,7 +210,7 @@ class Ledger:
     def _note_posted(self, call: Call, tweet_id: str) -> None:
         first = self._posted.setdefault(call.key, (call, tweet_id))
         assert first[1] == tweet_id, "one key made two tweets"
-        if first[0] is call and tweet_id not in self._live[-RECENT:]:
+        if first[0] is call and not call.private and tweet_id not in self._live[-RECENT:]:
             self._live.append(tweet_id)
 
     def _note_deleted(self, tweet_id: str) -> None:
