@@ -65,7 +65,11 @@ class Site:
         self._wait_for_copies()
 
     def differences(self) -> Differences:
-        """What a copy shows otherwise than it was told; as wrong, too, what clients saw since the last time, or `verify`."""
+        """
+        What any copy shows otherwise than was told.
+
+        Wrong is, too, what clients saw since the last time that could not be, and what `verify` finds.
+        """
         found = Differences(0, 0, len(self.wrong) - self._wrong_before)
         self._wrong_before = len(self.wrong)
         for copy in self._copies:
@@ -103,7 +107,10 @@ class Site:
         elif kind == PRIMARY:
             node = self._rng.choice([node for node in self._cluster.nodes if node.is_primary])
             node.kill()
-            self._down.append(node)
+            if self._rng.random() < 0.5:
+                node.start()  # before the others missed it: it is a primary still, and empty
+            else:
+                self._down.append(node)
         else:
             self._postgresql.kill()
             time.sleep(self._rng.random() ** 2 * 2)
