@@ -38,9 +38,14 @@ GUARD = 'cat >/dev/null; kill -QUIT "$(head -n 1 "$0/data/postmaster.pid")" && s
 
 
 class PostgreSQL:
-    """A server with the superuser `postgres`, who needs no password, and `locked`, whose password is `secret`."""
+    """
+    A server with the superuser `postgres`, who needs no password, and `locked`, whose password is `secret`.
 
-    def __init__(self) -> None:
+    *settings* go before the unkind ones that it has otherwise.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = SETTINGS | settings
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._account = _account()
         if self._account:
@@ -59,7 +64,7 @@ class PostgreSQL:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = self._run("postgres", "-D", "data", "-k", str(self.folder), *options, output=log)
         deadline = time.monotonic() + READY_WITHIN_S
