@@ -30,17 +30,31 @@ def keys_of(partition: int) -> Keys:
     return Keys(f"{tag}:ranking", f"{tag}:position", f"{tag}:staging:")
 
 
-def write_position(position: Position) -> str:
+UNREADABLE = -1
+"""The seq and the nonce of a position whose text nobody of us wrote: its store is that text, which is no store's id."""
+
+
+def write_position(position: Position) -> bytes:
     """The text of *position*."""
-    return f"{position.store} {position.seq} {position.nonce}"
+    if position.seq == UNREADABLE:
+        return position.store.encode("latin-1")
+    return f"{position.store} {position.seq} {position.nonce}".encode()
 
 
 def read_position(text: bytes | None) -> Position | None:
-    """The position that *text* spells; None for none, and for a text that nobody of us wrote."""
-    parts = (text or b"").split(b" ")
-    if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
+    """
+    The position that *text* spells; None for none.
+
+    Whatever *text* is, `write_position` gives it back to the byte: a rebuild must name what it replaces.
+    """
+    if not text:
         return None
-    return Position(parts[0].decode("ascii", "replace"), int(parts[1]), int(parts[2]))
+    store, *numbers = text.split(b" ")
+    if len(numbers) == 2 and all(map(bytes.isdigit, numbers)):
+        read = Position(store.decode("latin-1"), int(numbers[0]), int(numbers[1]))
+        if read.seq < 2**63 and write_position(read) == text:  # a greater one the database could not look up
+            return read
+    return Position(text.decode("latin-1"), UNREADABLE, UNREADABLE)
 
 
 def member(tweet_id: int) -> str:

@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +14,7 @@ from storage.ids import encode
 from storage.index.keys import keys_of
 from storage.records import Draft, Place
 from tests.builders import post, retweet, whole_ranking
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 20) -> None:
-    """Wait until something holds; fail when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
+from tests.faults.services import eventually, is_alive
 
 
 def is_exact(tweets: Tweets) -> bool:
@@ -32,12 +23,6 @@ def is_exact(tweets: Tweets) -> bool:
         return tweets.follower.verify() == []
     except IndexUnavailable:
         return False
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that ended and was not waited for does not."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return state.strip() != "" and not state.startswith("Z")
 
 
 def pid_of(tweets: Tweets) -> int:
@@ -97,6 +82,28 @@ def test_lost_member_is_seen_without_a_write(tweets: Tweets) -> None:
     tweets.index._client.zrem(keys_of(0).ranking, "x", *tweets.index._client.zrange(keys_of(0).ranking, 0, 0))
     assert len(tweets.top(10).tweets) == 2
     assert tweets.follower.verify() == []
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda text: text[:0],
+    lambda text: text[::-1],
+    lambda text: text[:-3] + b"?" + text[-2:],
+    lambda text: text.replace(b" ", b" 0"),
+    lambda text: text.replace(b" ", b" " + b"9" * 20),
+    lambda text: bytes([text[0] ^ 0x80]) + text[1:],
+], ids=["empty", "backwards", "no number", "zeros", "huge", "no text"])  # fmt: skip
+def test_a_position_that_nobody_wrote_is_replaced(tweets: Tweets, spoil: Callable[[bytes], bytes]) -> None:
+    """A position that a flipped bit made unreadable is no history of ours: the ranking is built anew, once."""
+    root = post(tweets)
+    retweet(tweets, root)
+    client, key = tweets.index._client, keys_of(0).position
+    client.set(key, spoil(client.get(key)))
+    eventually(lambda: tweets.health().lag == 0 and tweets.follower.rebuilds)
+    assert whole_ranking(tweets)[0] == (1, root.id)
+    client.set(key, spoil(client.get(key)))
+    tweets.follower.rebuild()
+    assert tweets.follower.verify() == []
+    assert tweets.follower.rebuilds in (2, 3)  # the follower may have looked first
 
 
 def test_changed_count_is_found_and_repaired_by_rebuild(tweets: Tweets) -> None:
