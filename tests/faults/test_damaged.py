@@ -97,7 +97,7 @@ def test_a_large_file_is_looked_at_while_it_serves(
     with pytest.raises(CannotOpen, match="restore"):
         open_storage(data_dir)
     monkeypatch.setattr("storage.CHECKED_AT_START", 10_000)
-    (data_dir / "index.trusted").unlink()
+    (data_dir / "index.trusted").unlink(missing_ok=True)
     with open_storage(data_dir) as tweets:
         eventually(lambda: "is damaged" in caplog.text)
         with pytest.raises(StoreDamaged, match="restore"):

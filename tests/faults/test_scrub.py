@@ -5,8 +5,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,12 @@ from storage.embedded import EmbeddedServer
 from storage.errors import StorageError
 from storage.ids import encode
 from storage.index.keys import keys_of
+from storage.index.ranking import RankingIndex
 from tests.builders import post, retweet
+from tests.e2e.commands import PATIENCE_S
+from tests.faults.services import eventually
 
 _SCORE = re.compile(rb"ZADD\r\n\$\d+\r\ntwitter:\{0\}:ranking\r\n(?:\$\d+\r\n[A-Z]+\r\n)*\$\d+\r\n([0-9]+)\r\n")
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 60) -> None:
-    """Wait until something holds; fail when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -169,33 +164,35 @@ def test_a_stop_does_not_wait_for_the_comparison(data_dir: Path, monkeypatch: py
     with open_storage(data_dir) as tweets:
         for _ in range(5):
             post(tweets)
-    (data_dir / "index.trusted").unlink()
-    looked = threading.Event()
-    with open_storage(data_dir) as tweets:
-        scan = tweets.index.scan
+    (data_dir / "index.trusted").unlink(missing_ok=True)  # it is there only if that comparison was done
+    looked, scan = threading.Event(), RankingIndex.scan
 
-        def endless(partition: int) -> Iterator[object]:
-            looked.set()
-            while True:
-                yield from scan(partition)
+    def endless(index: RankingIndex, partition: int) -> Iterator[object]:
+        looked.set()
+        while True:
+            yield from scan(index, partition)
 
-        monkeypatch.setattr(tweets.index, "scan", endless)
-        assert looked.wait(60)
+    monkeypatch.setattr(RankingIndex, "scan", endless)  # now: a comparison begins with the start
+    with open_storage(data_dir):
+        assert looked.wait(PATIENCE_S)
     assert not (data_dir / "index.trusted").exists()
 
 
-def test_a_server_that_was_killed_last_leaves_no_trust(data_dir: Path) -> None:
+def is_in_step(tweets: Tweets) -> bool:
+    """Whether the index answers and has all that the log has."""
+    with suppress(StorageError):
+        tweets.follower.catch_up()
+        return True
+    return False
+
+
+def test_a_server_that_was_killed_last_leaves_no_trust(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop right after the server was killed is no clean one, even if nobody had time to notice."""
+    monkeypatch.setattr("storage.scrub.LOOK_EVERY_S", 10 * PATIENCE_S)  # nor has it, however slow this machine is
     with open_storage(data_dir) as tweets:
         assert tweets.scrub
         assert tweets.server
         eventually(tweets.scrub.trusts)
         os.kill(tweets.server.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                tweets.follower.catch_up()
-                break
-            except StorageError:
-                time.sleep(0.001)
+        eventually(lambda: is_in_step(tweets))
     assert not (data_dir / "index.trusted").exists()
