@@ -7,7 +7,6 @@ texts, and that it was deleted; not its idempotency key, and not its place in th
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -17,9 +16,9 @@ from storage.errors import StorageError
 from storage.forest import Forest, Node
 from storage.sql import log
 from storage.sql.engine import Database
-from storage.sql.log import Head
 from storage.sql.prepared import Insertion
 from storage.sql.tables import tweets
+from storage.tails import draw_nonces, lock_tails
 
 AT_ONCE = 10_000
 """Rows in one statement."""
@@ -27,12 +26,10 @@ AT_ONCE = 10_000
 DAY_MS = 86_400_000
 """How far ahead of our clock another machine's may be."""
 
-COLUMNS = (
-    *("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at"),
-    *("user_name", "title", "body", "deleted_seq", "deleted_nonce"),
-)
+COLUMNS = ("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at", "user_name", "title", "body")
+DELETED_COLUMNS = (*COLUMNS, "deleted_seq", "deleted_nonce")
 Row = tuple[int | str | None, ...]
-"""The values of `COLUMNS`."""
+"""The values of `COLUMNS`, or of `DELETED_COLUMNS`."""
 
 
 class ImportRefused(StorageError):
@@ -116,15 +113,16 @@ class _Import:
 
     def __init__(self, connection: Connection, max_ancestors: int, latest_ms: int) -> None:
         self._connection = connection
-        self._tails = _lock_tails(connection)
+        self._tails = lock_tails(connection)
         self._taken = _TakenIds(connection)
         self._highest_before: int = connection.execute(_HIGHEST).scalar() or 0
         self._max_ancestors = max_ancestors
         self._latest_ms = latest_ms
         self._last_id = 0  # of those given here
-        self._nonces = _draw_nonces()
+        self._nonces = draw_nonces()
         self._rows: list[Row] = []  # not yet sent
-        self._doubtful: list[int] = []  # the ids among them that the store may have
+        self._deleted_rows: list[Row] = []  # nor these; apart, for two more columns in every row cost 7 % of an import
+        self._doubtful: list[int] = []  # the ids among both that the store may have
         self.forest = Forest()
 
     def append(self, given: Given, rest: Iterator[Given]) -> None:
@@ -137,11 +135,11 @@ class _Import:
         node = self._place(given, above)
         self.forest.add(given.name, above, node, given.line)
         self.forest.weigh(live=given.body is not None, base=given.base, announced=given.count_retweet)
-        self._rows.append(self._row(given, node))
+        self._keep(given, node)
 
     def is_full(self) -> bool:
         """Whether it is time to `send`."""
-        return len(self._rows) >= AT_ONCE
+        return len(self._rows) + len(self._deleted_rows) >= AT_ONCE
 
     def send(self) -> None:
         """Give the rows to the database."""
@@ -153,7 +151,9 @@ class _Import:
                 raise ImportRefused(first, "the store has a tweet of that id already.")
         if self._rows:
             _APPEND.add(self._connection, COLUMNS, self._rows)
-        self._rows, self._doubtful = [], []
+        if self._deleted_rows:
+            _APPEND_DELETED.add(self._connection, DELETED_COLUMNS, self._deleted_rows)
+        self._rows, self._deleted_rows, self._doubtful = [], [], []
 
     def finish(self) -> None:
         """Send what is left, check the counts that were announced, and move the heads."""
@@ -200,41 +200,18 @@ class _Import:
             self._last_id = ids.next_id(self._last_id, 0, partition)
         return self._last_id
 
-    def _row(self, given: Given, node: Node) -> Row:
-        """The values of `COLUMNS`, at the next place of the log, or the next two."""
+    def _keep(self, given: Given, node: Node) -> None:
+        """Make a row of *given*, at the next place of the log, or the next two."""
         tail = self._tails[node.partition]
-        posted = tail.move(next(self._nonces), 1)
-        deleted = tail.move(next(self._nonces), -1) if given.body is None else (None, None)
+        place = tail.move(next(self._nonces), 1)
+        row = (*node, *place, given.base, given.created_at, given.user_name, given.title, given.body)
+        if given.body is None:
+            self._deleted_rows.append((*row, *tail.move(next(self._nonces), -1)))
+        else:
+            self._rows.append(row)
         tail.see(node.id)
         if (named := self._tails.get(node.id % ids.PARTITIONS, tail)) is not tail:
             named.see(node.id)
-        texts = (given.user_name, given.title, given.body)
-        return (*node, *posted, given.base, given.created_at, *texts, *deleted)
-
-
-@dataclass(slots=True)
-class _Tail:
-    """A head that moves with every row."""
-
-    seq: int
-    nonce: int
-    last_id: int
-    live: int
-
-    def move(self, nonce: int, live: int) -> tuple[int, int]:
-        """Move on by one entry, which makes *live* more tweets live; returns its seq and *nonce*."""
-        self.seq += 1
-        self.nonce = nonce
-        self.live += live
-        return self.seq, nonce
-
-    def see(self, tweet_id: int) -> None:
-        """Let ids that are given later be greater than *tweet_id*."""
-        self.last_id = max(self.last_id, tweet_id)
-
-    def head(self) -> Head:
-        """The head as it is now."""
-        return Head(self.seq, self.nonce, self.last_id, self.live)
 
 
 class _TakenIds:
@@ -252,18 +229,6 @@ class _TakenIds:
             self._known = set(found)
             self._known_to = found[-1] if len(found) == AT_ONCE else ids.LARGEST
         return tweet_id in self._known
-
-
-def _draw_nonces() -> Iterator[int]:
-    """Nonces without end, for each of which a question to the system would take longer than all else with its row."""
-    while True:
-        yield from log.new_nonces(AT_ONCE)
-
-
-def _lock_tails(connection: Connection) -> dict[int, _Tail]:
-    store = log.get_store(connection)
-    heads = log.lock_heads(connection, store, range(store.partitions))
-    return {partition: _Tail(*head) for partition, head in heads.items()}
 
 
 def _why_unknown(given: Given, rest: Iterable[Given]) -> str:
@@ -285,6 +250,7 @@ def _why_unknown(given: Given, rest: Iterable[Given]) -> str:
 
 
 _APPEND = Insertion(tweets)
+_APPEND_DELETED = Insertion(tweets)
 _HIGHEST = select(func.max(tweets.c.id))
 _ALL = select(
     tweets.c.id,
