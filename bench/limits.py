@@ -21,7 +21,7 @@ from storage.fold import Change
 from storage.index.calls import fold_call
 from storage.index.keys import Position, keys_of
 from storage.index.ranking import Delivery
-from storage.sql.sqlite import PRAGMAS
+from storage.sql.sqlite import PRAGMAS, WRITER_CACHE_KIB
 
 ROW = ("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at", "user_name", "title", "body")
 INSERT = f"INSERT INTO tweets ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
@@ -44,6 +44,7 @@ class RawLog:
         self._connection = sqlite3.connect(data_dir / "tweets.db", isolation_level=None)
         for pragma in PRAGMAS:
             self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
 
     def append(self, rows: Sequence[Sequence[Any]], at_once: int) -> None:
         """Insert *rows*, of the columns `ROW`, in one transaction: so many in one call of the driver."""
