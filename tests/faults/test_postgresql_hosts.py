@@ -10,7 +10,8 @@ from sqlalchemy import text
 from storage import Tweets, migrate, open_storage
 from storage.sql import log
 from storage.sql.engine import Database, open_database
-from tests.builders import post, retweet
+from tests.builders import post, retweet, whole_ranking
+from tests.cluster import Cluster
 from tests.faults.hosts import ROUNDS, THREADS, run_hosts
 from tests.postgresql import PostgreSQL
 
@@ -59,6 +60,20 @@ def test_two_hosts_with_eight_threads_each(several: str, data_dir: Path, tmp_pat
         assert sum(head.live for head in heads.values()) == 1 + len(posted) + THREADS * ROUNDS
         assert tweets.get(root.id).count_retweet == 2 * THREADS * ROUNDS + THREADS * ROUNDS // 2
         assert tweets.follower.verify() == []
+
+
+def test_an_index_for_each_host(several: str, cluster: Cluster, data_dir: Path, tmp_path: Path) -> None:
+    """While hosts move from one Redis to a cluster, each has an index of its own, and sees what the others write."""
+    with open_storage(data_dir, several) as old, open_storage(tmp_path / "new", several, cluster.url) as new:
+        root = post(old)
+        for expected, (writer, reader) in enumerate([(old, new), (new, old)] * 5, 1):
+            made = retweet(writer, root)
+            assert reader.get(root.id).count_retweet == expected
+            assert whole_ranking(reader)[0] == (expected, root.id)
+            assert reader.rank(made.id).total == expected + 1
+        old.follower.catch_up()
+        new.follower.catch_up()
+        assert old.follower.verify() == new.follower.verify() == []
 
 
 def test_a_sequence_would_be_read_past(postgresql: PostgreSQL) -> None:
