@@ -11,7 +11,7 @@ from storage import Tweets, open_storage
 from storage.errors import CannotOpen, StoreDamaged
 from storage.ids import encode
 from storage.sql import engine as sql_engine
-from tests.builders import post, retweet, whole_ranking
+from tests.builders import at_once, post, retweet, whole_ranking
 from tests.e2e.commands import done, nothing_runs, refused, serving
 from tests.faults.load import Caller
 from tests.faults.services import eventually
@@ -22,8 +22,10 @@ BODY = "a long body " * 90
 
 
 def fill(tweets: Tweets, many: int) -> list[int]:
-    """Post so many tweets; their ids."""
-    return [post(tweets, body=BODY).id for _ in range(many)]
+    """Post so many tweets, forty at once; their ids."""
+    ids: list[int] = []
+    at_once(40, lambda _: ids.extend(post(tweets, body=BODY).id for _ in range(many // 40)))
+    return ids
 
 
 def table_pages(file: Path) -> list[int]:

@@ -4,14 +4,18 @@ import random
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage import Tweets, open_storage
+from storage.append import Job
 from storage.errors import KeyReused, Retryable, StorageError, StoreUnavailable, TweetDeleted, TweetNotFound
 from storage.ids import LARGEST
 from storage.records import Draft
+from storage.writer import Writer
 from tests.builders import at_once, post, whole_ranking
+from tests.e2e.commands import PATIENCE_S
 from tests.faults.faulty import Faults, put_into_drivers
 from tests.faults.services import eventually
 from tests.model import PlainTweets
@@ -28,8 +32,9 @@ Outcome = int | type[StorageError] | None
 class Round:
     """Writes of every kind, and what each of them was told."""
 
-    def __init__(self, tweets: Tweets, number: int, root: int, victim: int) -> None:
+    def __init__(self, tweets: Tweets, taken: threading.Event, number: int, root: int, victim: int) -> None:
         self._tweets = tweets
+        self._taken = taken
         self.victim = victim
         self.drafts = [
             Draft("ann", f"Alone {number}", "b", key=f"alone {number}"),
@@ -46,8 +51,9 @@ class Round:
         threads = [threading.Thread(target=self._post, args=(each,)) for each in range(len(self.drafts))]
         threads.append(threading.Thread(target=self._delete))
         with self._tweets.database._dialect.turn:
+            self._taken.clear()
             threads[0].start()
-            eventually(lambda: self._tweets.waiting() == 0)
+            assert self._taken.wait(PATIENCE_S)
             for thread in threads[1:]:
                 thread.start()
             eventually(lambda: self._tweets.waiting() == len(threads) - 1)
@@ -87,13 +93,25 @@ class Round:
         model.delete(self.victim)
 
 
+def tell_when_taken(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Is set by the writer each time that it has taken a batch."""
+    taken, outcomes = threading.Event(), Writer._outcomes
+
+    def noted(writer: Writer, jobs: list[Job]) -> list[Any]:
+        taken.set()
+        return outcomes(writer, jobs)
+
+    monkeypatch.setattr(Writer, "_outcomes", noted)
+    return taken
+
+
 @pytest.mark.parametrize("made", [False, True], ids=["not made", "answer lost"])
 @pytest.mark.parametrize("part", ["sql", "redis"])
 def test_the_nth_call_of_a_batch_fails(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, part: str, *, made: bool
 ) -> None:
     """For N = 1, 2, 3 and so on, until two batches pass without a failure."""
-    faults, model = Faults(part, made=made), PlainTweets()
+    faults, model, taken = Faults(part, made=made), PlainTweets(), tell_when_taken(monkeypatch)
     put_into_drivers(faults, monkeypatch)
     with open_storage(data_dir) as tweets:
         root = post(tweets).id
@@ -103,7 +121,7 @@ def test_the_nth_call_of_a_batch_fails(
             victim = post(tweets).id
             model.post(victim, None, 0)
             eventually(lambda: tweets.health().lag == 0)  # so that the writer folds by itself
-            this = Round(tweets, number, root, victim)
+            this = Round(tweets, taken, number, root, victim)
             faults.let_fail(number)
             this.run()
             fired = faults.fired
