@@ -11,7 +11,6 @@ import stat
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,11 +19,16 @@ import pytest
 
 from app.cli.serve import is_loopback
 from app.errors import SECURITY
+from storage.tokens import READ_EVERY_S
 from tests.e2e.commands import PATIENCE_S, ROOT, Service, command, done, refused, run, serving
 from tests.e2e.server_wire import Answer, Wire
+from tests.faults.services import eventually
 
 TWEET = {"user_name": "ada", "title": "Title", "body": "Body"}
 TOKEN = re.compile(r"st_[0-9a-f]{12}_[A-Za-z0-9_-]{43}\n")
+HEEDED_S = READ_EVERY_S + 0.1
+"""After so long each process reads the list of tokens again before it looks at a request, whichever that is."""
+
 TELLTALES = re.compile(
     rb"waitress|bottle|python|sqlite|sqlalchemy|redis|valkey|psycopg|traceback|\.py|/srv|/home|/work|/tmp",
     re.IGNORECASE,
@@ -50,14 +54,6 @@ def post(service: Service, token: str = "", user_name: str = "ada") -> int:
     return call(service, "POST", "/api/v1/tweet", TWEET | {"user_name": user_name}, **headers)[0]
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 60) -> None:
-    """Wait until something holds; fail when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-
-
 def add_token(data_dir: Path, *words: str) -> str:
     """A new token, as the verb prints it: alone on stdout."""
     printed = done(data_dir, "token", "add", *words).decode()
@@ -70,14 +66,17 @@ def test_tokens_of_a_running_service(data_dir: Path) -> None:
     with serving(data_dir, WORKERS="2") as service:
         assert post(service) == 201
         ada = add_token(data_dir, "ada")
-        eventually(lambda: [post(service) for _ in range(8)] == [401] * 8)
+        time.sleep(HEEDED_S)
+        assert [post(service) for _ in range(8)] == [401] * 8
         assert [post(service, ada) for _ in range(8)] == [201] * 8
         assert post(service, ada, user_name="bob") == 403
 
         bob = add_token(data_dir, "bob", "--admin")
-        eventually(lambda: [post(service, bob, user_name="bob") for _ in range(8)] == [201] * 8)
+        time.sleep(HEEDED_S)
+        assert [post(service, bob, user_name="bob") for _ in range(8)] == [201] * 8
         done(data_dir, "token", "revoke", ada[3:15])
-        eventually(lambda: [post(service, ada) for _ in range(8)] == [401] * 8)
+        time.sleep(HEEDED_S)
+        assert [post(service, ada) for _ in range(8)] == [401] * 8
         assert post(service, bob, user_name="bob") == 201
     with serving(data_dir) as service:
         assert (post(service), post(service, ada), post(service, bob, user_name="bob")) == (401, 401, 201)
@@ -217,7 +216,7 @@ def test_no_exception_reaches_a_client(data_dir: Path) -> None:
         database.close()
         body = json.dumps(TWEET).encode()
         json_header = b"Content-Type: application/json\r\nContent-Length: " + str(len(body)).encode()
-        time.sleep(1.1)  # by then the list of tokens is read again
+        time.sleep(HEEDED_S)
         for raw in (
             b"POST /api/v1/tweet HTTP/1.1\r\nHost: a\r\n" + json_header + b"\r\n\r\n" + body,
             f"DELETE /api/v1/tweet/{tweet['id']} HTTP/1.1\r\nHost: a\r\n\r\n".encode(),

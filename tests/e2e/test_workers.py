@@ -3,11 +3,11 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 from tests.builders import at_once
 from tests.e2e.commands import Service, done, nothing_runs, serving
+from tests.faults.services import eventually
 
 
 def workers_of(service: Service) -> list[int]:
@@ -16,14 +16,6 @@ def workers_of(service: Service) -> list[int]:
         ["pgrep", "-P", str(service.process.pid), "-f", "app.worker"], capture_output=True, text=True, check=False
     )
     return [int(pid) for pid in found.stdout.split()]
-
-
-def eventually(holds: object, within_s: float = 30) -> None:
-    """Wait until *holds* is true."""
-    deadline = time.monotonic() + within_s
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def test_counts_are_exact_and_each_worker_sees_what_the_others_wrote(data_dir: Path) -> None:

@@ -3,21 +3,14 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.http.health import LAG_AT_MOST
 from storage import Tweets
 from storage.transfer import Given, import_tweets
+from tests.faults.services import eventually
 from tests.http.client import Client, Reply
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 60) -> None:
-    """Wait until something holds; fail when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 def pid_of(tweets: Tweets) -> int:

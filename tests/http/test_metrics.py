@@ -5,7 +5,6 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from storage.embedded import socket_of
 from storage.index.keys import keys_of
 from tests.e2e.commands import PATIENCE_S, Service, done, run, serving
 from tests.e2e.server_wire import Wire
+from tests.faults.services import eventually
 from tests.http.client import Client
 
 WORKERS = 3
@@ -47,14 +47,6 @@ def numbers(service: Service) -> Numbers:
     with urllib.request.urlopen(f"{service.url}/metrics", timeout=PATIENCE_S) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
         return Numbers(answer.read().decode())
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 60) -> None:
-    """Wait until something holds; fail when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def workers_of(service: Service) -> list[int]:
