@@ -17,8 +17,8 @@ from tests.faults.services import eventually, server_pid
 ANSWERED = {201, 204, 404, 410}
 """What a write may be answered, whatever befalls Redis."""
 
-LIMIT_S = 10
-"""What a request may take at most: the two seconds that Redis gets, several times over."""
+LIMIT_S = 30
+"""What a request may take at most, on a slow machine: the two seconds that Redis gets, many times over."""
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from storage import Tweets, open_storage
 from storage.errors import CannotOpen, IndexUnavailable
 from storage.ids import encode
 from storage.index.keys import keys_of
+from storage.index.ranking import RankingIndex
 from storage.records import Draft, Place
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually, is_alive
@@ -65,6 +68,32 @@ def test_hanging_server_does_not_stop_writes(tweets: Tweets) -> None:
     eventually(lambda: is_exact(tweets))
     assert tweets.rank(root.id).count_retweet == 20
     assert not tweets.top(10).stale
+
+
+def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once somebody has waited in vain, none of the others asks it; the follower alone looks whether it is back."""
+    root, ask = post(tweets), RankingIndex._ask
+    asked: set[str] = set()
+    assert len(tweets.top(10).tweets) == 1
+
+    def noted(index: RankingIndex, read: Any, questions: Sequence[Any]) -> Any:
+        asked.update({threading.current_thread().name} if questions else ())
+        return ask(index, read, questions)
+
+    os.kill(pid_of(tweets), signal.SIGSTOP)
+    try:
+        retweet(tweets, root)
+        assert tweets.follower.is_away(0)
+        monkeypatch.setattr(RankingIndex, "_ask", noted)
+        for _ in range(20):
+            retweet(tweets, root)
+            assert tweets.top(10).stale
+        assert tweets.get(root.id).count_retweet == 21
+    finally:
+        os.kill(pid_of(tweets), signal.SIGCONT)
+    assert asked <= {"follower"}
+    eventually(lambda: tweets.get(root.id).count_retweet == 21 and not tweets.top(10).stale)
+    assert "MainThread" in asked
 
 
 def test_flushed_index_is_never_shown_empty(tweets: Tweets) -> None:
