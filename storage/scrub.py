@@ -3,7 +3,8 @@ The scrub: every count compared with the log when there is reason to doubt the i
 
 A server that ended in disorder may load its file without a complaint and be wrong: one flipped bit of an append-only
 file in ten is like that. So after a start that follows no clean stop, and whenever the server turns out to be another
-process than the one that was compared, all is compared once, in a thread of its own, while the service serves.
+process than the one that was compared, all is compared once, in a thread of its own, while the service serves. A server
+that is empty has loaded nothing wrongly: it is trusted from there.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from storage.errors import IndexUnavailable, StorageError, StoreDamaged
 from storage.follow import Follower
-from storage.index.ranking import RankingIndex
+from storage.index.ranking import Counts, RankingIndex, Stand
 from storage.sql.engine import Database
 
 LOOK_EVERY_S = 2.0
@@ -76,7 +77,7 @@ class Scrub:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         incarnation = self._find_incarnation()
-        self._trusted = incarnation if trust.take(incarnation or "") else None
+        self._trusted = incarnation if trust.take(incarnation or "") or self._is_empty() else None
 
     def trusts(self) -> bool:
         """Whether the server was compared as it runs now; False while it is away."""
@@ -122,6 +123,11 @@ class Scrub:
             return self._index.incarnation()
         except IndexUnavailable:
             return None
+
+    def _is_empty(self) -> bool:
+        """Whether the index holds nothing: all that comes is folded by a server that has not ended since."""
+        answers = self._index.counts_all(dict.fromkeys(range(self._follower.store.partitions), ()))
+        return all(isinstance(answer, Counts) and answer.stand == Stand(None, 0) for answer in answers)
 
     def _is_right(self) -> bool:
         """Whether every count is right; if not, the index is built anew, to be compared again."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -147,6 +148,24 @@ def test_after_a_clean_stop_nothing_is_compared(data_dir: Path) -> None:
     with open_storage(data_dir, attach=True) as tweets:
         assert not (data_dir / "index.trusted").exists()
     assert (data_dir / "index.trusted").exists()
+
+
+def test_what_was_built_from_nothing_is_trusted(data_dir: Path) -> None:
+    """A server that was empty at the start has loaded nothing wrongly, be it for a verb or a service."""
+    with open_storage(data_dir, attach=True) as tweets:
+        root = post(tweets)
+    with open_storage(data_dir) as tweets:
+        assert tweets.scrub
+        assert tweets.scrub.trusts()
+        os.kill(tweets.server.pid if tweets.server else 0, signal.SIGKILL)
+        eventually(lambda: is_in_step(tweets))
+        retweet(tweets, root)
+    (data_dir / "index.trusted").unlink(missing_ok=True)
+    shutil.rmtree(data_dir / "redis")
+    with open_storage(data_dir, attach=True) as tweets:
+        assert tweets.scrub
+        assert tweets.scrub.trusts()
+        assert tweets.get(root.id).count_retweet == 1
 
 
 def test_a_verb_leaves_the_doubt_to_the_service(data_dir: Path) -> None:
