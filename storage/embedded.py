@@ -21,7 +21,9 @@ import time
 from pathlib import Path
 
 from redis import Redis
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.retry import Retry
 
 from storage.errors import CannotOpen
 from storage.locks import FileLock
@@ -30,6 +32,12 @@ READY_WITHIN_S = 60
 """How long a start may take: loading 10 million tweets takes about 10 s."""
 
 STOP_WITHIN_S = 10
+PACKED_FROM = 2**20
+"""Bytes of changes in the append-only file from which a stop packs them: they take 0.1 s to load."""
+
+PACK_WITHIN_S = 4
+"""How long a stop waits for that: the 80 MB of a million tweets take 0.3 s."""
+
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel takes 107 on Linux and 103 on macOS."""
 
@@ -73,6 +81,7 @@ class EmbeddedServer:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._pack()
         _end(self._process)
         self._guard.join()
         self.ended_in_order = self._process.returncode == 0
@@ -143,11 +152,28 @@ class EmbeddedServer:
             "dir": str(self._folder),
             "appendonly": "yes",
             "appendfsync": "everysec",  # a lost second is folded again: the position goes back with the counts
+            "auto-aof-rewrite-min-size": "16mb",  # 16 MB of changes take 2 s to load, if a crash leaves no time to pack
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
         }
         return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+    def _pack(self) -> None:
+        """Have many changes written as what they led to, which loads four times as fast; in vain if it takes long."""
+        client = Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        deadline = time.monotonic() + PACK_WITHIN_S
+        with contextlib.suppress(RedisError, OSError), contextlib.closing(client):
+            changes = (self._folder / "appendonlydir").glob("*.incr.aof")
+            if sum(file.stat().st_size for file in changes) < PACKED_FROM:
+                return
+            with contextlib.suppress(ResponseError):  # it is at it by itself
+                client.bgrewriteaof()
+            while time.monotonic() < deadline:
+                state = client.info("persistence")
+                if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+                    return
+                time.sleep(0.01)
 
     def _end_orphan(self) -> None:
         """End the server of an owner that was killed. Raises CannotOpen for one that cannot be found."""
