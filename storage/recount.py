@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Iterator
 from sqlalchemy import Connection
 
 from storage.errors import StoreConflict
-from storage.fold import Worth, gains
 from storage.sql import log
 
 
@@ -18,20 +17,15 @@ def count(rows: Iterable[tuple[int, int | None, int, int, int]]) -> Iterator[tup
     """
     The live ones of *rows*, which are whole chains as `log.stream_all` gives them, as (id, partition, count).
 
-    It is the fold from place zero.
+    It is the fold from place zero, and `storage.fold.gains` would do: but where every ancestor is among the rows there
+    are none to look for in between, which makes it more than twice as fast.
     """
-    partition = base = live = 0
-
-    def worths() -> Iterator[Worth]:
-        nonlocal partition, base, live
-        for tweet_id, parent, partition, base, live in rows:  # noqa: B007  # seen below
-            yield tweet_id, parent, live
-
-    # Every tweet of these chains is among the worths: the gains come in step with the rows, and no parent is asked for.
-    for tweet_id, gain in gains(worths(), _never_asked):
+    gained: dict[int, int] = {}  # by tweets not reached yet: each is older than those that hang below it
+    for tweet_id, parent, partition, base, live in rows:
+        gain = gained.pop(tweet_id, 0)
         if live:
             yield tweet_id, partition, base + gain
-
-
-def _never_asked(tweet_id: int) -> int | None:
-    raise StoreConflict(f"tweet {tweet_id} has retweets but is not in the log")
+        if parent is not None:
+            gained[parent] = gained.get(parent, 0) + gain + live
+    for tweet_id in gained:
+        raise StoreConflict(f"tweet {tweet_id} has retweets but is not in the log")

@@ -1,10 +1,13 @@
 from collections import Counter
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.errors import StoreConflict
 from storage.fold import Change, Entry, change, gains
+from storage.recount import count
 from tests.model import PlainTweets
 
 
@@ -72,6 +75,24 @@ def test_gains_in_step_with_a_whole_log(entries: list[Entry]) -> None:
     bases = {row.id: row.base for row in rows}
     counts = {tweet: bases[tweet] + gain for tweet, gain in found if tweet not in deleted}
     assert counts == recount(entries)
+
+
+@given(logs())
+def test_a_whole_log_is_counted_as_it_is_folded(entries: list[Entry]) -> None:
+    """A log read newest first gives each live tweet with its count."""
+    deleted = {entry.id for entry in entries if entry.sign < 0}
+    posted = sorted((entry for entry in entries if entry.sign > 0), key=lambda entry: -entry.id)
+    rows = [(entry.id, entry.parent, 3, entry.base, int(entry.id not in deleted)) for entry in posted]
+    found = list(count(rows))
+    assert [tweet for tweet, _, _ in found] == [entry.id for entry in posted if entry.id not in deleted]
+    assert {partition for _, partition, _ in found} <= {3}
+    assert {tweet: counted for tweet, _, counted in found} == recount(entries)
+
+
+def test_a_log_without_a_parent_is_refused() -> None:
+    """A retweet whose target is not in the log is no log that can be counted."""
+    with pytest.raises(StoreConflict, match="7"):
+        list(count([(9, 8, 0, 0, 1), (8, 7, 0, 0, 1)]))
 
 
 def test_each_ancestor_is_visited_once() -> None:
