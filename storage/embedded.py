@@ -35,7 +35,7 @@ STOP_WITHIN_S = 10
 PACKED_FROM = 2**20
 """Bytes of changes in the append-only file from which a stop packs them: they take 0.1 s to load."""
 
-PACK_WITHIN_S = 4
+PACK_WITHIN_S = 2
 """How long a stop waits for that: the 80 MB of a million tweets take 0.3 s."""
 
 LONGEST_SOCKET_PATH = 100
