@@ -17,7 +17,7 @@ from app.settings import Settings
 from storage import Tweets
 from storage.records import Draft, Tweet
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 """How long a browser may take on a busy machine; a passing test never waits for it."""
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -104,7 +104,7 @@ def browser() -> Iterator[Browser]:
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET, timeout=PATIENCE_MS)
         yield launched
         launched.close()
 

@@ -11,7 +11,9 @@ A_TURN_MS = 6000
 def look(page: Page, site: Site, wait_ms: int = A_TURN_MS) -> int:
     """Let the page's clock run until it asks again: the status of the answer."""
     with page.expect_response(f"{site.url}/") as response:
-        page.clock.fast_forward(wait_ms)
+        while not response.is_done():  # more than once: it may still be at work on the answer before
+            page.clock.fast_forward(wait_ms)
+            page.wait_for_timeout(20)
     return response.value.status
 
 
