@@ -203,6 +203,9 @@ def stream_all(
     """
     # The sum keeps SQLite from going by the index of partitions, and sorting all it finds there.
     chosen = _ALL if partitions is None else _ALL.where((tweets.c.partition + 0).in_(partitions))
+    if stream_rows := connection.get_execution_options().get("stream_rows"):  # see `storage.sql.sqlite`
+        yield from stream_rows(connection, chosen)
+        return
     with connection.execute(chosen, execution_options={"yield_per": READ_AT_ONCE}) as rows:
         for part in rows.partitions():
             yield from part
