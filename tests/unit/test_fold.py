@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -6,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import StoreConflict
-from storage.fold import Change, Entry, change, gains
+from storage.fold import Change, Entry, change, gains, only_counted, parents_of
 from storage.recount import count
 from tests.model import PlainTweets
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[Entry]:
-    """A log of posts and deletions in which every tweet follows its parent."""
+def logs(draw: st.DrawFn, *, parents_live: bool = False) -> list[Entry]:
+    """A log of posts and deletions in which every tweet follows its parent, as imports do, or follows it while live."""
     entries: list[Entry] = []
     posted: list[int] = []
     deleted: set[int] = set()
@@ -25,7 +26,8 @@ def logs(draw: st.DrawFn) -> list[Entry]:
             parent = next(entry.parent for entry in entries if entry.id == tweet)
             entries.append(Entry(seq, seq, tweet, parent, 0, -1))
         else:
-            parent = draw(st.none() | st.sampled_from(posted)) if posted else None
+            parents = live if parents_live else posted
+            parent = draw(st.none() | st.sampled_from(parents)) if parents else None
             entries.append(Entry(seq, seq, seq * 10, parent, draw(st.integers(0, 5)), 1))
             posted.append(seq * 10)
     return entries
@@ -34,9 +36,13 @@ def logs(draw: st.DrawFn) -> list[Entry]:
 def apply(ranking: dict[int, int], done: Change) -> None:
     """What the script does, in Python: credited tweets that are not there stay away."""
     ranking.update(done.added)
+    for tweet, gain in (done.created or {}).items():
+        ranking[tweet] = ranking.get(tweet, 0) + gain
     for tweet, gain in done.credited.items():
         if tweet in ranking:
             ranking[tweet] += gain
+            if done.created is not None and not ranking[tweet]:
+                del ranking[tweet]
     for tweet in done.removed:
         ranking.pop(tweet, None)
 
@@ -56,11 +62,66 @@ def recount(entries: list[Entry]) -> dict[int, int]:
 def test_any_cut_of_a_log_folds_to_the_same_counts(entries: list[Entry], data: st.DataObject) -> None:
     """However a log is cut into batches, folding them one after the other gives the counts of a plain recount."""
     parents = {entry.id: entry.parent for entry in entries}
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(entries)))) | {0, len(entries)})
     ranking: dict[int, int] = {}
-    for start, end in pairwise(cuts):
+    for start, end in cuts_of(entries, data):
         apply(ranking, change(entries[start:end], parents.__getitem__))
     assert ranking == recount(entries)
+
+
+def cuts_of(entries: list[Entry], data: st.DataObject) -> Iterator[tuple[int, int]]:
+    """Where a log is cut into batches."""
+    return pairwise(sorted(data.draw(st.sets(st.integers(0, len(entries)))) | {0, len(entries)}))
+
+
+def live_after(entries: list[Entry]) -> set[int]:
+    """The tweets that are not deleted."""
+    posted = {entry.id for entry in entries if entry.sign > 0}
+    return posted - {entry.id for entry in entries if entry.sign < 0}
+
+
+def counted_after(entries: list[Entry]) -> dict[int, int]:
+    """The counts above 0 after *entries*."""
+    return {tweet: count for tweet, count in recount(entries).items() if count}
+
+
+@given(logs(parents_live=True), st.data())
+def test_who_was_retweeted_just_now_may_come_in(entries: list[Entry], data: st.DataObject) -> None:
+    """With counted tweets alone, it is enough to know the parents of a batch whose writer saw them live."""
+    parents = {entry.id: entry.parent for entry in entries}
+    ranking: dict[int, int] = {}
+    for start, end in cuts_of(entries, data):
+        batch = entries[start:end]
+        apply(ranking, only_counted(change(batch, parents.__getitem__), parents_of(batch)))
+        assert ranking == counted_after(entries[:end])
+
+
+@given(logs(), st.data())
+def test_who_is_live_may_come_in(entries: list[Entry], data: st.DataObject) -> None:
+    """Where deleted tweets are retweeted, as in an import, it is enough to know who is live at the end of a batch."""
+    parents = {entry.id: entry.parent for entry in entries}
+    ranking: dict[int, int] = {}
+    for start, end in cuts_of(entries, data):
+        whole = change(entries[start:end], parents.__getitem__)
+        apply(ranking, only_counted(whole, live_after(entries[:end])))
+        assert ranking == counted_after(entries[:end])
+
+
+def test_letting_anybody_in_brings_deleted_tweets_back() -> None:
+    """The control: were every ancestor that gains let in, one that was deleted would be ranked again."""
+    parents = {10: None, 20: 10, 30: 20, 40: 30}
+    before = [
+        Entry(1, 0, 10, None, 0, 1),
+        Entry(2, 0, 20, 10, 0, 1),
+        Entry(3, 0, 30, 20, 0, 1),
+        Entry(4, 0, 20, 10, 0, -1),
+    ]
+    batch = [Entry(5, 0, 40, 30, 0, 1)]
+    ranking, naive = counted_after(before), counted_after(before)
+    whole = change(batch, parents.__getitem__)
+    apply(ranking, only_counted(whole, parents_of(batch)))
+    apply(naive, only_counted(whole, whole.credited))
+    assert ranking == counted_after([*before, *batch]) == {10: 2, 30: 1}
+    assert naive == {10: 2, 20: 1, 30: 1}
 
 
 @given(logs())
