@@ -11,6 +11,7 @@ def open_tweets(settings: Settings, *, attach: bool = False) -> Tweets:
         settings.database_url,
         settings.redis_url,
         partitions=settings.partitions,
+        ranked=settings.ranked,
         max_ancestors=settings.max_ancestors,
         queue_limit=settings.queue_limit,
         attach=attach,

@@ -23,6 +23,9 @@ class Rate(NamedTuple):
     per_s: int
 
 
+WORDS = {"log": ("text", "json"), "ranked": ("all", "counted")}
+"""What a setting may be that is one of some words."""
+
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -40,6 +43,9 @@ class Settings:
         "", "`redis://`, `rediss://`, `unix://` or `redis+cluster://`; empty: a private valkey-server in `DATA_DIR`"
     )
     partitions: int = setting("1", "logs and sorted sets of a new database; later `rebuild --partitions`", at_most=1024)
+    ranked: str = setting(
+        "all", "tweets in the index of a new database: `all`, or `counted`, for less memory; later `rebuild --ranked`"
+    )
     max_ancestors: int = setting("1000", "how many ancestors a tweet may have", at_most=1_000_000)
     workers: int = setting("0", "processes that serve; 0: one for each two cores, at most 4", at_least=0, at_most=64)
     threads: int = setting("64", "requests worked on at once", at_most=1024)
@@ -65,8 +71,9 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
         return _integer(variable, text, 0, 1) == 1
     if entry.name == "rate_limit":
         return _rate(variable, text)
-    if entry.name == "log" and text not in {"text", "json"}:
-        raise SettingError(f"{variable} must be text or json, and is {text!r}.")
+    words = WORDS.get(entry.name)
+    if words and text not in words:
+        raise SettingError(f"{variable} must be {' or '.join(words)}, and is {text!r}.")
     return Path(text) if entry.type is Path else text
 
 

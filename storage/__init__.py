@@ -9,7 +9,7 @@ from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
 from storage.scrub import Scrub, Trust
 from storage.sql.engine import Database, open_database
-from storage.sql.log import get_store
+from storage.sql.log import ALL, get_store
 from storage.tweets import Tweets
 
 __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
@@ -24,6 +24,7 @@ def open_storage(
     redis_url: str = "",
     *,
     partitions: int = 1,
+    ranked: str = ALL,
     max_ancestors: int = 1000,
     queue_limit: int = 1024,
     attach: bool = False,
@@ -39,7 +40,7 @@ def open_storage(
     try:
         if not attach:
             database.check_whole(CHECKED_AT_START)
-        prepare_schema(database, partitions, embedded=not database_url)
+        prepare_schema(database, partitions, ranked, embedded=not database_url)
         index, server = _open_index(data_dir / "redis", redis_url, attach=attach)
         with database.reading() as connection:
             store = get_store(connection)
@@ -82,14 +83,14 @@ def make_data_dir(data_dir: Path) -> None:
         ) from error
 
 
-def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
+def prepare_schema(database: Database, partitions: int, ranked: str = ALL, *, embedded: bool) -> None:
     """Bring an *embedded* database to the latest revision. Raises SchemaOutdated when another one is not there."""
     with database.reading() as connection:
         if is_current(connection):
             return
         if not embedded:
             check_current(connection)
-    up(database, partitions)
+    up(database, partitions, ranked)
 
 
 def _open_index(folder: Path, redis_url: str, *, attach: bool) -> tuple[RankingIndex, EmbeddedServer | None]:

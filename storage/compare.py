@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from storage.errors import IndexUnavailable
 from storage.index.ranking import RankingIndex
+from storage.records import Place
 from storage.recount import count, count_all
 from storage.sql import log
 from storage.sql.engine import Database
@@ -30,7 +31,11 @@ Each = TypeVar("Each")
 
 
 class Difference(NamedTuple):
-    """A tweet whose count in the index is not the one of the log; None where it is missing."""
+    """
+    A tweet whose count in the index is not the one of the log; None where it is missing.
+
+    `in_index` is -1 where the index contradicts itself: of the two orders that it keeps one alone has the tweet.
+    """
 
     tweet_id: int
     in_log: int | None
@@ -61,40 +66,52 @@ def _suspects(database: Database, index: RankingIndex, breathe: Callable[[], Non
     negatives: dict[int, array[int]] = defaultdict(lambda: array("q"))
     counts: dict[int, array[int]] = defaultdict(lambda: array("q"))
     with database.reading(snapshot=True) as connection:
-        partitions = log.get_store(connection).partitions
+        store = log.get_store(connection)
         with closing(_breathing(count_all(connection), breathe)) as rows:
             for tweet_id, partition, counted in rows:
-                negatives[partition].append(-tweet_id)
-                counts[partition].append(counted)
+                if counted or store.ranks_all:
+                    negatives[partition].append(-tweet_id)
+                    counts[partition].append(counted)
     suspects = {}
-    for partition in range(partitions):
-        known, right = negatives[partition], bytearray(len(negatives[partition]))
-        wrong = set()
-        for place in _breathing(index.scan(partition), breathe):
-            at = bisect_left(known, -place.id)
-            if at < len(known) and known[at] == -place.id and counts[partition][at] == place.count_retweet:
-                right[at] = 1
-            else:
-                wrong.add(place.id)
-        suspects[partition] = wrong | {-known[at] for at, is_right in enumerate(right) if not is_right}
+    for partition in range(store.partitions):
+        known = negatives[partition]
+        suspects[partition] = _unlike(known, counts[partition], _breathing(index.scan(partition), breathe))
+        if not store.ranks_all:
+            zeros = array("q", bytes(8 * len(known)))
+            suspects[partition] |= _unlike(known, zeros, _breathing(index.scan_by_id(partition), breathe))
     return suspects
+
+
+def _unlike(negatives: "array[int]", counts: "array[int]", places: Iterable[Place]) -> set[int]:
+    """The tweets that have other *counts* in *places*, or are in one of the two alone."""
+    right, wrong = bytearray(len(negatives)), set()
+    for place in places:
+        at = bisect_left(negatives, -place.id)
+        if at < len(negatives) and negatives[at] == -place.id and counts[at] == place.count_retweet:
+            right[at] = 1
+        else:
+            wrong.add(place.id)
+    return wrong | {-negatives[at] for at, is_right in enumerate(right) if not is_right}
 
 
 def _look_again(
     database: Database, index: RankingIndex, partition: int, ids: Collection[int], breathe: Callable[[], None]
 ) -> Iterator[Difference]:
     """Those of *ids* whose count at one place of the log is not the one of the index at that place."""
-    answer = index.counts(partition, ids)
+    ranks_all = database.get_state().store.ranks_all
+    answer = index.counts(partition, ids) if ranks_all else index.check(partition, ids)
     with database.reading(snapshot=True) as connection:
-        at = answer.stand
-        if not is_known(at, log.get_store(connection), log.find_nonce(connection, partition, at.seq)):
+        at, store = answer.stand, log.get_store(connection)
+        if store.ranks_all != ranks_all or not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
             raise IndexUnavailable("the index was brought in step meanwhile")
         wanted = set(ids)
         with closing(_breathing(log.stream_until(connection, partition, at.seq), breathe)) as rows:
             in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
-    for tweet_id, in_index in zip(ids, answer.counts, strict=True):
-        if in_log.get(tweet_id) != in_index:
-            yield Difference(tweet_id, in_log.get(tweet_id), in_index)
+    for tweet_id, found in zip(ids, answer.counts, strict=True):
+        right = in_log.get(tweet_id)
+        in_index = 0 if found is None and right == 0 and not ranks_all else found  # who counts 0 is left out
+        if right != in_index:
+            yield Difference(tweet_id, right, in_index)
 
 
 def _portions(ids: list[int]) -> Iterator[list[int]]:

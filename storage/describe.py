@@ -12,7 +12,7 @@ from storage.tweets import Tweets
 @dataclass(frozen=True, slots=True)
 class PartitionState:
     """
-    One partition: entries in its log and live tweets, tweets ranked, and entries that the index lacks.
+    One partition: entries in its log and live tweets, tweets in the index, and entries that the index lacks.
 
     The last two are None when its server is away.
     """
@@ -26,9 +26,14 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The store's random name, the engines and their versions, the bytes that the index takes, the partitions."""
+    """
+    The store's random name, which tweets are in the index, the engines and their versions, its bytes, the partitions.
+
+    `ranked` is one of `storage.sql.log.RANKED`.
+    """
 
     store: str
+    ranked: str
     database: str
     database_version: str
     index_version: str
@@ -48,6 +53,7 @@ def describe(tweets: Tweets) -> Description:
     states = [_state(store, *item, answer) for item, answer in zip(heads.items(), answers, strict=True)]
     return Description(
         store=store.id,
+        ranked=store.ranked,
         database=tweets.database.describe(),
         database_version=tweets.database.server_version(),
         index_version=tweets.index.server_name(),

@@ -13,17 +13,17 @@ from contextlib import suppress
 
 from storage.compare import Difference, list_differences
 from storage.errors import IndexUnavailable, LayoutChanged, StorageError
-from storage.fold import Entry, change
+from storage.fold import Change, Entry, change, only_counted
 from storage.ids import PARTITIONS
 from storage.index.keys import Position
 from storage.index.ranking import RankingIndex, Stand
 from storage.links import Links
 from storage.observer import Observer
 from storage.rebuild import rebuild
-from storage.sql import log
+from storage.sql import counted, log
 from storage.sql.engine import Database
 from storage.sql.log import Store
-from storage.standing import equals, is_known
+from storage.standing import equals, is_known, is_whole
 
 TICK_S = 1.0
 """How often the follower looks without being asked."""
@@ -217,7 +217,7 @@ class Follower:
                     entries = log.list_entries(connection, partition, stand.seq, FOLD_AT_ONCE) if known else []
                     # Last: what was read before is of this layout if it still is the layout now.
                     head = log.get_state(connection).checked(self.store).heads[partition]
-                if not known or (stand.seq == head.seq and stand.cardinality != head.live):
+                if not known or (stand.seq == head.seq and not is_whole(stand, self.store, head)):
                     return False
                 if stand.seq == head.seq:
                     self._found_in_step(partition)
@@ -233,7 +233,17 @@ class Follower:
             return stand
         self._links.load(entry.parent for entry in entries if entry.parent is not None)
         to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
-        return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).stand
+        return self._index.fold(partition, stand.position, to, self._change(entries)).stand
+
+    def _change(self, entries: list[Entry]) -> Change:
+        """What *entries* do to the ranking. Of an import they may have parents that were deleted before."""
+        whole = change(entries, self._links.parent_of)
+        if self.store.ranks_all:
+            return whole
+        gaining = [tweet for tweet, gain in whole.credited.items() if gain > 0]
+        # Were the log laid out anew meanwhile, this would be wrong, and folded into an index of no store that there is.
+        with self._database.reading() as connection:
+            return only_counted(whole, counted.list_live(connection, gaining, entries[-1].seq))
 
     def _go_on(self) -> None:
         """Raise IndexUnavailable when it is time to end: a rebuild may take longer than a stop may."""

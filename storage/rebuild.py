@@ -8,6 +8,7 @@ the rebuild began, count and position together, and what was folded meanwhile is
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
+from functools import partial
 
 from storage.errors import IndexUnavailable
 from storage.index.keys import Position
@@ -45,12 +46,14 @@ def rebuild(
     with database.reading(snapshot=True) as connection:
         heads = log.get_state(connection).checked(store).heads
         chosen = found if len(found) < store.partitions else None
-        with closing(_in_portions(count_all(connection, chosen), len(found))) as portions:
+        counts_of_all = count_all(connection, chosen)
+        ranked = counts_of_all if store.ranks_all else (each for each in counts_of_all if each[2])
+        with closing(_in_portions(ranked, len(found))) as portions:
             for partition, counts in portions:
                 breathe()
                 if partition not in lost:
                     try:
-                        index.fill(staging[partition], counts)
+                        index.fill(staging[partition], counts, counted=not store.ranks_all)
                         sizes[partition] += len(counts)
                     except IndexUnavailable as error:
                         lost[partition] = error
@@ -58,22 +61,22 @@ def rebuild(
         head = heads[partition]
         to = Position(store.id, head.seq, head.nonce)
         try:
-            swapped = index.swap(partition, staging[partition], found[partition], to, sizes[partition])
+            swap = partial(index.swap, partition, staging[partition], counted=not store.ranks_all)
+            swapped = swap(found[partition], to, sizes[partition])
             while insist and not swapped:
-                position = index.counts(partition).stand.position
-                swapped = index.swap(partition, staging[partition], position, to, sizes[partition])
+                swapped = swap(index.counts(partition).stand.position, to, sizes[partition])
         except IndexUnavailable as error:
             lost[partition] = error
     return lost
 
 
 def _in_portions(
-    counted: Iterable[tuple[int, int, int]], partitions: int
+    ranked: Iterable[tuple[int, int, int]], partitions: int
 ) -> Generator[tuple[int, list[tuple[int, int]]]]:
-    """Of *counted*, which is (id, partition, count), the (id, count) of each partition in portions worth sending."""
+    """Of *ranked*, which is (id, partition, count), the (id, count) of each partition in portions worth sending."""
     enough = max(FILL_AT_LEAST, FILL_AT_ONCE // partitions)
     waiting: dict[int, list[tuple[int, int]]] = {}
-    for tweet_id, partition, count in counted:
+    for tweet_id, partition, count in ranked:
         portion = waiting.setdefault(partition, [])
         portion.append((tweet_id, count))
         if len(portion) == enough:

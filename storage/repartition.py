@@ -1,5 +1,5 @@
 """
-The log laid out anew over another number of partitions.
+The log laid out anew over another number of partitions, or for an index of other tweets.
 
 Every tweet goes to the partition of its chain's root and gets a new place there; so does every deletion, right after
 the tweet. It is one transaction: writers wait for it, or are refused and may come again, and readers see the old layout
@@ -7,14 +7,13 @@ until the new one is there, whole. The store gets a new name with it: so every p
 processes remember of partitions, is seen to be of another layout.
 """
 
-import secrets
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from storage.errors import CannotOpen
 from storage.ids import PARTITIONS
@@ -22,7 +21,7 @@ from storage.sql import log
 from storage.sql.engine import Database
 from storage.sql.log import Head, LogState, Store
 from storage.sql.prepared import Prepared
-from storage.sql.tables import tweets
+from storage.sql.tables import tweets, unordered
 
 AT_ONCE = 10_000
 """Rows in one statement."""
@@ -43,14 +42,30 @@ def repartition(database: Database, partitions: int, on_moved: Callable[[int], N
     with database.writing(at_length=True) as connection:
         store = log.get_store(connection)
         log.lock_heads(connection, store, range(store.partitions))  # nobody writes from here on
-        layout = _Layout(partitions)
+        layout = _Layout(partitions, store.ranked)
         while rows := connection.execute(_NEXT, {"last": layout.last_id}).all():
             _MOVE.run(connection, [layout.move(*row) for row in rows])
             on_moved(len(layout))
         connection.execute(_SETTLE)
+        connection.execute(delete(unordered))  # places go by ids now
         log.replace_layout(connection, layout.state())
     database.forget_deleted()  # on SQLite the write-ahead log is several times the size of the log now
     return len(layout)
+
+
+def rank_only(database: Database, ranked: str) -> bool:
+    """
+    From now on have the index hold *ranked*, one of `log.RANKED`; False when it does already.
+
+    Nothing is moved, but the store gets a new name: so every index is seen to be another one's, and built anew.
+    """
+    with database.writing() as connection:
+        store = log.get_store(connection)
+        heads = log.lock_heads(connection, store, range(store.partitions))
+        if store.ranked == ranked:
+            return False
+        log.replace_layout(connection, LogState(Store(log.new_name(), store.partitions, ranked), heads))
+    return True
 
 
 @dataclass(slots=True)
@@ -70,7 +85,8 @@ class _Tail:
 class _Layout:
     """The new places, given to tweets in the order of their ids; about 10 bytes for each of them."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, ranked: str) -> None:
+        self._ranked = ranked
         self._tails = [_Tail() for _ in range(partitions)]
         self._ids = array("q")
         self._partitions = array("H")
@@ -102,7 +118,7 @@ class _Layout:
         heads = {
             partition: Head(tail.seq, tail.nonce, last_id, tail.live) for partition, tail in enumerate(self._tails)
         }
-        return LogState(Store(secrets.token_hex(8), len(heads)), heads)
+        return LogState(Store(log.new_name(), len(heads), self._ranked), heads)
 
 
 def partition_of_root(tweet_id: int, partitions: int) -> int:

@@ -8,33 +8,47 @@ LOOKS = 20
 """A batch that is stored is in the index about a millisecond later: so look again before it is mended."""
 
 
+def is_of(stand: Stand, store: Store) -> bool:
+    """Whether the index is one of *store*, with those tweets ranked that are to be."""
+    return stand.position is not None and stand.position.store == store.id and (stand.kept is None) == store.ranks_all
+
+
+def is_whole(stand: Stand, store: Store, head: Head) -> bool:
+    """Whether the index, which stands at *head*, has as many tweets as it must."""
+    return stand.cardinality == (head.live if store.ranks_all else stand.kept)
+
+
 def equals(stand: Stand, store: Store, head: Head) -> bool:
     """Whether the index holds everything up to *head*, and nothing after it."""
-    return stand.position == (store.id, head.seq, head.nonce) and stand.cardinality == head.live
+    at = stand.position == (store.id, head.seq, head.nonce)
+    return at and is_of(stand, store) and is_whole(stand, store, head)
 
 
 def reaches(stand: Stand, store: Store, head: Head) -> bool:
     """Whether the index holds everything up to *head*, as far as can be told without the log."""
     at = stand.position
-    if at is None or at.store != store.id or at.seq < head.seq:
+    if at is None or not is_of(stand, store) or at.seq < head.seq:
         return False
-    return at.seq > head.seq or (at.nonce == head.nonce and stand.cardinality == head.live)
+    if at.seq == head.seq:
+        return at.nonce == head.nonce and is_whole(stand, store, head)
+    return store.ranks_all or is_whole(stand, store, head)
 
 
 def is_before(stand: Stand, store: Store, head: Head) -> bool:
     """Whether it is behind *head* in the same history, as while another process's batch is on its way."""
     at = stand.position
-    return at is not None and at.store == store.id and at.seq < head.seq
+    return at is not None and is_of(stand, store) and at.seq < head.seq
 
 
 def is_known(stand: Stand, store: Store, nonce: int | None) -> bool:
     """Whether it stands at an entry of the log, which at that place has *nonce*, None for no entry."""
-    return stand.position is not None and stand.position == (store.id, stand.position.seq, nonce)
+    at = stand.position
+    return at is not None and is_of(stand, store) and at.nonce == nonce
 
 
 def lag(stand: Stand, store: Store, head: Head) -> int:
     """How many entries the index lacks: all of them, where it holds another history."""
     at = stand.position
-    if at is None or at.store != store.id or (at.seq == head.seq and at.nonce != head.nonce):
+    if at is None or not is_of(stand, store) or (at.seq == head.seq and at.nonce != head.nonce):
         return head.seq
     return max(0, head.seq - at.seq)

@@ -1,14 +1,13 @@
-"""The ranking with its texts: places from the index, texts from memory or the log; the first page is kept."""
+"""The ranking with its texts: places from the order, texts from memory or the log; the first page is kept."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from heapq import nlargest
 from typing import NamedTuple
 
 from storage.errors import IndexUnavailable
-from storage.fresh import FreshIndex
+from storage.order import Order
 from storage.records import Place, Ranking
 from storage.sql import reads
 from storage.sql.engine import Database
@@ -29,9 +28,9 @@ class _Kept(NamedTuple):
 class Tops:
     """Pages of the ranking. Safe to use from any thread."""
 
-    def __init__(self, database: Database, index: FreshIndex) -> None:
+    def __init__(self, database: Database, order: Order) -> None:
         self._database = database
-        self._index = index
+        self._order = order
         self._kept: dict[int, _Kept] = {}
         self._reading = threading.Lock()
         self._rows: OrderedDict[int, Row] = OrderedDict()
@@ -68,8 +67,7 @@ class Tops:
         return ranking
 
     def _read(self, limit: int, after: Place | None) -> Ranking:
-        parts = self._index.pages(limit + 1, after)
-        found = nlargest(limit + 1, (place for part in parts for place in part.places))
+        found = self._order.places(limit + 1, after)
         places = found[:limit]
         rows = self._rows_of([place.id for place in places])
         tweets = tuple(tweet_of(rows[place.id], place.count_retweet) for place in places if place.id in rows)

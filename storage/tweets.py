@@ -12,13 +12,14 @@ from storage.fresh import FreshIndex
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
+from storage.order import Order
 from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
 from storage.sql import reads
 from storage.sql.engine import Database
 from storage.sql.log import Store
 from storage.sql.reads import Row, tweet_of
-from storage.standing import lag
+from storage.standing import LOOKS, lag
 from storage.tops import Tops
 from storage.writer import Writer
 
@@ -51,7 +52,8 @@ class Tweets:
             database, index, self.follower, store, max_ancestors=max_ancestors, queue_limit=queue_limit
         )
         self._index = FreshIndex(database, index, self.follower)
-        self._tops = Tops(database, self._index)
+        self._order = Order(database, self._index)
+        self._tops = Tops(database, self._order)
         self.scrub: Scrub | None = None
         """Who compares the index when it is not trusted; None where somebody else does."""
 
@@ -135,9 +137,11 @@ class Tweets:
 
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
-        count = self._count_ranked(tweet_id)
-        parts = self._index.pages(0, Place(count, tweet_id))
-        return Rank(sum(part.above for part in parts), count, sum(part.stand.cardinality for part in parts))
+        for _ in range(LOOKS):
+            rank = self._order.rank(self._count_ranked(tweet_id), tweet_id)
+            if rank:
+                return rank
+        raise IndexUnavailable("the count of the tweet changes all the time")
 
     def health(self) -> Health:
         """Ask both parts, each within two seconds. Raises nothing."""

@@ -13,7 +13,7 @@ from collections import deque
 
 from storage.append import Appended, Batch, Deletion, Job, Outcome, Step, targets_of
 from storage.errors import IndexUnavailable, LayoutChanged, Overloaded, Retryable, StorageError, StoreFull
-from storage.fold import Link, change
+from storage.fold import Link, change, only_counted, parents_of
 from storage.follow import Follower
 from storage.index.keys import Position
 from storage.index.ranking import Delivery, Folded, RankingIndex
@@ -248,7 +248,11 @@ class Writer:
     def _delivery(self, partition: int, step: Step) -> Delivery:
         at = Position(self._store.id, step.before.seq, step.before.nonce)
         to = Position(self._store.id, step.after.seq, step.after.nonce)
-        return Delivery(partition, at, to, change(step.entries, self._links.parent_of))
+        whole = change(step.entries, self._links.parent_of)
+        if self._store.ranks_all:
+            return Delivery(partition, at, to, whole)
+        # The heads were locked since the parents were seen to be live: what was deleted since is in this very step.
+        return Delivery(partition, at, to, only_counted(whole, parents_of(step.entries)))
 
     def _forget(self) -> None:
         try:

@@ -38,6 +38,12 @@ def partitions() -> int:
 
 
 @pytest.fixture
+def ranked() -> str:
+    """Which tweets the index of a new database holds."""
+    return "all"
+
+
+@pytest.fixture
 def tweets(data_dir: Path, database_url: str) -> Iterator[Tweets]:
     """Empty storage, its index embedded."""
     with open_storage(data_dir, database_url) as opened:
@@ -68,11 +74,11 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture
-def postgresql_name(postgresql: PostgreSQL, partitions: int) -> Iterator[str]:
+def postgresql_name(postgresql: PostgreSQL, partitions: int, ranked: str) -> Iterator[str]:
     """The name of a database there with the present schema and without tweets."""
     with postgresql.database() as name:
         database = open_database(postgresql.url(name))
-        migrate.up(database, partitions)
+        migrate.up(database, partitions, ranked)
         database.close()
         yield name
 

@@ -11,7 +11,7 @@ from app.settings import Settings
 from storage import Tweets, ids
 from storage.compare import Difference
 from storage.describe import describe
-from storage.repartition import repartition
+from storage.repartition import rank_only, repartition
 
 SHOWN = 50
 """Differences printed one by one."""
@@ -43,9 +43,11 @@ def verify(arguments: Namespace, settings: Settings) -> int:
 
 
 def rebuild(arguments: Namespace, settings: Settings) -> int:
-    """Build the index anew, with `--partitions` over so many."""
+    """Build the index anew, with `--partitions` over so many, with `--ranked` of these tweets."""
     with tweets_opened(settings, attach=True) as tweets:
-        moved = arguments.partitions and _repartition(tweets, arguments.partitions)
+        moved = bool(arguments.partitions) and _repartition(tweets, arguments.partitions)
+        if arguments.ranked:
+            moved |= rank_only(tweets.database, arguments.ranked)
         began = time.monotonic()
         if moved:
             tweets.follower.catch_up()  # nothing in the index is of the new layout, so that rebuilds it all

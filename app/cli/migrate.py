@@ -16,7 +16,7 @@ def migrate(arguments: Namespace, settings: Settings) -> int:
         if arguments.act == "check":
             return _check(database)
         if arguments.act == "up":
-            schema.up(database, settings.partitions)
+            schema.up(database, settings.partitions, settings.ranked)
         elif arguments.act == "down":
             _down(database, arguments)
         _print_status(database)

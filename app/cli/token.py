@@ -29,7 +29,7 @@ def token(arguments: Namespace, settings: Settings) -> int:
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Tokens]:
     with closing(open_log(settings.data_dir, settings.database_url)) as database:
-        prepare_schema(database, settings.partitions, embedded=not settings.database_url)
+        prepare_schema(database, settings.partitions, settings.ranked, embedded=not settings.database_url)
         yield Tokens(database)
 
 

@@ -58,7 +58,7 @@ def store(tweets: Tweets, given: Iterable[Given], settings: Settings, share: Cal
 def export_file(arguments: Namespace, settings: Settings) -> int:
     """Write every tweet to a file. Raises Refused, CannotOpen."""
     with closing(open_log(settings.data_dir, settings.database_url)) as database:
-        prepare_schema(database, settings.partitions, embedded=not settings.database_url)
+        prepare_schema(database, settings.partitions, settings.ranked, embedded=not settings.database_url)
         total = count_tweets(database)
         with _created(arguments.file) as file, closing(export_tweets(database)) as tweets:
             if file.isatty():

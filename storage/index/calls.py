@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from storage.fold import Change
-from storage.index.keys import Position, keys_of, member, read_place, read_position, write_position
+from storage.index.keys import (
+    Position,
+    keys_of,
+    member,
+    read_kept,
+    read_place,
+    read_position,
+    staging_by_id,
+    write_position,
+)
 from storage.records import Place
 
 
@@ -42,10 +51,15 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where a partition of the index stands: its position, None for none, and how many tweets it ranks."""
+    """
+    Where a partition of the index stands: its position, None for none, and how many tweets it ranks.
+
+    `kept` is how many it must rank, where only counted tweets are ranked; else the log knows, and it is None.
+    """
 
     position: Position | None
     cardinality: int
+    kept: int | None = None
 
     @property
     def seq(self) -> int:
@@ -63,11 +77,16 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of one partition's ranking: `above` tweets of that partition rank above the first of `places`."""
+    """
+    A part of one partition's ranking: `above` tweets of that partition rank above the first of `places`.
+
+    `ranked` says of each of the tweets asked about whether it is in the ranking at all.
+    """
 
     stand: Stand
     above: int
     places: list[Place]
+    ranked: list[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +97,20 @@ class Counts:
     counts: list[int | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """How many ranked tweets of a partition are newer than a tweet, and whether that one is ranked itself."""
+
+    stand: Stand
+    newer: int
+    is_ranked: bool
+
+
 def fold_call(delivery: Delivery) -> Call:
     """Apply *delivery*, unless the partition stands elsewhere than where it starts: see fold.lua."""
     partition, at, to, change = delivery
+    if change.created is not None:
+        return _fold_counted_call(delivery, change.created)
     arguments = chain(
         (write_position(at), write_position(to), len(change.added), len(change.credited)),
         _pairs(change.added),
@@ -90,55 +120,96 @@ def fold_call(delivery: Delivery) -> Call:
     return Call(_FOLD, keys_of(partition)[:2], [*arguments])
 
 
+def _fold_counted_call(delivery: Delivery, created: Mapping[int, int]) -> Call:
+    """The same for a partition that ranks only counted tweets: see fold_counted.lua."""
+    partition, at, to, change = delivery
+    arguments = chain(
+        (write_position(at), write_position(to), len(change.added), len(created), len(change.credited)),
+        _pairs(change.added),
+        _pairs(created),
+        _pairs(change.credited),
+        map(member, change.removed),
+    )
+    return Call(_FOLD_COUNTED, keys_of(partition)[:3], [*arguments])
+
+
 def read_folded(answer: Any) -> Folded:
     """What a `fold_call` answers."""
     applied, position, cardinality = answer
-    return Folded(bool(applied), Stand(read_position(position), cardinality))
+    return Folded(bool(applied), _stand(position, cardinality))
 
 
-def page_call(partition: int, limit: int, after: Place | None) -> Call:
-    """At most *limit* places below *after*: see page.lua."""
+def page_call(partition: int, limit: int, after: Place | None, ids: Iterable[int] = ()) -> Call:
+    """At most *limit* places below *after*, and which of *ids* are ranked: see page.lua."""
     arguments = [limit, after.count_retweet, member(after.id)] if after else [limit, "", ""]
-    return Call(_PAGE, keys_of(partition)[:2], arguments)
+    return Call(_PAGE, keys_of(partition)[:3], [*arguments, *map(member, ids)])
 
 
 def read_part(answer: Any) -> Part:
     """What a `page_call` answers."""
-    position, cardinality, above, *rows = answer
+    position, cardinality, above, rows, ranked = answer
     places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
-    return Part(Stand(read_position(position), cardinality), above, places)
+    return Part(_stand(position, cardinality), above, places, [*map(bool, ranked)])
 
 
 def counts_call(partition: int, ids: Iterable[int]) -> Call:
     """The counts of *ids*: see counts.lua."""
-    return Call(_COUNTS, keys_of(partition)[:2], [*map(member, ids)])
+    return Call(_COUNTS, keys_of(partition)[:3], [*map(member, ids)])
 
 
 def read_counts(answer: Any) -> Counts:
-    """What a `counts_call` answers."""
+    """What a `counts_call` or a `check_call` answers."""
     position, cardinality, *scores = answer
     counts = [int(float(score)) if score else None for score in scores]
-    return Counts(Stand(read_position(position), cardinality), counts)
+    return Counts(_stand(position, cardinality), counts)
 
 
-def swap_call(partition: int, staging: str, found: Position | None, to: Position, cardinality: int) -> Call:
-    """Put a staging key in the place of the ranking: see swap.lua."""
-    keys = keys_of(partition)
-    arguments = [write_position(found) if found else "", write_position(to), cardinality]
-    return Call(_SWAP, [keys.ranking, keys.position, staging], arguments)
+def check_call(partition: int, ids: Iterable[int]) -> Call:
+    """The counts of *ids* where the ranking is kept in two orders, held against each other: see check.lua."""
+    return Call(_CHECK, keys_of(partition)[:3], [*map(member, ids)])
+
+
+def newer_call(partition: int, tweet_id: int) -> Call:
+    """How many ranked tweets are newer than *tweet_id*: see newer.lua."""
+    return Call(_NEWER, keys_of(partition)[:3], [member(tweet_id)])
+
+
+def read_newer(answer: Any) -> Newer:
+    """What a `newer_call` answers."""
+    position, cardinality, newer, is_ranked = answer
+    return Newer(_stand(position, cardinality), newer, bool(is_ranked))
+
+
+def swap_call(
+    partition: int, staging: str, found: Position | None, to: Position, cardinality: int, *, counted: bool
+) -> Call:
+    """Put what is staged in the place of the ranking: see swap.lua."""
+    keys = [*keys_of(partition)[:3], staging, staging_by_id(staging)]
+    position = write_position(to, cardinality if counted else None)
+    arguments = [write_position(found) if found else "", position, cardinality, cardinality if counted else 0]
+    return Call(_SWAP, keys, arguments)
 
 
 def drop_call(partition: int) -> Call:
     """Take a partition out: see drop.lua."""
-    return Call(_DROP, keys_of(partition)[:2], [])
+    return Call(_DROP, keys_of(partition)[:3], [])
 
 
-def _script(name: str) -> Script:
-    text = (Path(__file__).parent / "scripts" / f"{name}.lua").read_text()
+def _stand(position: bytes | None, cardinality: int) -> Stand:
+    return Stand(read_position(position), cardinality, read_kept(position))
+
+
+def _script(name: str, before: str = "") -> Script:
+    """The script of that name, behind the one that is to stand *before* it."""
+    folder = Path(__file__).parent / "scripts"
+    text = "\n".join((folder / f"{part}.lua").read_text() for part in (before, name) if part)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-_FOLD, _PAGE, _COUNTS, _SWAP, _DROP = map(_script, ("fold", "page", "counts", "swap", "drop"))
+_FOLD, _SWAP, _DROP = map(_script, ("fold", "swap", "drop"))
+_FOLD_COUNTED, _PAGE, _COUNTS, _CHECK, _NEWER = (
+    _script(name, before="stand") for name in ("fold_counted", "page", "counts", "check", "newer")
+)
 
 
 def _pairs(numbers: Mapping[int, int]) -> Iterable[Any]:

@@ -36,11 +36,26 @@ READ_AT_ONCE = 10_000
 """Rows a long read takes from the database at once: bounds memory, costs no measurable time."""
 
 
+ALL, COUNTED = "all", "counted"
+RANKED = (ALL, COUNTED)
+"""Which tweets the index holds: all that are live, or those of them with a count above 0."""
+
+
 class Store(NamedTuple):
-    """Which database this is, in which layout: a random name, and how many partitions it has. Both change together."""
+    """
+    Which database this is, in which layout: a random name, how many partitions it has, and which tweets are ranked.
+
+    The name changes with each of the others.
+    """
 
     id: str
     partitions: int
+    ranked: str = ALL
+
+    @property
+    def ranks_all(self) -> bool:
+        """Whether the index holds every live tweet."""
+        return self.ranked == ALL
 
 
 class Head(NamedTuple):
@@ -84,14 +99,23 @@ def new_nonces(count: int) -> list[int]:
     return [number >> (64 - NONCE_BITS) for number in array("Q", secrets.token_bytes(8 * count))]
 
 
-def found_store(connection: Connection, partitions: int) -> None:
-    """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
+def found_store(connection: Connection, partitions: int, ranked: str = ALL) -> None:
+    """
+    Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them.
+
+    *ranked* is one of `RANKED`.
+    """
     if connection.execute(select(store.c.id)).first() is not None:
         return
     if not 1 <= partitions <= PARTITIONS:
         raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
     nothing = dict.fromkeys(range(partitions), Head(0, 0, 0, 0))
-    replace_layout(connection, LogState(Store(secrets.token_hex(8), partitions), nothing))
+    replace_layout(connection, LogState(Store(new_name(), partitions, ranked), nothing))
+
+
+def new_name() -> str:
+    """A random name for a store, which no other has."""
+    return secrets.token_hex(8)
 
 
 def replace_layout(connection: Connection, state: LogState) -> None:
@@ -104,7 +128,7 @@ def replace_layout(connection: Connection, state: LogState) -> None:
 
 def get_store(connection: Connection) -> Store:
     """Which database this is. Raises StoreConflict when it was never founded."""
-    row = connection.execute(select(store.c.id, store.c.partitions)).first()
+    row = connection.execute(select(*_STORE)).first()
     if row is None:
         raise StoreConflict("the database has no name yet")
     return Store(*row)
@@ -221,7 +245,8 @@ def stream_until(connection: Connection, partition: int, seq: int) -> Iterator[t
 
 _APPEND = Insertion(tweets)
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
-STATE = _HEADS.add_columns(store.c.id, store.c.partitions).join_from(heads, store, true()).order_by(heads.c.partition)
+_STORE = (store.c.id, store.c.partitions, store.c.ranked)
+STATE = _HEADS.add_columns(*_STORE).join_from(heads, store, true()).order_by(heads.c.partition)
 """Every head in order, each with what `Store` holds: for `read_state`."""
 
 _LOCKED_HEADS = STATE.where(heads.c.partition.in_(bindparam("partitions", expanding=True))).with_for_update(of=heads)

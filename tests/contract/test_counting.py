@@ -8,7 +8,7 @@ import pytest
 
 from storage import Tweets
 from storage.errors import TweetDeleted
-from storage.fold import change
+from storage.fold import change, only_counted, parents_of
 from storage.index.keys import Keys, Position, keys_of
 from storage.links import Links
 from storage.records import Draft
@@ -41,7 +41,10 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
     at = Position(tweets.store.id, start, nonce)
     to = Position(tweets.store.id, head.seq, head.nonce)
     links = Links(tweets.database)
-    folded = tweets.index.fold(partition, at, to, change(entries, links.parent_of))
+    whole = change(entries, links.parent_of)
+    if not tweets.store.ranks_all:
+        whole = only_counted(whole, parents_of(entries))
+    folded = tweets.index.fold(partition, at, to, whole)
     assert not folded.applied
 
 
@@ -51,33 +54,34 @@ def lose_everything(tweets: Tweets, _rng: random.Random) -> None:
 
 
 def lose_a_member(tweets: Tweets, rng: random.Random) -> None:
-    """Somebody removes a tweet from the ranking."""
+    """Somebody removes a tweet from the ranking, or from the order of ids beside it."""
+    keys = keys_of_one(tweets, rng)
     pop = raw(tweets).zpopmax if rng.random() < 0.5 else raw(tweets).zpopmin
-    pop(keys_of_one(tweets, rng).ranking)
+    pop(keys.ranking if tweets.store.ranks_all or rng.random() < 0.5 else keys.by_id)
 
 
-def lose_the_position(tweets: Tweets, rng: random.Random) -> None:
-    """Somebody evicts a position."""
-    raw(tweets).delete(keys_of_one(tweets, rng).position)
+def lose_keys(tweets: Tweets, rng: random.Random) -> None:
+    """Somebody evicts a position, the sets beside it, or some of them."""
+    keys = keys_of_one(tweets, rng)[:3]
+    for key in rng.sample(keys, rng.randint(1, 3)):
+        raw(tweets).delete(key)
 
 
 def go_back(tweets: Tweets, rng: random.Random) -> None:
     """A partition comes back as it was some writes ago: here, as it was remembered first, else remembered now."""
     client, keys = raw(tweets), keys_of_one(tweets, rng)
     past = Keys(*(f"past:{key}" for key in keys))  # in the same slot
-    if client.exists(past.ranking):
-        client.copy(past.ranking, keys.ranking, replace=True)
-        client.copy(past.position, keys.position, replace=True)
-    elif client.exists(keys.ranking):
-        client.copy(keys.ranking, past.ranking)
-        client.copy(keys.position, past.position)
+    source, goal = (past, keys) if client.exists(past.position) else (keys, past)
+    for copied, replaced in zip(source[:3], goal[:3], strict=True):
+        client.delete(replaced)
+        client.copy(copied, replaced)
 
 
 FAULTS: list[Callable[[Tweets, random.Random], None]] = [
     deliver_again,
     lose_everything,
     lose_a_member,
-    lose_the_position,
+    lose_keys,
     go_back,
 ]
 

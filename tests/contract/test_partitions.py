@@ -61,12 +61,18 @@ def tweet_of(given: Given, count: int) -> Tweet:
     return Tweet(given.name, given.user_name, given.title, given.body, given.parent, count, given.created_at)
 
 
-@pytest.fixture(params=[("server", 1), ("server", 3), ("server", 16), ("cluster", 1), ("cluster", 16)], ids=str)
+LAYOUTS = [
+    *(("server", 1, "all"), ("server", 3, "all"), ("server", 16, "all"), ("cluster", 1, "all"), ("cluster", 16, "all")),
+    *(("server", 1, "counted"), ("server", 16, "counted"), ("cluster", 3, "counted")),
+]
+
+
+@pytest.fixture(params=LAYOUTS, ids=str)
 def laid_out(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tweets]:
-    """Empty storage over so many partitions, on one server or on a cluster."""
-    kind, partitions = request.param
+    """Empty storage over so many partitions, on one server or on a cluster, with an index of all tweets or of some."""
+    kind, partitions, ranked = request.param
     url = request.getfixturevalue("cluster").url if kind == "cluster" else ""
-    with open_storage(tmp_path / "data", redis_url=url, partitions=partitions) as opened:
+    with open_storage(tmp_path / "data", redis_url=url, partitions=partitions, ranked=ranked) as opened:
         yield opened
 
 
@@ -178,7 +184,7 @@ def test_partitions_that_are_no_more_leave_nothing(tweets: Tweets) -> None:
     for partitions in (6, 2):
         repartition(tweets.database, partitions)
         tweets.follower.catch_up()
-    names = {key for partition in range(2) for key in keys_of(partition)[:2]}
+    names = {key for partition in range(2) for key in keys_of(partition)[:3]}
     assert {key.decode() for key in tweets.index._client.keys("*")} <= names
     assert tweets.follower.verify() == []
 

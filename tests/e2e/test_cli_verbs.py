@@ -103,6 +103,29 @@ def test_info(tmp_path: Path) -> None:
     assert "sqlalchemy" in facts["packages"]
 
 
+def test_tweets_that_count_0_leave_the_index_and_come_back(tmp_path: Path) -> None:
+    """Rebuild --ranked changes what is in the index while a service answers, which says the same before and after."""
+    data = tmp_path / "data"
+
+    def facts() -> dict[str, str]:
+        return dict(line.split(None, 1) for line in done(data, "info").decode().splitlines())
+
+    with serving(data, RANKED="counted") as service:
+        assert facts()["ranked"] == "counted"
+        done(data, "seed", "--tweets", "40")
+        pages = [service.get(f"/api/v1/top?limit={limit}") for limit in (10, 100)]
+        held = [facts()["part"]]
+        for ranked in ("all", "counted"):
+            assert done(data, "rebuild", "--ranked", ranked).startswith(b"Rebuilt the index of 40 tweets")
+            assert [service.get(f"/api/v1/top?limit={limit}") for limit in (10, 100)] == pages
+            held.append(facts()["part"])
+            assert b"40 right, 0 wrong" in done(data, "verify")
+    counted = sum(tweet["count_retweet"] > 0 for tweet in pages[1]["tweets"])
+    assert [f" {number} ranked" in part for number, part in zip((counted, 40, counted), held, strict=True)] == [
+        True
+    ] * 3
+
+
 def test_seed(tmp_path: Path) -> None:
     """Seed makes as many tweets as asked for, the deepest as deep as asked for, and counts that vary."""
     data = tmp_path / "data"
@@ -123,7 +146,7 @@ def test_migrate(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'own.db'}"
     assert b"0001  missing  Create the tweets" in done(data, "migrate", "status", DATABASE_URL=url)
     advice = refused(data, "serve", DATABASE_URL=url)
-    assert advice == "The database is at revision base, and this version needs 0002: run `python -m app migrate up`."
+    assert advice == "The database is at revision base, and this version needs 0003: run `python -m app migrate up`."
     assert refused(data, "migrate", "check", DATABASE_URL=url) == advice
     assert b"0001  applied  " in done(data, "migrate", "up", DATABASE_URL=url)
     assert done(data, "migrate", "check", DATABASE_URL=url) == b"The tables are as declared.\n"
@@ -131,6 +154,7 @@ def test_migrate(tmp_path: Path) -> None:
     assert "add --yes" in refused(data, "migrate", "down", DATABASE_URL=url)
     assert "9 is no revision" in refused(data, "migrate", "down", "--to", "9", "--yes", DATABASE_URL=url)
     assert done(data, "export", DATABASE_URL=url).count(b"\n") == 5
+    assert b"0003  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0002  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0001  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert not (data / "tweets.db").exists()

@@ -2,13 +2,14 @@
 --
 -- KEYS[1]  ranking
 -- KEYS[2]  position
+-- KEYS[3]  by id
 -- ARGV     members, none or more
 --
 -- Returns {position or '', cardinality, score or '' for each member}.
 -- Cost: O(1) for each member.
 
-local ranking, position = KEYS[1], KEYS[2]
-local answer = {redis.call('GET', position) or '', redis.call('ZCARD', ranking)}
+local ranking = KEYS[1]
+local answer = {stand(ranking, KEYS[2], KEYS[3])}
 for i = 1, #ARGV do
     answer[2 + i] = redis.call('ZSCORE', ranking, ARGV[i]) or ''
 end

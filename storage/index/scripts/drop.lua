@@ -2,8 +2,9 @@
 --
 -- KEYS[1]  ranking
 -- KEYS[2]  position
+-- KEYS[3]  by id
 --
--- Returns how many of the two there were.
+-- Returns how many of them there were.
 -- Cost: O(1), but freeing a ranking of m members is O(m), done in the background where the server can.
 
-return redis.call('UNLINK', KEYS[1], KEYS[2])
+return redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])

@@ -2,13 +2,15 @@
 --
 -- KEYS[1]  ranking
 -- KEYS[2]  position
+-- KEYS[3]  by id
 -- ARGV[1]  how many tweets to return, 0 or more
 -- ARGV[2], ARGV[3]  score and member of the place after which to start; both '' for the first page
+-- ARGV[4..] members of which to say whether they are ranked, none or more
 --
--- Returns {position or nil-as-'', cardinality, number of tweets that rank above the page, member, score, ...}.
+-- Returns {position or '', cardinality, number of tweets that rank above the page, {member, score, ...}, {0 or 1, ...}}.
 -- Cost: O(log m + n) for n tweets of m; O(log^2 m) more when the place is no longer taken by its tweet.
 
-local ranking, position = KEYS[1], KEYS[2]
+local ranking = KEYS[1]
 local limit, score, member = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 
 -- How many rank at or above (score, member), whether or not that member stands there now.
@@ -35,11 +37,12 @@ local function above()
 end
 
 local start = above()
-local answer = {redis.call('GET', position) or '', redis.call('ZCARD', ranking), start}
+local at, cardinality = stand(ranking, KEYS[2], KEYS[3])
+local rows, ranked = {}, {}
 if limit > 0 then
-    local rows = redis.call('ZREVRANGE', ranking, start, start + limit - 1, 'WITHSCORES')
-    for i = 1, #rows do
-        answer[3 + i] = rows[i]
-    end
+    rows = redis.call('ZREVRANGE', ranking, start, start + limit - 1, 'WITHSCORES')
 end
-return answer
+for i = 4, #ARGV do
+    ranked[i - 3] = redis.call('ZSCORE', ranking, ARGV[i]) and 1 or 0
+end
+return {at, cardinality, start, rows, ranked}
