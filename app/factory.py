@@ -1,8 +1,10 @@
 """The application: all routes on one Bottle, and what holds for each of its answers."""
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -13,26 +15,45 @@ from app.http import health, openapi, pages, ranking
 from app.http import tweets as tweet_routes
 from app.http.answers import JSON, UNSTORED, refusal
 from app.http.auth import Guard
+from app.later import Later
 from app.log import Request, Watch, log_request
+from app.server import Hooks
 from app.settings import Settings
 from storage import Tweets
 from storage.errors import StorageError
 from storage.tokens import Tokens
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from app.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
 
-class Service(Bottle):
+_QUICK = re.compile(r"/api/v1/(?:re)?tweet")
+"""Paths of routes that answer at once, or begin their answer and raise Later."""
+
+
+class Service(Bottle, Hooks):
     """A Bottle whose every answer is safe to show, and whose every error is problem+json."""
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer a request; whatever a route raises becomes an answer here, and only here."""
+    def __init__(self, tweets: Tweets, guard: Guard) -> None:
+        super().__init__()
+        self._tweets = tweets
+        self._guard = guard
 
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """
+        Answer a request; whatever a route raises becomes an answer here, and only here.
+
+        Where the server offers to come back later, the answer may be a Later.
+        """
+        return self._answer(self.wsgi, environ, start_response)
+
+    def _answer(
+        self, application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
             if JSON in headers:
                 headers.extend(SECURITY)
@@ -42,12 +63,20 @@ class Service(Bottle):
             return start_response(status, headers, error)
 
         try:
-            return self.wsgi(environ, start)
+            return application(environ, start)
+        except Later as later:
+            later.rest = partial(self._answer, partial(_finish, later))
+            return later
         except Exception as error:  # noqa: BLE001  # the table has an answer for every error
             return _refuse(error, environ, start)
 
-    def refused(self, method: str, status: int) -> None:
-        """Hear of a request that the server below has answered."""
+    def is_quick(self, method: str, path: str) -> bool:
+        """Whether such a request is answered without waiting."""
+        return method == "POST" and self._guard.is_ready() and _QUICK.fullmatch(path) is not None
+
+    def tick(self) -> None:
+        """Let nobody wait for too long."""
+        self._tweets.tick()
 
     def default_error_handler(self, res: HTTPError) -> HTTPResponse:
         """The answer to what Bottle itself refuses: no such path, no such method there."""
@@ -63,20 +92,33 @@ class Service(Bottle):
 class Watched(Service):
     """A Service that tells *watches* of each request."""
 
-    def __init__(self, watches: Sequence[Watch]) -> None:
-        super().__init__()
+    def __init__(self, tweets: Tweets, guard: Guard, watches: Sequence[Watch]) -> None:
+        super().__init__(tweets, guard)
         self._watches = watches
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """As in Service."""
-        began, path, told = time.perf_counter(), environ["PATH_INFO"], (0, 0)
+        return self._watch(super().__call__, time.perf_counter(), environ["PATH_INFO"], environ, start_response)
+
+    def _watch(
+        self,
+        application: "WSGIApplication",
+        began: float,
+        path: str,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+    ) -> Iterable[bytes]:
+        told = (0, 0)
 
         def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
             nonlocal told
             told = int(status[:3]), int(dict(headers).get("Content-Length", 0))
             return start_response(status, headers, error)
 
-        answer = super().__call__(environ, start)
+        answer = application(environ, start)
+        if isinstance(answer, Later):
+            answer.rest = partial(self._watch, answer.rest, began, path)
+            return answer
         route, (status, size) = environ.get("bottle.route"), told
         method = environ["REQUEST_METHOD"]
         took_s = time.perf_counter() - began
@@ -96,11 +138,12 @@ def create_app(tweets: Tweets, settings: Settings) -> Service:
     """The application that serves *tweets*, pages and API."""
     metrics = _open_metrics(tweets, settings) if settings.metrics else None
     watches = [*([log_request] if settings.access_log else []), *([metrics.watch] if metrics else [])]
-    app = Watched(watches) if watches else Service()
+    guard = Guard(Tokens(tweets.database), settings.rate_limit)
+    app = Watched(tweets, guard, watches) if watches else Service(tweets, guard)
     app.config["catchall"] = False
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     app.add_hook("before_request", _check_path)
-    tweet_routes.mount(app, tweets, Guard(Tokens(tweets.database), settings.rate_limit))
+    tweet_routes.mount(app, tweets, guard)
     for mount in (ranking.mount, health.mount, pages.mount):
         mount(app, tweets)
     openapi.mount(app, settings)
@@ -133,6 +176,19 @@ def _check_path() -> None:
         raise refusal(400, "bad_path", "The path is not UTF-8.") from None
     if path.endswith("\n"):
         raise refusal(404, "not_found", "There is nothing at this path.")
+
+
+def _finish(later: Later, environ: "WSGIEnvironment", start_response: "StartResponse") -> list[bytes]:
+    """The answer that comes later, in the form that Bottle gives to any."""
+    request.bind(environ)  # others were answered by this thread in the meantime
+    try:
+        answer = later.finish()
+    except HTTPResponse as refused:
+        answer = refused
+    content = answer.body or b""
+    answer.set_header("Content-Length", str(len(content)))
+    start_response(answer.status_line, answer.headerlist)
+    return [content]
 
 
 def _root_of(error: BaseException) -> str:

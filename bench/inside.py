@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from app.factory import create_app
-from app.server import serve
+from app.server import Hooks, serve
 from app.settings import Settings
 from bench.bare import application, read_answers
 from storage import open_storage
@@ -35,6 +35,7 @@ def main() -> None:
             host=settings.host,
             port=settings.port,
             threads=settings.threads,
+            hooks=app if isinstance(app, Hooks) else None,
             on_ready=partial(announce, settings.data_dir / "threads.json"),
         )
 

@@ -78,6 +78,10 @@ class Tokens:
             rows = connection.execute(select(tokens).order_by(tokens.c.created_at)).mappings().all()
         return [Token(**row) for row in rows]
 
+    def are_known(self) -> bool:
+        """Whether the next call but `add`, `revoke` and `list_all` can do without the database."""
+        return time.monotonic() - self._read_at < READ_EVERY_S - 0.05
+
     def are_needed(self) -> bool:
         """Whether writes need a token, for one was added some time."""
         return bool(self._all())

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-from storage.append import Deletion, Job, Replay
+from storage.append import Deletion, Replay
 from storage.embedded import EmbeddedServer
 from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
 from storage.follow import Follower
@@ -13,6 +13,7 @@ from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
 from storage.order import Order
+from storage.pending import Pending, Tell
 from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
 from storage.sql import reads
@@ -79,12 +80,21 @@ class Tweets:
         Returns when it is on disk. Raises TweetNotFound or TweetDeleted (the target), ChainTooLong, KeyReused,
         TweetDeleted (the tweet that the key had posted), Overloaded.
         """
-        outcome = self._write(draft)
-        if isinstance(outcome, Replay):
-            return Posted(self.get(outcome.tweet_id), replayed=True)
-        if outcome is None:
+        return self.begin_post(draft).get()
+
+    def begin_post(self, draft: Draft, tell: Tell | None = None) -> Pending[Posted]:
+        """As `post`, without waiting: *tell* is called, by another thread, when it is done."""
+        ticket = self._writer.begin(draft, tell)
+
+        def get() -> Posted:
+            outcome = self._writer.outcome_of(ticket)
+            if isinstance(outcome, Tweet):
+                return Posted(outcome)
+            if isinstance(outcome, Replay):
+                return Posted(self.get(outcome.tweet_id), replayed=True)
             raise StorageError("a post had no outcome")
-        return Posted(outcome)
+
+        return Pending(get, lambda: not isinstance(ticket.outcome, Replay))
 
     def delete(self, tweet_id: int) -> None:
         """
@@ -92,7 +102,7 @@ class Tweets:
 
         Raises TweetNotFound, TweetDeleted (before), Overloaded.
         """
-        self._write(Deletion(tweet_id))
+        self._writer.outcome_of(self._writer.begin(Deletion(tweet_id)))
 
     def get(self, tweet_id: int) -> Tweet:
         """The tweet with its count. Raises TweetNotFound, TweetDeleted."""
@@ -167,6 +177,10 @@ class Tweets:
         """How many writes wait to be stored."""
         return self._writer.waiting()
 
+    def tick(self) -> None:
+        """Refuse writes that have waited for too long; once a second, where nobody waits for what he began."""
+        self._writer.give_up()
+
     def close(self) -> None:
         """End the threads and connections, and the embedded server; what was accepted is stored before."""
         self._writer.stop()
@@ -187,12 +201,6 @@ class Tweets:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _write(self, job: Job) -> Tweet | Replay | None:
-        outcome = self._writer.write(job)
-        if isinstance(outcome, StorageError):
-            raise outcome
-        return outcome
 
     def _with_counts(self, rows: Sequence[Row]) -> tuple[Tweet, ...]:
         live = [row for row in rows if not row.deleted]

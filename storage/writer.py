@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 
-from storage.append import Appended, Batch, Deletion, Job, Outcome, Step, targets_of
+from storage.append import Appended, Batch, Deletion, Job, Outcome, Replay, Step, targets_of
 from storage.errors import IndexUnavailable, LayoutChanged, Overloaded, Retryable, StorageError, StoreFull
 from storage.fold import Link, change, only_counted, parents_of
 from storage.follow import Follower
@@ -19,6 +19,8 @@ from storage.index.keys import Position
 from storage.index.ranking import Delivery, Folded, RankingIndex
 from storage.links import Links
 from storage.observer import Observer
+from storage.pending import Tell, Ticket
+from storage.records import Tweet
 from storage.sql.engine import Database
 from storage.sql.log import Store
 from storage.standing import LOOKS, ON_ITS_WAY_S, is_before, reaches
@@ -37,26 +39,7 @@ FOREVER = -1
 _log = logging.getLogger(__name__)
 
 
-class Ticket:
-    """A write that waits for its outcome."""
-
-    __slots__ = ("_done", "job", "outcome")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.outcome: Outcome = None
-        # A bare lock is the quickest thing in Python to wait for: released once, when the outcome is there.
-        self._done = threading.Lock()
-        self._done.acquire()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the outcome; False when it did not come in time."""
-        return self._done.acquire(timeout=timeout_s)
-
-    def answer(self, outcome: Outcome) -> None:
-        """Give the outcome to the one who waits."""
-        self.outcome = outcome
-        self._done.release()
+WriteTicket = Ticket[Job, Outcome]
 
 
 class Writer:
@@ -80,7 +63,7 @@ class Writer:
         self._links = Links(database)
         self._max_ancestors = max_ancestors
         self._queue_limit = queue_limit
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: deque[WriteTicket] = deque()
         self._arrival = threading.Condition(threading.Lock())
         self._stopping = False
         self._to_forget = False
@@ -98,51 +81,59 @@ class Writer:
         if self._thread.is_alive():
             self._thread.join()
 
-    def write(self, job: Job) -> Outcome:
+    def begin(self, job: Job, tell: Tell | None = None) -> WriteTicket:
         """
-        Store *job*; returns when it is on disk, and in the index if that can be reached.
+        Let *job* be stored; *tell* is called when it is on disk, and in the index if that can be reached.
 
-        Raises the StorageError that refused it: Overloaded at once when too many wait, or after ten seconds of waiting.
+        Raises Overloaded when too many wait.
         """
-        ticket = Ticket(job)
+        ticket = WriteTicket(job, tell)
         with self._arrival:
             if self._stopping or len(self._waiting) >= self._queue_limit:
                 raise Overloaded("too many writes wait")
             self._waiting.append(ticket)
             if len(self._waiting) == 1:
                 self._arrival.notify()
+        return ticket
+
+    def outcome_of(self, ticket: WriteTicket) -> Tweet | Replay | None:
+        """
+        The outcome of what was begun, once it is there.
+
+        Raises the StorageError that refused it; Overloaded after ten seconds of waiting for its turn.
+        """
         if not ticket.wait(WAIT_AT_MOST_S):
-            if self._withdraw(ticket):
-                raise Overloaded("the write waited too long")
+            self.give_up()
             ticket.wait(FOREVER)  # it is being stored: only its outcome tells whether it was
         if isinstance(ticket.outcome, StorageError):
             # Its own copy for each thread: one error may be the outcome of a whole batch.
             raise type(ticket.outcome)(*ticket.outcome.args) from ticket.outcome
         return ticket.outcome
 
+    def give_up(self) -> None:
+        """Refuse the writes that have waited for their turn for too long."""
+        before = time.monotonic() - WAIT_AT_MOST_S
+        given_up = []
+        with self._arrival:
+            while self._waiting and self._waiting[0].since <= before:
+                given_up.append(self._waiting.popleft())
+        for ticket in given_up:
+            ticket.answer(Overloaded("the write waited too long"))
+
     def waiting(self) -> int:
         """How many writes wait for the next batch."""
         return len(self._waiting)
 
-    def _withdraw(self, ticket: Ticket) -> bool:
-        """Take a write back that was not begun."""
-        with self._arrival:
-            try:
-                self._waiting.remove(ticket)
-            except ValueError:
-                return False
-            return True
-
     def _run(self) -> None:
         while tickets := self._next_batch():
             began = time.monotonic()
-            for ticket, outcome in zip(tickets, self._outcomes([ticket.job for ticket in tickets]), strict=True):
+            for ticket, outcome in zip(tickets, self._outcomes([ticket.asked for ticket in tickets]), strict=True):
                 ticket.answer(outcome)
             self.observer.wrote(len(tickets), self.waiting(), time.monotonic() - began)
             if self._to_forget:
                 self._forget()
 
-    def _next_batch(self) -> list[Ticket]:
+    def _next_batch(self) -> list[WriteTicket]:
         """Wait for writes and take them; none when it is time to stop."""
         with self._arrival:
             while not self._waiting and not self._stopping:

@@ -31,12 +31,15 @@ class FormsDict:
 class LocalRequest:
     environ: WSGIEnvironment
     query: FormsDict
+    def bind(self, environ: WSGIEnvironment) -> None: ...
     def get_header(self, name: str, default: str = "") -> str: ...
 
 class BaseResponse:
     body: Any
     status: int | str
     status_code: int
+    status_line: str
+    headerlist: list[tuple[str, str]]
     def __init__(
         self,
         body: bytes | str | Iterable[bytes] = "",

@@ -58,7 +58,7 @@ def answer_requests(
         threads=settings.threads,
         on_ready=on_ready,
         listening=listening,
-        on_refusal=app.refused,
+        hooks=app,
     )
 
 

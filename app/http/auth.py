@@ -27,6 +27,10 @@ class Guard:
         self._tokens = tokens
         self._limiter = Limiter(rate) if rate else None
 
+    def is_ready(self) -> bool:
+        """Whether `enter` will not wait."""
+        return self._tokens.are_known()
+
     def enter(self) -> Token | None:
         """The token of the request, None while nobody needs one. Raises the refusal: 401 or 429."""
         needed = self._tokens.are_needed()

@@ -1,5 +1,7 @@
 """The routes of tweets: post, retweet, read, delete, and the lists around one. Each parses, calls and answers."""
 
+from functools import partial
+
 import msgspec
 from bottle import Bottle, HTTPResponse
 
@@ -8,6 +10,7 @@ from app.http.auth import Guard, check_may_delete, check_may_post
 from app.http.bodies import read_body
 from app.http.parameters import id_of, read_key, read_query
 from app.http.wire import Chain, NewRetweet, NewTweet, link_of, list_of, names_user, tweet_of
+from app.later import begin
 from storage import ids
 from storage.records import Draft, Page, Posted
 from storage.tweets import Tweets
@@ -32,7 +35,7 @@ def _mount_writes(app: Bottle, tweets: Tweets, guard: Guard) -> None:
         token, key, new = guard.enter(), read_key(), read_body(_new_tweet)
         check_may_post(token, new.user_name, new.count_retweet)
         draft = Draft(new.user_name, new.title, new.body, None, new.count_retweet or 0, key)
-        return _created(tweets.post(draft))
+        return begin(partial(tweets.begin_post, draft), _created)
 
     @app.post("/api/v1/retweet")
     def post_retweet() -> HTTPResponse:
@@ -40,7 +43,7 @@ def _mount_writes(app: Bottle, tweets: Tweets, guard: Guard) -> None:
         token, key, new = guard.enter(), read_key(), read_body(_new_retweet)
         check_may_post(token, new.user_name, new.count_retweet)
         draft = Draft(new.user_name, new.title, new.body, id_of(new.retweet), new.count_retweet or 0, key)
-        return _created(tweets.post(draft))
+        return begin(partial(tweets.begin_post, draft), _created)
 
     @app.delete("/api/v1/tweet/<tweet_id>")
     def delete_tweet(tweet_id: str) -> HTTPResponse:

@@ -14,9 +14,10 @@ from contextlib import closing
 from types import FrameType
 from wsgiref.types import WSGIApplication
 
-from app.server.listener import Limits, OnRefusal, Server, url_of
+from app.server.hooks import Hooks
+from app.server.listener import Limits, Server, url_of
 
-__all__ = ["CannotServe", "Limits", "Server", "open_socket", "serve", "url_of"]
+__all__ = ["CannotServe", "Hooks", "Limits", "Server", "open_socket", "serve", "url_of"]
 
 _BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted (listen(2)); it lowers this to its own limit."""
@@ -37,18 +38,17 @@ def serve(
     threads: int,
     on_ready: Callable[[str], None],
     listening: socket.socket | None = None,
-    on_refusal: OnRefusal | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
     """
     Answer requests with *application* until SIGTERM, SIGINT or SIGHUP, then those already received, and return.
 
     Takes at most 15 s to return; a second signal ends the process at once. Call it in the main thread. *on_ready* gets
     the address, as in "http://127.0.0.1:5000/", once connections are taken. *listening* is a socket already bound,
-    which *host* and *port* then do not matter to; it is closed at the end. For *on_refusal* see Server. Raises
-    CannotServe.
+    which *host* and *port* then do not matter to; it is closed at the end. For *hooks* see Server. Raises CannotServe.
     """
     opened = listening or open_socket(host, port)
-    with closing(Server(application, opened, threads=threads, on_refusal=on_refusal)) as server:
+    with closing(Server(application, opened, threads=threads, hooks=hooks)) as server:
         _stop_on_signals(server)
         on_ready(server.url)
         server.run()

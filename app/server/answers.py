@@ -1,16 +1,21 @@
-"""What the server itself answers: every refusal as application/problem+json, and the last answer before it stops."""
+"""What the server itself answers: every refusal as application/problem+json, and an answer in two steps."""
 
+from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 from waitress.task import ErrorTask, WSGITask
 
 from app.errors import INTERNAL, PROBLEM_TYPE, SECURITY, Refusal, problem
+from app.later import LATER, Later
 
 HEADER_TOO_LARGE = Refusal(431, "header_too_large", "The request line and the headers are too long.")
 BODY_TOO_LARGE = Refusal(413, "too_large", "A body may have 65536 bytes.")
 TOO_SLOW = Refusal(408, "request_too_slow", "The request did not arrive in time.")
 OVERLOADED = Refusal(503, "overloaded", "More requests wait than may wait. Nothing was done; ask again later.")
+
+ANSWER = "simple_twitter.answer"
+"""In the environ: the Answer that is under way."""
 
 _OF_WAITRESS = {431: HEADER_TOO_LARGE, 413: BODY_TOO_LARGE, 500: INTERNAL}
 """What waitress itself still refuses, by its status."""
@@ -43,14 +48,42 @@ class ErrorAnswer(ErrorTask):
         # Not of `self.request`: after an exception, waitress puts an empty one in its place.
         method = self.channel.requests[0].command
         self.write(b"" if method == "HEAD" else body)
-        self.channel.server.on_refusal(method, refusal.status)
+        self.channel.server.hooks.refused(method, refusal.status)
 
 
-class LastAnswer(WSGITask):
-    """Answers while the server stops: tells the client to send no more, once nothing more of it waits."""
+class NotYet(BaseException):
+    """Ends the work on a request whose answer comes later. No Exception, so that waitress lets it pass."""
+
+
+class Answer(WSGITask):
+    """Answers a request by the application: at once, or in two steps with any time between them."""
+
+    later: Later | None = None
+    """What the application has begun, when it was called and the answer is not complete."""
+
+    def service(self) -> None:
+        """Go as far as it can be done now. Raises NotYet when that is not the end."""
+        self.channel.under_way = None  # from the end of it on, another thread may work on the next request
+        try:
+            super().service()
+        except NotYet:
+            self.channel.under_way = self
+            raise
+
+    def is_ready(self) -> bool:
+        """Whether the next step will not wait."""
+        return self.later is None or self.later.is_ready()
 
     def start(self) -> None:
-        """Say `Connection: close` unless another request was received after this one."""
+        """While the server stops, say `Connection: close` unless another request was received after this one."""
         super().start()
-        if not self.channel.has_more():
+        if self.channel.server.is_stopping and not self.channel.has_more():
             self.set_close_on_finish()
+
+    def get_environment(self) -> dict[str, Any]:
+        """That of WSGI, with what `Server.answer` must know."""
+        environ: dict[str, Any] = super().get_environment()
+        environ[ANSWER] = self
+        if self.request.at_once:
+            environ[LATER] = partial(self.channel.server.go_on, self.channel)
+        return environ

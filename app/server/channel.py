@@ -2,11 +2,12 @@
 
 import socket
 import time
+from contextlib import suppress
 
 from waitress.channel import HTTPChannel
 
 from app.errors import Refusal
-from app.server.answers import TOO_SLOW, ErrorAnswer
+from app.server.answers import TOO_SLOW, Answer, ErrorAnswer, NotYet
 from app.server.framing import StrictRequest
 
 _LINGER_S = 1.0
@@ -14,7 +15,7 @@ _LINGER_S = 1.0
 
 
 class Channel(HTTPChannel):
-    """A client's connection. All but `has_more` is called by the thread that runs the server."""
+    """A client's connection. All but `service` and `has_more` is called by the thread that runs the server."""
 
     parser_class = StrictRequest
     error_task_class = ErrorAnswer
@@ -22,6 +23,20 @@ class Channel(HTTPChannel):
     requests: list[StrictRequest]
 
     lingers_since = 0.0
+    under_way: Answer | None = None
+    """What is being answered; it may wait for its second step, while no thread is concerned with it."""
+
+    @staticmethod
+    def task_class(channel: "Channel", request: StrictRequest) -> Answer:
+        """What waitress calls the task of a request: the one under way, or a new one."""
+        if channel.under_way is None:
+            channel.under_way = Answer(channel, request)
+        return channel.under_way
+
+    def service(self) -> None:
+        """Answer the next request, or go as far as it can be done now."""
+        with suppress(NotYet):
+            super().service()
 
     def handle_expt(self) -> None:
         """Close on urgent data: waitress would find it again in every turn, and log it."""

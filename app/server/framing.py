@@ -44,6 +44,8 @@ class StrictRequest(HTTPRequestParser):
     """
 
     error: Refusal | WaitressError | None = None
+    at_once = False
+    """Whether the thread that runs the server calls the application, which then must not wait."""
     command = ""  # for the answer to a request line that cannot be read
     version = "1.1"
 

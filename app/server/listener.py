@@ -3,25 +3,26 @@
 import logging
 import resource
 import socket
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from wsgiref.types import WSGIApplication
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication
 
 from waitress import wasyncore
 from waitress.server import TcpWSGIServer
 
-from app.server.answers import OVERLOADED, LastAnswer
+from app.later import Later
+from app.server.answers import ANSWER, OVERLOADED, Answer, NotYet
 from app.server.channel import Channel
 from app.server.framing import LARGEST_BODY
+from app.server.hooks import Hooks
 
 _LONGEST_HEADER = 32 * 1024
 _FILES_KEPT = 256
 """Open files that are left for all that is not a client."""
-
-
-OnRefusal = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Server(TcpWSGIServer):
     """
     Serves *application* on *listening*, a socket that is bound, with so many *threads*.
 
-    *on_refusal* is told of each answer that the application did not make: the method, "" if unknown, and the status.
+    What the application answers at once, by *hooks*, the thread that runs the server takes in hand itself: to pass a
+    request on to a thread costs more than to answer it.
 
     `run` in one thread; `stop` from any; then `close`.
     """
@@ -61,15 +63,19 @@ class Server(TcpWSGIServer):
         *,
         threads: int,
         limits: Limits | None = None,
-        on_refusal: OnRefusal | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self._application = application
         self._limits = limits or Limits()
-        self.on_refusal = on_refusal or _tell_nobody
-        self._refused: deque[Channel] = deque()
-        self._stopping = False
+        self.hooks = hooks or Hooks()
+        self._ours: deque[Channel] = deque()  # those whose next step is for the thread that runs the server
+        self._waking = threading.Lock()
+        self._woken = False
+        self._is_serving = False
+        self.is_stopping = False
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for every request that waits
         super().__init__(
-            application,
+            self._answer,
             _sock=listening,
             bind_socket=False,
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
@@ -85,18 +91,20 @@ class Server(TcpWSGIServer):
 
     def run(self) -> None:
         """Serve until `stop`; then answer what was received, and return."""
-        while not self._stopping:
+        while not self.is_stopping:
             self._turn(1.0)
         until = time.time() + self._limits.drain_s
         self._drain(until)
         for channel in list(self.active_channels.values()):
             channel.handle_close()
+        with self._waking:
+            self._woken = True  # for ever: what is answered from now on, nobody waits for
         self.task_dispatcher.shutdown(timeout=max(until - time.time(), 0.1))
 
     def stop(self) -> None:
         """Let `run` come to its end. May be called by a signal handler, and more than once."""
-        if not self._stopping:
-            self._stopping = True
+        if not self.is_stopping:
+            self.is_stopping = True
             self.pull_trigger()
 
     def close(self) -> None:
@@ -108,36 +116,70 @@ class Server(TcpWSGIServer):
             super().close()
 
     def add_task(self, task: Channel) -> None:
-        """Hand the next request of *task* to a thread, or refuse it when too many wait."""
-        if len(self.task_dispatcher.queue) < self._limits.waiting:
+        """Take the next request of *task* in hand, give it to a thread, or refuse it when too many wait."""
+        request = task.requests[0]
+        # What waits to be sent may be much, and to add to it may mean to wait for the client.
+        if not (request.error or task.total_outbufs_len) and self.hooks.is_quick(request.command, request.path):
+            request.at_once = True
+            self._ours.append(task)
+        elif len(self.task_dispatcher.queue) < self._limits.waiting:
             self.task_dispatcher.add_task(task)
         else:
-            task.requests[0].error = OVERLOADED
+            request.error = OVERLOADED
             self.refuse(task)
 
     def refuse(self, channel: Channel) -> None:
         """Answer the next request of *channel*, which has an error, without waiting for a thread."""
-        self._refused.append(channel)  # not now: the caller holds the channel's lock
-        self.pull_trigger()
+        self.go_on(channel)  # not now: the caller holds the channel's lock
+
+    def go_on(self, channel: Channel) -> None:
+        """Take the next step of *channel* soon. May be called by any thread."""
+        self._ours.append(channel)
+        with self._waking:
+            if not self._woken:
+                self._woken = True
+                self.pull_trigger()
+
+    def pull_trigger(self) -> None:
+        """Wake the thread that runs the server, unless it is about to look at everything anyway."""
+        if not self._is_serving:
+            super().pull_trigger()
 
     def maintenance(self, now: float) -> None:
         """Keep the deadlines; called once a second. A full house is ten times less patient."""
         share = 0.1 if self.in_connection_overflow else 1
         for channel in list(self.active_channels.values()):
             channel.check_deadlines(now, self._limits.request_s * share, self._limits.idle_s * share)
+        self.hooks.tick()
 
     def _turn(self, timeout_s: float) -> None:
         wasyncore.poll2(timeout_s, self._map)  # select(2), which waitress takes by default, ends at 1,024 files
-        while self._refused:
-            self._refused.popleft().service()
+        self._woken = False
+        self._is_serving = True
+        while self._ours:
+            channel = self._ours.popleft()
+            if channel.under_way is None or channel.under_way.is_ready():
+                channel.service()
+            else:
+                self.task_dispatcher.add_task(channel)
+        self._is_serving = False
+
+    def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """What waitress takes for the application: the first step of an answer or the second. Raises NotYet."""
+        answer: Answer = environ[ANSWER]
+        if answer.later:
+            return answer.later.rest(environ, start_response)
+        given = self._application(environ, start_response)
+        if isinstance(given, Later):
+            answer.later = given
+            raise NotYet
+        return given
 
     def _drain(self, until: float) -> None:
         """Let nobody else in, and go on until everybody inside was answered, or it is *until*."""
         self._accept_waiting()
         wasyncore.dispatcher.close(self)
         silent_until = time.time() + self._limits.grace_s
-        for channel in self.active_channels.values():
-            channel.task_class = LastAnswer
         while self.active_channels and time.time() < until:
             self._turn(0.05)
             self.maintenance(time.time())
@@ -172,7 +214,3 @@ def _allow_connections(wanted: int) -> int:
         soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - _FILES_KEPT))
-
-
-def _tell_nobody(_method: str, _status: int) -> None:
-    pass

@@ -7,7 +7,7 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.wasyncore import dispatcher
 
 class HTTPChannel(dispatcher):
-    task_class: type[WSGITask]
+    task_class: Callable[[Any, Any], WSGITask]
     error_task_class: type[ErrorTask]
     parser_class: type[HTTPRequestParser]
     close_when_flushed: bool

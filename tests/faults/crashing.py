@@ -15,7 +15,8 @@ from app.cli.main import main
 from storage.append import Batch
 from storage.follow import Follower
 from storage.index.ranking import RankingIndex
-from storage.writer import Ticket, Writer
+from storage.pending import Ticket
+from storage.writer import Writer
 
 AFTER: dict[str, tuple[type, str]] = {
     "rows sent, not committed": (Batch, "append"),

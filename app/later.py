@@ -1,0 +1,48 @@
+"""
+Answers that come later: a route begins what takes a while, and the server goes on with others in the meantime.
+
+A server that can do so offers a function in the environ of a request, under `LATER`: whoever has the answer calls it,
+from any thread. Under any other server the route waits, as is usual in WSGI.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from wsgiref.types import WSGIApplication
+
+from bottle import HTTPResponse, request
+
+from storage.pending import Pending
+
+LATER = "simple_twitter.later"
+
+Result = TypeVar("Result")
+
+
+class Later(Exception):
+    """
+    Raised by a route that has begun its answer. The application returns it to the server, which was told by `LATER`.
+
+    Then `rest`, called like any application, gives the answer; it may wait only if not `is_ready`.
+    """
+
+    rest: WSGIApplication
+
+    def __init__(self, finish: Callable[[], HTTPResponse], is_ready: Callable[[], bool]) -> None:
+        super().__init__()
+        self.finish = finish
+        self.is_ready = is_ready
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Nothing: it is an answer of WSGI by its type alone."""
+        return iter(())
+
+
+def begin(
+    act: Callable[[Callable[[], None] | None], Pending[Result]], answer: Callable[[Result], HTTPResponse]
+) -> HTTPResponse:
+    """What *answer* makes of what *act* begins: now, if that means to wait, or by raising Later."""
+    tell: Callable[[], None] | None = request.environ.get(LATER)
+    pending = act(tell)
+    if tell is None:
+        return answer(pending.get())
+    raise Later(lambda: answer(pending.get()), pending.is_ready)
