@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-_QUICK = re.compile(r"/api/v1/(?:re)?tweet")
+_QUICK = {"GET": re.compile(r"/|/api/v1/(?:top|tweet/[^/]+)"), "POST": re.compile(r"/api/v1/(?:re)?tweet")}
 """Paths of routes that answer at once, or begin their answer and raise Later."""
 
 
@@ -72,7 +72,8 @@ class Service(Bottle, Hooks):
 
     def is_quick(self, method: str, path: str) -> bool:
         """Whether such a request is answered without waiting."""
-        return method == "POST" and self._guard.is_ready() and _QUICK.fullmatch(path) is not None
+        paths = _QUICK.get(method)
+        return paths is not None and paths.fullmatch(path) is not None and (method == "GET" or self._guard.is_ready())
 
     def tick(self) -> None:
         """Let nobody wait for too long."""

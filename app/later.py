@@ -11,7 +11,8 @@ from wsgiref.types import WSGIApplication
 
 from bottle import HTTPResponse, request
 
-from storage.pending import Pending
+from storage.errors import StorageError
+from storage.pending import Pending, Tell
 
 LATER = "simple_twitter.later"
 
@@ -38,11 +39,25 @@ class Later(Exception):
 
 
 def begin(
-    act: Callable[[Callable[[], None] | None], Pending[Result]], answer: Callable[[Result], HTTPResponse]
+    act: Callable[[Tell | None], Pending[Result]],
+    answer: Callable[[Result], HTTPResponse],
+    *,
+    is_quick: Callable[[Result], bool] = lambda _result: True,
 ) -> HTTPResponse:
-    """What *answer* makes of what *act* begins: now, if that means to wait, or by raising Later."""
-    tell: Callable[[], None] | None = request.environ.get(LATER)
+    """
+    What *answer* makes of what *act* begins: now, if that means to wait, or by raising Later.
+
+    *is_quick* says of a result whether *answer* is a matter of microseconds.
+    """
+    tell: Tell | None = request.environ.get(LATER)
     pending = act(tell)
     if tell is None:
         return answer(pending.get())
-    raise Later(lambda: answer(pending.get()), pending.is_ready)
+
+    def is_ready() -> bool:
+        try:
+            return pending.is_ready() and is_quick(pending.get())
+        except StorageError:
+            return True
+
+    raise Later(lambda: answer(pending.get()), is_ready)

@@ -36,6 +36,10 @@ class Tops:
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._rows_lock = threading.Lock()
 
+    def page(self, limit: int, after: Place | None) -> Ranking:
+        """The first *limit* tweets below *after*."""
+        return self.first(limit) if after is None else self.below(after, limit)
+
     def first(self, limit: int) -> Ranking:
         """
         The first *limit* tweets; the same object as before when nothing was written since.

@@ -13,7 +13,8 @@ from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
 from storage.order import Order
-from storage.pending import Pending, Tell
+from storage.pending import FOREVER, Pending, Tell
+from storage.reader import Reader
 from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
 from storage.sql import reads
@@ -54,7 +55,7 @@ class Tweets:
         )
         self._index = FreshIndex(database, index, self.follower)
         self._order = Order(database, self._index)
-        self._tops = Tops(database, self._order)
+        self._reader = Reader(database, self._index, Tops(database, self._order))
         self.scrub: Scrub | None = None
         """Who compares the index when it is not trusted; None where somebody else does."""
 
@@ -72,6 +73,7 @@ class Tweets:
                 raise
         self.follower.start()
         self._writer.start()
+        self._reader.start()
 
     def post(self, draft: Draft) -> Posted:
         """
@@ -106,12 +108,21 @@ class Tweets:
 
     def get(self, tweet_id: int) -> Tweet:
         """The tweet with its count. Raises TweetNotFound, TweetDeleted."""
-        row = _live(self.database.find_row(tweet_id))
-        try:
-            count = self._index.count(row.partition, tweet_id)
-        except IndexUnavailable:
-            count = None
-        return tweet_of(row, self._counts_by_log([row])[tweet_id] if count is None else count)
+        return self.begin_get(tweet_id).get()
+
+    def begin_get(self, tweet_id: int, tell: Tell | None = None) -> Pending[Tweet]:
+        """As `get`, without waiting: *tell* is called, by another thread, when it is done."""
+        ticket = self._reader.begin_tweet(tweet_id, tell)
+
+        def get() -> Tweet:
+            ticket.wait(FOREVER)
+            try:
+                return ticket.result()
+            except IndexUnavailable:
+                row = _live(self.database.find_row(tweet_id))
+                return tweet_of(row, self._counts([row])[tweet_id])
+
+        return Pending(get, lambda: not isinstance(ticket.outcome, IndexUnavailable))
 
     def list_chain(self, tweet_id: int) -> tuple[Tweet, ...]:
         """The tweet and its ancestors: target first, root last; deleted ones as tombstones. Raises TweetNotFound."""
@@ -143,7 +154,17 @@ class Tweets:
 
     def top(self, limit: int, after: Place | None = None) -> Ranking:
         """The first *limit* tweets of the ranking below *after*."""
-        return self._tops.first(limit) if after is None else self._tops.below(after, limit)
+        return self.begin_top(limit, after).get()
+
+    def begin_top(self, limit: int, after: Place | None = None, tell: Tell | None = None) -> Pending[Ranking]:
+        """As `top`, without waiting: *tell* is called, by another thread, when it is done."""
+        ticket = self._reader.begin_top(limit, after, tell)
+
+        def get() -> Ranking:
+            ticket.wait(FOREVER)
+            return ticket.result()
+
+        return Pending(get, lambda: True)
 
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
@@ -184,6 +205,7 @@ class Tweets:
     def close(self) -> None:
         """End the threads and connections, and the embedded server; what was accepted is stored before."""
         self._writer.stop()
+        self._reader.stop()
         self.follower.stop()
         if self.scrub:
             self.scrub.stop()

@@ -19,7 +19,7 @@ from storage.index.keys import Position
 from storage.index.ranking import Delivery, Folded, RankingIndex
 from storage.links import Links
 from storage.observer import Observer
-from storage.pending import Tell, Ticket
+from storage.pending import FOREVER, Tell, Ticket
 from storage.records import Tweet
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -34,12 +34,10 @@ WAIT_AT_MOST_S = 10.0
 FORGET_AGAIN_S = 0.5
 """When to try again to take deleted texts out of the write-ahead log, after a reader was in the way."""
 
-FOREVER = -1
-
 _log = logging.getLogger(__name__)
 
 
-WriteTicket = Ticket[Job, Outcome]
+WriteTicket = Ticket[Job, Tweet | Replay | None]
 
 
 class Writer:
@@ -105,10 +103,7 @@ class Writer:
         if not ticket.wait(WAIT_AT_MOST_S):
             self.give_up()
             ticket.wait(FOREVER)  # it is being stored: only its outcome tells whether it was
-        if isinstance(ticket.outcome, StorageError):
-            # Its own copy for each thread: one error may be the outcome of a whole batch.
-            raise type(ticket.outcome)(*ticket.outcome.args) from ticket.outcome
-        return ticket.outcome
+        return ticket.result()
 
     def give_up(self) -> None:
         """Refuse the writes that have waited for their turn for too long."""

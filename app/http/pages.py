@@ -6,12 +6,13 @@ another site for anything: the content-security-policy says so to the browser.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bottle import Bottle, HTTPResponse, SimpleTemplate, request
 
@@ -19,6 +20,7 @@ from app.errors import refusal_for, retry_after_s
 from app.http.answers import refusal
 from app.http.assets import Assets
 from app.http.views import rows
+from app.later import begin
 from storage import ids
 from storage.errors import StorageError, TweetNotFound
 from storage.records import Ranking, Tweet
@@ -60,27 +62,42 @@ class Templates:
         return str(self._templates[name].render(static=self._static, **values)).encode()
 
 
+class _Rendered(NamedTuple):
+    """A page, and what it shows as of which minute."""
+
+    ranking: Ranking | None
+    minute: int
+    page: bytes
+    etag: str
+
+
 class RankingPage:
     """The page at `/`, rendered again only when what it shows has changed, or a minute has passed."""
 
     def __init__(self, tweets: Tweets, templates: Templates) -> None:
         self._tweets = tweets
         self._templates = templates
-        self._last: tuple[Ranking | None, int, bytes, str] = (None, 0, b"", "")
+        self._last = _Rendered(None, 0, b"", "")
+        self._rendering = threading.Lock()
 
-    def get_page(self) -> tuple[bytes, str, bool]:
-        """The page, its ETag, and whether it is stale. Raises what `Tweets.top` raises."""
-        ranking, minute = self._tweets.top(_TOP), int(time.time()) // 60
-        shown, shown_at, page, etag = self._last
-        if shown is not ranking or shown_at != minute:  # the same object means that nothing at all was written since
-            page, etag = self._render(ranking, list_parents(self._tweets, ranking.tweets), minute * 60_000)
-            self._last = (ranking, minute, page, etag)
-        return page, etag, ranking.stale
+    def shows(self, ranking: Ranking) -> bool:
+        """Whether the page that was rendered last shows just this."""
+        # The same object means that nothing at all was written since.
+        return self._last.ranking is ranking and self._last.minute == _minute()
 
-    def _render(self, ranking: Ranking, names: dict[int, str | None], now_ms: int) -> tuple[bytes, str]:
-        listed = rows(ranking.tweets, names, now_ms)
+    def answer(self, ranking: Ranking) -> HTTPResponse:
+        """The page of *ranking*, or 304. Raises StoreUnavailable."""
+        if not self.shows(ranking):
+            with self._rendering:  # one does it for all who wait here
+                if not self.shows(ranking):
+                    self._last = self._render(ranking, _minute())
+        return conditional(self._last.page, self._last.etag, stale=ranking.stale)
+
+    def _render(self, ranking: Ranking, minute: int) -> _Rendered:
+        names = list_parents(self._tweets, ranking.tweets)
+        listed = rows(ranking.tweets, names, minute * 60_000)
         page = self._templates.render("ranking", rows=listed, stale=ranking.stale)
-        return page, etag_of(page)
+        return _Rendered(ranking, minute, page, etag_of(page))
 
 
 def list_parents(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | None]:
@@ -123,9 +140,9 @@ def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
         """Answer an error of storage with a page that says it."""
 
         @wraps(handler)
-        def answer(**path: str) -> HTTPResponse:
+        def answer(*given: Any, **path: str) -> HTTPResponse:
             try:
-                return handler(**path)
+                return handler(*given, **path)
             except StorageError as error:
                 return _error_page(templates, error)
 
@@ -135,8 +152,7 @@ def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
     @friendly
     def ranking() -> HTTPResponse:
         """The top 10; 304 when the browser has them, 503 when nothing is known of them."""
-        page, etag, stale = ranking_page.get_page()
-        return conditional(page, etag, stale=stale)
+        return begin(partial(tweets.begin_top, _TOP, None), friendly(ranking_page.answer), is_quick=ranking_page.shows)
 
     @app.get("/tweet/<text>")
     @friendly
@@ -144,6 +160,10 @@ def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
         """A tweet, the chain above it and the newest retweets below it; of a deleted one, its place in them."""
         page = templates.render("tweet", **_chain_view(tweets, text))
         return conditional(page, etag_of(page))
+
+
+def _minute() -> int:
+    return int(time.time()) // 60
 
 
 def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:

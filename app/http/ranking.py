@@ -1,10 +1,13 @@
 """The routes of the ranking: the top, and the place of one tweet in it."""
 
+from functools import partial
+
 from bottle import Bottle, HTTPResponse
 
 from app.http.answers import Tagged, answer, encode
 from app.http.parameters import cursor_of, id_of, place_of, read_query
 from app.http.wire import Rank, Top, tweet_of
+from app.later import begin
 from storage.records import Ranking
 from storage.tweets import Tweets
 
@@ -25,12 +28,14 @@ def mount(app: Bottle, tweets: Tweets) -> None:
             last = (ranking, content)
         return content
 
+    def shown(ranking: Ranking) -> HTTPResponse:
+        return encoded(ranking).answer([("Stale", "true")] if ranking.stale else [])
+
     @app.get("/api/v1/top")
     def get_top() -> HTTPResponse:
         """A page of the ranking, or 304; said to be stale, in a field and a header, when the index is away."""
         limit, after = read_query(DEFAULT_LIMIT, place_of)
-        ranking = tweets.top(limit, after)
-        return encoded(ranking).answer([("Stale", "true")] if ranking.stale else [])
+        return begin(partial(tweets.begin_top, limit, after), shown)
 
     @app.get("/api/v1/tweet/<tweet_id>/rank")
     def get_rank(tweet_id: str) -> HTTPResponse:

@@ -12,7 +12,7 @@ from app.http.parameters import id_of, read_key, read_query
 from app.http.wire import Chain, NewRetweet, NewTweet, link_of, list_of, names_user, tweet_of
 from app.later import begin
 from storage import ids
-from storage.records import Draft, Page, Posted
+from storage.records import Draft, Page, Posted, Tweet
 from storage.tweets import Tweets
 
 DEFAULT_LIMIT = 20
@@ -58,7 +58,7 @@ def _mount_reads(app: Bottle, tweets: Tweets) -> None:
     @app.get("/api/v1/tweet/<tweet_id>")
     def get_tweet(tweet_id: str) -> HTTPResponse:
         """The tweet with its count, or 304."""
-        return Tagged(encode(tweet_of(tweets.get(id_of(tweet_id))))).answer()
+        return begin(partial(tweets.begin_get, id_of(tweet_id)), _found)
 
     @app.get("/api/v1/tweet/<tweet_id>/chain")
     def get_chain(tweet_id: str) -> HTTPResponse:
@@ -80,6 +80,10 @@ def _mount_lists(app: Bottle, tweets: Tweets) -> None:
         limit, after = read_query(DEFAULT_LIMIT, ids.decode)
         page = tweets.list_by_user(user_name, limit, after) if names_user(user_name) else Page((), None)
         return answer(list_of(page))
+
+
+def _found(tweet: Tweet) -> HTTPResponse:
+    return Tagged(encode(tweet_of(tweet))).answer()
 
 
 def _created(posted: Posted) -> HTTPResponse:

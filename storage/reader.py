@@ -1,0 +1,132 @@
+"""
+The reader: one thread that answers the questions asked most, for one tweet and for the ranking.
+
+It takes whatever was asked as one: one read of the log, one round trip to Redis. While these are on their way the next
+questions gather; each reading begins after the last of its questions came, so nobody is told an older state.
+"""
+
+import logging
+import threading
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
+from storage.fresh import FreshIndex
+from storage.pending import Asked, Outcome, Tell, Ticket
+from storage.records import Place, Ranking, Tweet
+from storage.sql import reads
+from storage.sql.engine import Database
+from storage.sql.reads import Row, tweet_of
+from storage.tops import Tops
+
+FEW = 3
+"""Rows that are read one by one: quicker than one statement for all up to here."""
+
+_log = logging.getLogger(__name__)
+
+
+class TopAsked(NamedTuple):
+    """A question for the first *limit* tweets of the ranking below *after*."""
+
+    limit: int
+    after: Place | None
+
+
+Question = int | TopAsked
+"""The id of a tweet, or a page of the ranking."""
+Answer = Tweet | Ranking | StorageError
+
+
+class Reader:
+    """Answers questions. Start it with `start`, end it with `stop`."""
+
+    def __init__(self, database: Database, index: FreshIndex, tops: Tops) -> None:
+        self._database = database
+        self._index = index
+        self._tops = tops
+        self._asked: list[Ticket[Any, Any]] = []
+        self._arrival = threading.Condition(threading.Lock())
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer those who have asked, and end."""
+        with self._arrival:
+            self._stopping = True
+            self._arrival.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def begin_tweet(self, tweet_id: int, tell: Tell | None) -> Ticket[int, Tweet]:
+        """
+        Let a tweet be found; *tell* is called when it is.
+
+        The outcome may be TweetNotFound, TweetDeleted, or IndexUnavailable when only its count is not known.
+        """
+        return self._begin(Ticket[int, Tweet](tweet_id, tell))
+
+    def begin_top(self, limit: int, after: Place | None, tell: Tell | None) -> Ticket[TopAsked, Ranking]:
+        """Let a page of the ranking be read; *tell* is called when it is. The outcome may be IndexUnavailable."""
+        return self._begin(Ticket[TopAsked, Ranking](TopAsked(limit, after), tell))
+
+    def _begin(self, ticket: Ticket[Asked, Outcome]) -> Ticket[Asked, Outcome]:
+        with self._arrival:
+            self._asked.append(ticket)
+            if len(self._asked) == 1:
+                self._arrival.notify()
+        return ticket
+
+    def _run(self) -> None:
+        while tickets := self._next():
+            answers = self._answers({ticket.asked for ticket in tickets})
+            for ticket in tickets:
+                ticket.answer(answers[ticket.asked])
+
+    def _next(self) -> list[Ticket[Any, Any]]:
+        with self._arrival:
+            while not self._asked and not self._stopping:
+                self._arrival.wait()
+            asked, self._asked = self._asked, []
+        return asked
+
+    def _answers(self, questions: Collection[Question]) -> dict[Question, Answer]:
+        answers: dict[Question, Answer] = {}
+        ids = [question for question in questions if isinstance(question, int)]
+        try:
+            answers.update(self._tweets(ids))
+        except Exception as error:  # noqa: BLE001  # each one who asked must get an answer
+            answers.update(dict.fromkeys(ids, _failure(error)))
+        for question in questions:
+            if isinstance(question, TopAsked):
+                try:
+                    answers[question] = self._tops.page(*question)
+                except Exception as error:  # noqa: BLE001  # as above
+                    answers[question] = _failure(error)
+        return answers
+
+    def _tweets(self, ids: Sequence[int]) -> dict[Question, Answer]:
+        rows = self._rows(ids)
+        live = [row for row in rows.values() if not row.deleted]
+        counts = self._index.counts([(row.partition, row.id) for row in live]) if live else []
+        answers: dict[int, Answer] = {tweet_id: TweetDeleted() for tweet_id in rows}
+        for row, count in zip(live, counts, strict=True):
+            # None: deleted since it was read, or on its way to another partition.
+            answers[row.id] = tweet_of(row, count) if isinstance(count, int) else IndexUnavailable("cannot say")
+        return {tweet_id: answers.get(tweet_id, TweetNotFound()) for tweet_id in ids}
+
+    def _rows(self, ids: Sequence[int]) -> dict[int, Row]:
+        if len(ids) <= FEW:
+            return {row.id: row for tweet_id in ids if (row := self._database.find_row(tweet_id))}
+        with self._database.reading() as connection:
+            return reads.list_rows(connection, ids)
+
+
+def _failure(error: Exception) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    _log.error("a question was not answered", exc_info=error)
+    return StorageError("a question was not answered")
