@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from wsgiref.types import WSGIApplication
 
 from app.errors import PROBLEM_TYPE
-from app.server import Limits, Server, open_socket
+from app.server import Hooks, Limits, Server, open_socket
 
 PATIENCE_S = 30
 """Longer than any answer takes: a test that waits so long has failed."""
@@ -140,9 +140,11 @@ def check_problem(answer: Answer, *, head: bool = False) -> None:
 
 
 @contextmanager
-def serving(application: WSGIApplication, *, threads: int = 4, limits: Limits | None = None) -> Iterator[Server]:
+def serving(
+    application: WSGIApplication, *, threads: int = 4, limits: Limits | None = None, hooks: Hooks | None = None
+) -> Iterator[Server]:
     """Serve *application* on a free port in a thread; at the end it is stopped, and has come to its end."""
-    server = Server(application, open_socket("127.0.0.1", 0), threads=threads, limits=limits)
+    server = Server(application, open_socket("127.0.0.1", 0), threads=threads, limits=limits, hooks=hooks)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -72,6 +72,20 @@ def test_more_writes_than_may_wait(data_dir: Path) -> None:
         assert service.end() == 0
 
 
+def test_reads_do_not_wait_for_writes(data_dir: Path) -> None:
+    """While nobody can write and many have asked to, the one thread there is answers all kinds of reads."""
+    with serving(data_dir, WORKERS="1", THREADS="1") as service, ExitStack() as wires:
+        tweet = wires.enter_context(Wire(service.url)).ask(POST).json
+        with log_locked(data_dir):
+            waiting = [wires.enter_context(Wire(service.url)).send(POST) for _ in range(30)]
+            for path in (f"/api/v1/tweet/{tweet['id']}", "/api/v1/top", "/", "/livez", "/api/v1/users/ann/tweets"):
+                with Wire(service.url) as other:
+                    assert other.ask(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode()).status == 200
+            assert not any(wire.has_answer() for wire in waiting)
+        assert {wire.ask(b"").status for wire in waiting} == {201}
+        assert service.end() == 0
+
+
 def count_answered(wires: list[Wire]) -> int:
     """How many of *wires* have something to read."""
     return sum(wire.has_answer() for wire in wires)
