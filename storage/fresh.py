@@ -18,7 +18,6 @@ from storage.sql import counted
 from storage.sql.engine import Database
 from storage.sql.log import LogState
 from storage.standing import LOOKS, ON_ITS_WAY_S, reaches
-from storage.together import Together
 
 CATCH_UP_WITHIN_S = 1.0
 """How long a reader waits for the index to be brought in step before it is told that it cannot be asked."""
@@ -35,7 +34,6 @@ class FreshIndex:
         self._database = database
         self._index = index
         self._follower = follower
-        self._together = Together(self.counts)
 
     def pages(
         self, limit: int, after: Place | None = None, asked: Mapping[int, Iterable[int]] | None = None
@@ -52,12 +50,8 @@ class FreshIndex:
         return self._ask_all(lambda chosen: self._index.newer(chosen, tweet_id))
 
     def count(self, partition: int, tweet_id: int) -> int | None:
-        """
-        The count of a tweet, None when it is not live there. Raises IndexUnavailable.
-
-        Questions that come at the same time share one call.
-        """
-        count = self._together.ask((partition, tweet_id))
+        """The count of a tweet, None when it is not live there. Raises IndexUnavailable."""
+        (count,) = self.counts([(partition, tweet_id)])
         if isinstance(count, IndexUnavailable):
             raise IndexUnavailable(*count.args) from count
         return count
