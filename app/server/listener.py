@@ -86,6 +86,7 @@ class Server(TcpWSGIServer):
             max_request_header_size=_LONGEST_HEADER,
             max_request_body_size=8 * LARGEST_BODY,  # with the size lines of the smallest chunks; see `StrictRequest`
             log_socket_errors=False,
+            clear_untrusted_proxy_headers=False,  # nobody here looks at them
         )
         self.url = url_of(listening)
 
