@@ -8,6 +8,7 @@ import pytest
 
 from storage import Tweets
 from storage.errors import IndexUnavailable, StoreUnavailable
+from storage.pending import Pending
 from tests.http.client import Client
 
 POLICY = (
@@ -150,7 +151,8 @@ def test_a_stale_ranking_says_so(fresh: Client, tweets: Tweets, monkeypatch: pyt
     known = tweets.top(10)
     calm = fresh.get("/")
 
-    monkeypatch.setattr(tweets, "top", lambda _limit: replace(known, stale=True))
+    pending = Pending(lambda: replace(known, stale=True), lambda: True)
+    monkeypatch.setattr(tweets, "begin_top", lambda *_asked: pending)
     stale = fresh.get("/")
 
     assert "stale" not in calm.headers
@@ -166,10 +168,10 @@ def test_away_is_a_friendly_page(
 ) -> None:
     """When nothing can be told the answer is 503, for people, with the time after which to ask again."""
 
-    def fail(_limit: int) -> NoReturn:
+    def fail() -> NoReturn:
         raise kind
 
-    monkeypatch.setattr(tweets, "top", fail)
+    monkeypatch.setattr(tweets, "begin_top", lambda *_asked: Pending(fail, lambda: True))
 
     reply = fresh.get("/")
 
