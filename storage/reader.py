@@ -7,7 +7,7 @@ questions gather; each reading begins after the last of its questions came, so n
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
@@ -32,8 +32,6 @@ class TopAsked(NamedTuple):
     after: Place | None
 
 
-Question = int | TopAsked
-"""The id of a tweet, or a page of the ranking."""
 Answer = Tweet | Ranking | StorageError
 
 
@@ -82,9 +80,8 @@ class Reader:
 
     def _run(self) -> None:
         while tickets := self._next():
-            answers = self._answers({ticket.asked for ticket in tickets})
-            for ticket in tickets:
-                ticket.answer(answers[ticket.asked])
+            self._answer([ticket for ticket in tickets if isinstance(ticket.asked, int)], self._tweets)
+            self._answer([ticket for ticket in tickets if isinstance(ticket.asked, TopAsked)], self._pages)
 
     def _next(self) -> list[Ticket[Any, Any]]:
         with self._arrival:
@@ -93,22 +90,32 @@ class Reader:
             asked, self._asked = self._asked, []
         return asked
 
-    def _answers(self, questions: Collection[Question]) -> dict[Question, Answer]:
-        answers: dict[Question, Answer] = {}
-        ids = [question for question in questions if isinstance(question, int)]
+    def _answer(
+        self, tickets: Sequence[Ticket[Asked, Any]], find: Callable[[Collection[Asked]], Mapping[Asked, Answer]]
+    ) -> None:
+        questions = {ticket.asked for ticket in tickets}
+        answers: Mapping[Asked, Answer] = {}
         try:
-            answers.update(self._tweets(ids))
+            answers = find(questions) if questions else {}
         except Exception as error:  # noqa: BLE001  # each one who asked must get an answer
-            answers.update(dict.fromkeys(ids, _failure(error)))
+            answers = dict.fromkeys(questions, _failure(error))
+        for ticket in tickets:
+            ticket.answer(answers[ticket.asked])
+
+    def _pages(self, questions: Collection[TopAsked]) -> dict[TopAsked, Answer]:
+        # When one has waited for the index in vain, the others would as well, one after the other: they are left to
+        # those who have asked.
+        answers: dict[TopAsked, Answer] = dict.fromkeys(questions, IndexUnavailable("not asked for"))
         for question in questions:
-            if isinstance(question, TopAsked):
-                try:
-                    answers[question] = self._tops.page(*question)
-                except Exception as error:  # noqa: BLE001  # as above
-                    answers[question] = _failure(error)
+            try:
+                ranking = answers[question] = self._tops.page(*question)
+            except IndexUnavailable:
+                break
+            if ranking.stale:
+                break
         return answers
 
-    def _tweets(self, ids: Sequence[int]) -> dict[Question, Answer]:
+    def _tweets(self, ids: Collection[int]) -> dict[int, Answer]:
         rows = self._rows(ids)
         live = [row for row in rows.values() if not row.deleted]
         counts = self._index.counts([(row.partition, row.id) for row in live]) if live else []
@@ -118,7 +125,7 @@ class Reader:
             answers[row.id] = tweet_of(row, count) if isinstance(count, int) else IndexUnavailable("cannot say")
         return {tweet_id: answers.get(tweet_id, TweetNotFound()) for tweet_id in ids}
 
-    def _rows(self, ids: Sequence[int]) -> dict[int, Row]:
+    def _rows(self, ids: Collection[int]) -> dict[int, Row]:
         if len(ids) <= FEW:
             return {row.id: row for tweet_id in ids if (row := self._database.find_row(tweet_id))}
         with self._database.reading() as connection:

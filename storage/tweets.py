@@ -55,7 +55,8 @@ class Tweets:
         )
         self._index = FreshIndex(database, index, self.follower)
         self._order = Order(database, self._index)
-        self._reader = Reader(database, self._index, Tops(database, self._order))
+        self._tops = Tops(database, self._order)
+        self._reader = Reader(database, self._index, self._tops)
         self.scrub: Scrub | None = None
         """Who compares the index when it is not trusted; None where somebody else does."""
 
@@ -162,9 +163,12 @@ class Tweets:
 
         def get() -> Ranking:
             ticket.wait(FOREVER)
-            return ticket.result()
+            try:
+                return ticket.result()
+            except IndexUnavailable:
+                return self._tops.page(limit, after)
 
-        return Pending(get, lambda: True)
+        return Pending(get, lambda: not isinstance(ticket.outcome, IndexUnavailable))
 
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
