@@ -78,8 +78,8 @@ def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, m
     root, fill = post(tweets), tweets.index.fill
     with open_storage(data_dir, attach=True) as others:
 
-        def fill_slowly(staging: str, counts: Sequence[tuple[int, int]]) -> None:
-            fill(staging, counts)
+        def fill_slowly(staging: str, counts: Sequence[tuple[int, int]], *, counted: bool) -> None:
+            fill(staging, counts, counted=counted)
             retweet(others, root)
 
         monkeypatch.setattr(tweets.index, "fill", fill_slowly)
