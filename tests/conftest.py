@@ -44,9 +44,9 @@ def ranked() -> str:
 
 
 @pytest.fixture
-def tweets(data_dir: Path, database_url: str) -> Iterator[Tweets]:
+def tweets(data_dir: Path, database_url: str, ranked: str) -> Iterator[Tweets]:
     """Empty storage, its index embedded."""
-    with open_storage(data_dir, database_url) as opened:
+    with open_storage(data_dir, database_url, ranked=ranked) as opened:
         yield opened
 
 
