@@ -1,9 +1,10 @@
 """Tweets on disk, their ranking in Redis, and what keeps the two equal. `open_storage` is the one door."""
 
+import time
 from pathlib import Path
 
 from storage.embedded import EmbeddedServer, is_running, socket_of
-from storage.errors import CannotOpen, IndexUnavailable, StorageError, StoreDamaged, StoreForbidden
+from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidden
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
@@ -16,6 +17,9 @@ __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
 
 CHECKED_AT_START = 64 * 2**20
 """Bytes: a file of SQLite's up to this size is read as a whole by each start, in some 0.2 s; see also `Scrub`."""
+
+STARTED_AGAIN_WITHIN_S = 20
+"""How long to wait for an embedded server that does not answer, while somebody runs it."""
 
 
 def open_storage(
@@ -97,10 +101,22 @@ def _open_index(folder: Path, redis_url: str, *, attach: bool) -> tuple[RankingI
     if redis_url:
         return open_index(redis_url), None
     if attach and is_running(folder):
-        return open_index(f"unix://{socket_of(folder)}"), None
+        return _open_embedded(folder), None
     server = EmbeddedServer(folder)
     try:
-        return open_index(f"unix://{server.socket}"), server
-    except IndexUnavailable:
+        return _open_embedded(folder), server
+    except BaseException:
         server.stop()
         raise
+
+
+def _open_embedded(folder: Path) -> RankingIndex:
+    """The index of the embedded server, which who runs it starts again if it dies just now. Raises CannotOpen."""
+    deadline = time.monotonic() + STARTED_AGAIN_WITHIN_S
+    while True:
+        try:
+            return open_index(f"unix://{socket_of(folder)}")
+        except CannotOpen:
+            if time.monotonic() > deadline or not is_running(folder):
+                raise
+            time.sleep(0.02)

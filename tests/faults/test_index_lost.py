@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from storage import Tweets, open_storage
+from storage.embedded import EmbeddedServer
 from storage.errors import CannotOpen, IndexUnavailable
 from storage.ids import encode
 from storage.index.keys import keys_of
@@ -236,6 +237,26 @@ def test_second_service_on_one_folder_is_refused(data_dir: Path, tweets: Tweets)
         assert len(beside.top(10).tweets) == 1
     post(tweets)
     assert len(tweets.top(10).tweets) == 2
+
+
+def test_a_server_that_is_started_again_is_waited_for(
+    data_dir: Path, tweets: Tweets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker or a verb that begins while the service starts its server again does not give up."""
+    post(tweets)
+    started, start = threading.Event(), EmbeddedServer._start
+
+    def start_late(server: EmbeddedServer) -> Any:
+        started.wait()
+        return start(server)
+
+    monkeypatch.setattr(EmbeddedServer, "_start", start_late)
+    os.kill(pid_of(tweets), signal.SIGKILL)
+    eventually(lambda: not is_alive(pid_of(tweets)))
+    threading.Timer(0.5, started.set).start()
+    with open_storage(data_dir, attach=True) as beside:
+        assert started.is_set()
+        assert len(beside.top(10).tweets) == 1
 
 
 def test_folder_with_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
