@@ -27,7 +27,7 @@ def test_an_older_log_beside_a_later_index(tmp_path: Path, data_dir: Path, serve
     """A backup is put back while Redis keeps what came after it: shown is the backup, and counted on from there."""
     copy, url = tmp_path / "copy.db", f"unix://{server.socket}"
     ledger, later = Ledger(seed=1), Ledger(seed=2)
-    with serving(data_dir, REDIS_URL=url) as service:
+    with serving(data_dir, WORKERS="1", REDIS_URL=url) as service:
         with writing(service.url, ledger) as load:
             load.wait_for(60)
         at_backup = ledger.model().ranking()
@@ -36,7 +36,7 @@ def test_an_older_log_beside_a_later_index(tmp_path: Path, data_dir: Path, serve
             load.wait_for(60)
         assert service.end() == 0
     done(data_dir, "restore", "--force", copy, REDIS_URL=url)
-    with serving(data_dir, REDIS_URL=url) as service, closing(Caller(service.url)) as caller:
+    with serving(data_dir, WORKERS="1", REDIS_URL=url) as service, closing(Caller(service.url)) as caller:
         assert list_ranking(caller) == at_backup
         with writing(service.url, later) as load:
             load.wait_for(200)  # past the places that the other history had taken
