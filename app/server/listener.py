@@ -71,7 +71,7 @@ class Server(TcpWSGIServer):
         self._ours: deque[Channel] = deque()  # those whose next step is for the thread that runs the server
         self._waking = threading.Lock()
         self._woken = False
-        self._is_serving = False
+        self._serves: int | None = None  # the thread that is taking next steps, and then looks at everything
         self.is_stopping = False
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for every request that waits
         super().__init__(
@@ -138,12 +138,12 @@ class Server(TcpWSGIServer):
         self._ours.append(channel)
         with self._waking:
             if not self._woken:
-                self._woken = True
-                self.pull_trigger()
+                self._woken = True  # until the next poll has seen it: so the trigger must be pulled in any case
+                super().pull_trigger()
 
     def pull_trigger(self) -> None:
-        """Wake the thread that runs the server, unless it is about to look at everything anyway."""
-        if not self._is_serving:
+        """Wake the thread that runs the server; itself it need not wake when it looks at everything next anyway."""
+        if threading.get_ident() != self._serves:
             super().pull_trigger()
 
     def maintenance(self, now: float) -> None:
@@ -156,14 +156,14 @@ class Server(TcpWSGIServer):
     def _turn(self, timeout_s: float) -> None:
         wasyncore.poll2(timeout_s, self._map)  # select(2), which waitress takes by default, ends at 1,024 files
         self._woken = False
-        self._is_serving = True
+        self._serves = threading.get_ident()
         while self._ours:
             channel = self._ours.popleft()
             if channel.under_way is None or channel.under_way.is_ready():
                 channel.service()
             else:
                 self.task_dispatcher.add_task(channel)
-        self._is_serving = False
+        self._serves = None
 
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """What waitress takes for the application: the first step of an answer or the second. Raises NotYet."""

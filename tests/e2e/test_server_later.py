@@ -1,12 +1,16 @@
 """Answers in two steps: nobody waits for them but who asked, and each comes to the one who asked, in his order."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 from bottle import HTTPResponse
+from waitress import wasyncore
 
 from app.later import LATER, Later
 from app.server import Hooks, Server
@@ -100,6 +104,25 @@ def test_an_answer_may_be_there_before_the_first_step_has_ended(server: Server, 
     """Another thread may be quicker than the one that has asked it."""
     desk.begun = Told()
     assert wires.enter_context(Wire(server.url)).ask(LATER_GET % 1).status == 200
+
+
+def test_being_told_wakes_the_server(desk: Desk, wires: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when somebody was told before while the server was at work: it need not look by itself."""
+    monkeypatch.setattr(wasyncore, "poll2", partial(poll_for_ever, wasyncore.poll2))
+    with serving(desk, threads=1, hooks=desk) as server:
+        waiting = wires.enter_context(Wire(server.url)).send(LATER_GET % 2)
+        desk.wait_for(1)
+        tell = desk.begun["/later/2"]
+        desk.begun = Told()
+        assert wires.enter_context(Wire(server.url)).ask(LATER_GET % 1).status == 200
+        time.sleep(0.1)  # until the server has nothing else to do
+        tell()
+        assert said(waiting) == "/later/2"
+
+
+def poll_for_ever(poll: Callable[[float, Any], None], timeout_s: float, channels: Any) -> None:
+    """Where the server would wait for a second, wait until something happens, however long that takes."""
+    poll(100 * PATIENCE_S if timeout_s >= 1 else timeout_s, channels)
 
 
 class Told(dict[str, Callable[[], None]]):
