@@ -231,7 +231,7 @@ class Follower:
         """Fold the entries that follow *stand*, and say where the partition stands then."""
         if stand.position is None or not entries:
             return stand
-        self._links.load(entry.parent for entry in entries if entry.parent is not None)
+        self._links.load({entry.parent for entry in entries if entry.parent is not None})
         to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
         return self._index.fold(partition, stand.position, to, self._change(entries)).stand
 

@@ -1,7 +1,10 @@
 """Where tweets hang, remembered. A parent never changes, so what is remembered here can never be stale."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from contextlib import nullcontext
 from itertools import islice
+
+from sqlalchemy import Connection
 
 from storage.errors import TweetNotFound
 from storage.fold import Link
@@ -19,12 +22,16 @@ class Links:
         self._database = database
         self._links: dict[int, Link] = {}
 
-    def load(self, ids: Iterable[int]) -> None:
-        """Remember *ids* and all their ancestors, with one question to the database for those not known yet."""
-        missing = [tweet_id for tweet_id in ids if tweet_id not in self._links]
+    def load(self, ids: Collection[int], connection: Connection | None = None) -> None:
+        """
+        Remember *ids* and all their ancestors, with one question to the database for those not known yet.
+
+        It is asked by *connection*, which is spared another transaction, or by one of its own.
+        """
+        missing = {tweet_id for tweet_id in ids if tweet_id not in self._links}
         if missing:
-            with self._database.reading() as connection:
-                found = list_links(connection, missing)
+            with nullcontext(connection) if connection else self._database.reading() as asked:
+                found = list_links(asked, missing)
             self._make_room(len(found))
             self._links.update(found)
 

@@ -14,13 +14,9 @@ from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNo
 from storage.fresh import FreshIndex
 from storage.pending import Asked, Outcome, Tell, Ticket
 from storage.records import Place, Ranking, Tweet
-from storage.sql import reads
 from storage.sql.engine import Database
-from storage.sql.reads import Row, tweet_of
+from storage.sql.reads import tweet_of
 from storage.tops import Tops
-
-FEW = 3
-"""Rows that are read one by one: quicker than one statement for all up to here."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +112,7 @@ class Reader:
         return answers
 
     def _tweets(self, ids: Collection[int]) -> dict[int, Answer]:
-        rows = self._rows(ids)
+        rows = self._database.find_rows(ids)
         live = [row for row in rows.values() if not row.deleted]
         counts = self._index.counts([(row.partition, row.id) for row in live]) if live else []
         answers: dict[int, Answer] = {tweet_id: TweetDeleted() for tweet_id in rows}
@@ -124,12 +120,6 @@ class Reader:
             # None: deleted since it was read, or on its way to another partition.
             answers[row.id] = tweet_of(row, count) if isinstance(count, int) else IndexUnavailable("cannot say")
         return {tweet_id: answers.get(tweet_id, TweetNotFound()) for tweet_id in ids}
-
-    def _rows(self, ids: Collection[int]) -> dict[int, Row]:
-        if len(ids) <= FEW:
-            return {row.id: row for tweet_id in ids if (row := self._database.find_row(tweet_id))}
-        with self._database.reading() as connection:
-            return reads.list_rows(connection, ids)
 
 
 def _failure(error: Exception) -> StorageError:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from storage.errors import IndexUnavailable
 from storage.order import Order
 from storage.records import Place, Ranking
-from storage.sql import reads
 from storage.sql.engine import Database
 from storage.sql.log import LogState
 from storage.sql.reads import Row, tweet_of
@@ -83,8 +82,7 @@ class Tops:
             found = {tweet: row for tweet in ids if (row := self._rows.get(tweet))}
         missing = [tweet for tweet in ids if tweet not in found]
         if missing:
-            with self._database.reading() as connection:
-                read = reads.list_rows(connection, missing)
+            read = self._database.find_rows(missing)
             found |= {tweet: row for tweet, row in read.items() if not row.deleted}
             self._keep(found.values())
         return found

@@ -1,6 +1,6 @@
 """What the service can do with tweets: post, retweet, delete, read, rank. The whole of storage as the app sees it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -147,10 +147,9 @@ class Tweets:
             rows = reads.list_by_user(connection, user_name, after or LARGEST, limit + 1)
         return self._page(rows, limit)
 
-    def list_authors(self, ids: Iterable[int]) -> dict[int, str | None]:
+    def list_authors(self, ids: Collection[int]) -> dict[int, str | None]:
         """The author of each of *ids*, None for a deleted tweet: one read, which does not ask the index."""
-        with self.database.reading() as connection:
-            rows = reads.list_rows(connection, ids)
+        rows = self.database.find_rows(ids)
         return {row.id: None if row.deleted else row.user_name for row in rows.values()}
 
     def top(self, limit: int, after: Place | None = None) -> Ranking:

@@ -172,8 +172,8 @@ class Writer:
         return appended.outcomes
 
     def _append(self, jobs: list[Job]) -> Appended:
-        self._links.load(targets_of(jobs))
         with self._database.writing() as connection:
+            self._links.load(targets_of(jobs), connection)
             batch = Batch(connection, self._store, self._links, self._max_ancestors)
             return batch.append(jobs, now_ms=time.time_ns() // 1_000_000)
 

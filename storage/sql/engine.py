@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -69,8 +69,12 @@ class Database:
 
     def find_row(self, tweet_id: int) -> Row | None:
         """The tweet, deleted or not, as of the latest commit; None when there never was one."""
+        return self.find_rows([tweet_id]).get(tweet_id)
+
+    def find_rows(self, ids: Collection[int]) -> dict[int, Row]:
+        """Those of *ids* that name a tweet, deleted or not, as of the latest commit."""
         with self._translated():
-            return self._quick.find_row(tweet_id)
+            return self._quick.find_rows(ids)
 
     def get_state(self) -> LogState:
         """Where the log stands, as of the latest commit."""

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from storage.errors import CannotOpen, LayoutChanged, StoreConflict
 from storage.fold import Entry, Link
 from storage.ids import PARTITIONS
-from storage.sql.prepared import Insertion, Prepared
+from storage.sql.prepared import Insertion, Lookup, Prepared
 from storage.sql.tables import heads, store, tweets
 
 NONCE_BITS = 62
@@ -158,13 +158,13 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
 
     Raises LayoutChanged when *store* is no more what the database says.
     """
-    wanted = list(partitions)
+    wanted = sorted(partitions)
     if not wanted:
         return {}
     # In one order for everybody, so that two writers never wait for each other.
-    rows = connection.execute(_LOCKED_HEADS, {"partitions": wanted}).all()
+    rows = _LOCKED_HEADS.rows(connection, wanted)
     # A new layout has new rows for its heads: who waited here while it was made sees fewer than he asked for.
-    if len(rows) < len(wanted) or rows[0][5:] != store:
+    if len(rows) < len(wanted) or tuple(rows[0][5:]) != store:
         raise LayoutChanged("the partitions were laid out anew")
     return {row[0]: Head(*row[1:5]) for row in rows}
 
@@ -175,15 +175,15 @@ def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
     _MOVE_HEAD.run(connection, rows)
 
 
-def list_targets(connection: Connection, ids: Iterable[int]) -> dict[int, Target]:
+def list_targets(connection: Connection, ids: Collection[int]) -> dict[int, Target]:
     """Those of *ids* that name a tweet, deleted or not."""
-    rows = connection.execute(_TARGETS, {"ids": list(ids)})
+    rows = _TARGETS.rows(connection, ids)
     return {row[0]: Target(row[0], row[1] is not None, row[2], row[3]) for row in rows}
 
 
 def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
     """For those of *key_digests* that were used: the id of the tweet, and the digest of the call that posted it."""
-    rows = connection.execute(_CALLS, {"digests": list(key_digests)})
+    rows = _CALLS.rows(connection, key_digests)
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
@@ -211,9 +211,9 @@ def list_entries(connection: Connection, partition: int, after_seq: int, limit: 
     return [Entry(*row) for row in rows]
 
 
-def list_links(connection: Connection, ids: Iterable[int]) -> dict[int, Link]:
+def list_links(connection: Connection, ids: Collection[int]) -> dict[int, Link]:
     """The links of those of *ids* that name a tweet, and of all their ancestors."""
-    rows = connection.execute(_LINKS, {"ids": list(ids)})
+    rows = _LINKS.rows(connection, ids)
     return {row[0]: Link(*row[1:]) for row in rows}
 
 
@@ -249,15 +249,21 @@ _STORE = (store.c.id, store.c.partitions, store.c.ranked)
 STATE = _HEADS.add_columns(*_STORE).join_from(heads, store, true()).order_by(heads.c.partition)
 """Every head in order, each with what `Store` holds: for `read_state`."""
 
-_LOCKED_HEADS = STATE.where(heads.c.partition.in_(bindparam("partitions", expanding=True))).with_for_update(of=heads)
+_LOCKED_HEADS = Lookup(
+    STATE.where(heads.c.partition.in_(bindparam("partitions", expanding=True))).with_for_update(of=heads)
+)
 _MOVE_HEAD = Prepared(
     update(heads).where(heads.c.partition == bindparam("at")).values({name: bindparam(name) for name in Head._fields})
 )
-_TARGETS = select(tweets.c.id, tweets.c.deleted_seq, tweets.c.title, tweets.c.body).where(
-    tweets.c.id.in_(bindparam("ids", expanding=True))
+_TARGETS = Lookup(
+    select(tweets.c.id, tweets.c.deleted_seq, tweets.c.title, tweets.c.body).where(
+        tweets.c.id.in_(bindparam("ids", expanding=True))
+    )
 )
-_CALLS = select(tweets.c.key_digest, tweets.c.id, tweets.c.call_digest).where(
-    tweets.c.key_digest.in_(bindparam("digests", expanding=True))
+_CALLS = Lookup(
+    select(tweets.c.key_digest, tweets.c.id, tweets.c.call_digest).where(
+        tweets.c.key_digest.in_(bindparam("digests", expanding=True))
+    )
 )
 _DELETE = (
     update(tweets)
@@ -288,7 +294,7 @@ _SELECTED = (
 _UPWARDS = _SELECTED.union(
     select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth).where(tweets.c.id == _SELECTED.c.parent)
 )
-_LINKS = select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth)
+_LINKS = Lookup(select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth))
 _ALL = select(
     tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, cast(tweets.c.deleted_seq.is_(None), Integer)
 ).order_by(tweets.c.id.desc())

@@ -1,10 +1,13 @@
 """Statements of SQLAlchemy's that run many times a second: compiled once, and run by the driver as they are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, insert
+from sqlalchemy import Connection, Dialect, Executable, Select, Table, insert
+
+LENGTHS = (1, 4, 16, 64, 256)
+"""How many values a `Lookup` is written for."""
 
 
 class Prepared:
@@ -54,3 +57,52 @@ class Insertion(Prepared):
             copy_rows(connection, self._table, columns, rows)
         else:
             connection.exec_driver_sql(self._compile(connection, columns)[0], rows)
+
+
+class Lookup:
+    """
+    A select by a list of values, which is its one parameter and expanding.
+
+    SQLAlchemy writes such a statement anew for each list, which takes longer than to run it; here it is written for a
+    few lengths, and the last value stands there again until one of them is reached.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self._statement = statement
+        (self._parameter,) = statement.compile().params
+        self._written: dict[tuple[str, int], str] = {}
+
+    def rows(self, connection: Connection, values: Collection[Any]) -> list[Sequence[Any]]:
+        """The rows for *values*, each of which may be there once; for many, in parts. Raises the driver's errors."""
+        parts = self.parts(connection.dialect, values)
+        return [row for sql, parameters in parts for row in _ask_driver(connection, sql, parameters)]
+
+    def parts(self, dialect: Dialect, values: Collection[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Statements with the parameters that the driver takes for them, which together give the rows for *values*."""
+        left = list(values)
+        while left:
+            part, left = left[: LENGTHS[-1]], left[LENGTHS[-1] :]
+            length = next(length for length in LENGTHS if length >= len(part))
+            part += part[-1:] * (length - len(part))
+            yield self._write(dialect, length), part
+
+    def _write(self, dialect: Dialect, length: int) -> str:
+        key = (dialect.name, length)
+        if key not in self._written:
+            # By position: any value stands for all, as it is the number of them that is written down.
+            positional: Any = type(dialect)
+            style = "qmark" if dialect.paramstyle == "qmark" else "format"
+            filled = self._statement.params({self._parameter: list(range(length))})
+            compiled = filled.compile(dialect=positional(paramstyle=style), compile_kwargs={"render_postcompile": True})
+            self._written[key] = str(compiled)
+        return self._written[key]
+
+
+def _ask_driver(connection: Connection, sql: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    driver: Any = connection.connection.driver_connection
+    try:
+        rows: Sequence[Sequence[Any]] = driver.execute(sql, parameters).fetchall()
+    finally:
+        if getattr(driver, "closed", False):
+            connection.invalidate()
+    return rows

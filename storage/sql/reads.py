@@ -1,11 +1,12 @@
 """What readers ask of the log: tweets by id, by chain, by parent, by author, and counts when the index cannot say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
 from storage.records import Tweet
+from storage.sql.prepared import Lookup
 from storage.sql.tables import tweets
 
 
@@ -30,11 +31,6 @@ class Row(NamedTuple):
 def tweet_of(row: Row, count: int | None) -> Tweet:
     """The tweet of *row* with its count, None for a tombstone."""
     return Tweet(row.id, row.user_name, row.title, row.body, row.parent, count, row.created_at)
-
-
-def list_rows(connection: Connection, ids: Iterable[int]) -> dict[int, Row]:
-    """Those of *ids* that name a tweet, deleted or not."""
-    return {row[0]: Row(*row) for row in connection.execute(_BY_IDS, {"ids": list(ids)})}
 
 
 def list_chain(connection: Connection, tweet_id: int) -> list[Row]:
@@ -73,7 +69,7 @@ COLUMNS = (
     tweets.c.title,
     tweets.c.body,
 )
-_BY_IDS = select(*COLUMNS).where(tweets.c.id.in_(bindparam("ids", expanding=True)))
+BY_IDS = Lookup(select(*COLUMNS).where(tweets.c.id.in_(bindparam("ids", expanding=True))))
 _START = select(tweets.c.id, tweets.c.parent).where(tweets.c.id == bindparam("id")).cte("upwards", recursive=True)
 _UPWARDS = _START.union_all(select(tweets.c.id, tweets.c.parent).where(tweets.c.id == _START.c.parent))
 _CHAIN = select(*COLUMNS).where(tweets.c.id.in_(select(_UPWARDS.c.id))).order_by(tweets.c.id.desc())

@@ -140,6 +140,7 @@ def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
     def _begun(connection: Connection) -> None:
         kind = connection.get_execution_options().get("kind", Kind.READING)
         if begin := BEGIN.get(kind):
-            connection.exec_driver_sql(begin)
+            driver: Any = connection.connection.driver_connection
+            driver.execute(begin)
 
     return engine
