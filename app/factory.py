@@ -3,7 +3,8 @@
 import logging
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from app.http import health, openapi, pages, ranking
 from app.http import tweets as tweet_routes
 from app.http.answers import JSON, UNSTORED, refusal
 from app.http.auth import Guard
-from app.later import Later
+from app.later import Begun, Later
 from app.log import Request, Watch, log_request
 from app.server import Hooks
 from app.settings import Settings
@@ -47,7 +48,7 @@ class Service(Bottle, Hooks):
         """
         Answer a request; whatever a route raises becomes an answer here, and only here.
 
-        Where the server offers to come back later, the answer may be a Later.
+        Where the server offers to come back later, the answer may be a Begun.
         """
         return self._answer(self.wsgi, environ, start_response)
 
@@ -65,8 +66,7 @@ class Service(Bottle, Hooks):
         try:
             return application(environ, start)
         except Later as later:
-            later.rest = partial(self._answer, partial(_finish, later))
-            return later
+            return Begun(partial(self._answer, partial(_finish, later.finish)), later.is_ready)
         except Exception as error:  # noqa: BLE001  # the table has an answer for every error
             return _refuse(error, environ, start)
 
@@ -117,9 +117,8 @@ class Watched(Service):
             return start_response(status, headers, error)
 
         answer = application(environ, start)
-        if isinstance(answer, Later):
-            answer.rest = partial(self._watch, answer.rest, began, path)
-            return answer
+        if isinstance(answer, Begun):
+            return replace(answer, rest=partial(self._watch, answer.rest, began, path))
         route, (status, size) = environ.get("bottle.route"), told
         method = environ["REQUEST_METHOD"]
         took_s = time.perf_counter() - began
@@ -179,11 +178,13 @@ def _check_path() -> None:
         raise refusal(404, "not_found", "There is nothing at this path.")
 
 
-def _finish(later: Later, environ: "WSGIEnvironment", start_response: "StartResponse") -> list[bytes]:
+def _finish(
+    finish: Callable[[], HTTPResponse], environ: "WSGIEnvironment", start_response: "StartResponse"
+) -> list[bytes]:
     """The answer that comes later, in the form that Bottle gives to any."""
     request.bind(environ)  # others were answered by this thread in the meantime
     try:
-        answer = later.finish()
+        answer = finish()
     except HTTPResponse as refused:
         answer = refused
     content = answer.body or b""

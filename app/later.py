@@ -6,6 +6,7 @@ from any thread. Under any other server the route waits, as is usual in WSGI.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 from wsgiref.types import WSGIApplication
 
@@ -20,18 +21,25 @@ Result = TypeVar("Result")
 
 
 class Later(Exception):
-    """
-    Raised by a route that has begun its answer. The application returns it to the server, which was told by `LATER`.
-
-    Then `rest`, called like any application, gives the answer; it may wait only if not `is_ready`.
-    """
-
-    rest: WSGIApplication
+    """Raised by a route that has begun its answer: the server, which has offered it, will come back for it."""
 
     def __init__(self, finish: Callable[[], HTTPResponse], is_ready: Callable[[], bool]) -> None:
         super().__init__()
         self.finish = finish
         self.is_ready = is_ready
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """
+    What the application returns to such a server in the place of an answer.
+
+    Then `rest`, called like any application, gives the answer; it may wait only if not `is_ready`. Not the exception
+    itself: that holds all the frames it went through, and whatever holds it in turn makes a circle of them.
+    """
+
+    rest: WSGIApplication
+    is_ready: Callable[[], bool]
 
     def __iter__(self) -> Iterator[bytes]:
         """Nothing: it is an answer of WSGI by its type alone."""

@@ -61,11 +61,13 @@ class Reader:
 
         The outcome may be TweetNotFound, TweetDeleted, or IndexUnavailable when only its count is not known.
         """
-        return self._begin(Ticket[int, Tweet](tweet_id, tell))
+        ticket: Ticket[int, Tweet] = Ticket(tweet_id, tell)
+        return self._begin(ticket)
 
     def begin_top(self, limit: int, after: Place | None, tell: Tell | None) -> Ticket[TopAsked, Ranking]:
         """Let a page of the ranking be read; *tell* is called when it is. The outcome may be IndexUnavailable."""
-        return self._begin(Ticket[TopAsked, Ranking](TopAsked(limit, after), tell))
+        ticket: Ticket[TopAsked, Ranking] = Ticket(TopAsked(limit, after), tell)
+        return self._begin(ticket)
 
     def _begin(self, ticket: Ticket[Asked, Outcome]) -> Ticket[Asked, Outcome]:
         with self._arrival:

@@ -85,7 +85,7 @@ class Writer:
 
         Raises Overloaded when too many wait.
         """
-        ticket = WriteTicket(job, tell)
+        ticket: WriteTicket = Ticket(job, tell)
         with self._arrival:
             if self._stopping or len(self._waiting) >= self._queue_limit:
                 raise Overloaded("too many writes wait")

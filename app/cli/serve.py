@@ -1,5 +1,6 @@
 """`serve`: the service itself, from the settings to the last answer."""
 
+import gc
 import ipaddress
 import os
 import socket
@@ -51,6 +52,7 @@ def answer_requests(
 ) -> None:
     """Answer what comes to *listening*, in this process, until a signal."""
     app = create_app(tweets, settings)
+    gc.freeze()  # what is there by now stays: the collector need not go through it again and again, while all wait
     serve_app(
         app,
         host=settings.host,

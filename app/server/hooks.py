@@ -8,7 +8,7 @@ class Hooks:
         """Hear of an answer that the application did not make; *method* is "" if unknown."""
 
     def is_quick(self, method: str, path: str) -> bool:  # noqa: ARG002  # no request is, unless somebody says so
-        """Whether the application answers such a request without waiting, itself or by a Later: it needs no thread."""
+        """Whether the application answers such a request without waiting, itself or by a Begun: it needs no thread."""
         return False
 
     def tick(self) -> None:

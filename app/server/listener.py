@@ -14,7 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication
 from waitress import wasyncore
 from waitress.server import TcpWSGIServer
 
-from app.later import Later
+from app.later import Begun
 from app.server.answers import ANSWER, OVERLOADED, Answer, NotYet
 from app.server.channel import Channel
 from app.server.framing import LARGEST_BODY
@@ -168,11 +168,11 @@ class Server(TcpWSGIServer):
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """What waitress takes for the application: the first step of an answer or the second. Raises NotYet."""
         answer: Answer = environ[ANSWER]
-        if answer.later:
-            return answer.later.rest(environ, start_response)
+        if answer.begun:
+            return answer.begun.rest(environ, start_response)
         given = self._application(environ, start_response)
-        if isinstance(given, Later):
-            answer.later = given
+        if isinstance(given, Begun):
+            answer.begun = given
             raise NotYet
         return given
 

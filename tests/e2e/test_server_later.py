@@ -9,10 +9,9 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
-from bottle import HTTPResponse
 from waitress import wasyncore
 
-from app.later import LATER, Later
+from app.later import LATER, Begun
 from app.server import Hooks, Server
 from tests.e2e.server_wire import GET, PATIENCE_S, Wire, serving
 
@@ -36,11 +35,9 @@ class Desk(Hooks):
         """Answer, or begin to."""
         if not environ["PATH_INFO"].startswith("/later/") or LATER not in environ:
             return self._answer(environ, start_response)
-        later = Later(HTTPResponse, lambda: self.ready)
-        later.rest = self._answer
         self.begun[environ["PATH_INFO"]] = environ[LATER]
         self.arrived.release()
-        return later
+        return Begun(self._answer, lambda: self.ready)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/later/666":
