@@ -45,9 +45,6 @@ class Tops:
 
         When the index is away it is the last one known, and stale. Raises IndexUnavailable when there is none.
         """
-        kept = self._kept.get(limit)
-        if kept and kept.state == self._database.get_state():
-            return kept.ranking
         with self._reading:  # one reads for all who wait here
             return self._read_first(limit)
 
