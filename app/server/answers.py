@@ -83,7 +83,9 @@ class Answer(WSGITask):
 
     def get_environment(self) -> dict[str, Any]:
         """That of WSGI, with what `Server.answer` must know."""
-        environ: dict[str, Any] = super().get_environment()
+        if self.environ is not None:  # made for the first step
+            return self.environ
+        environ = super().get_environment()
         environ[ANSWER] = self
         if self.request.at_once:
             environ[LATER] = partial(self.channel.server.go_on, self.channel)

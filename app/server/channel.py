@@ -2,7 +2,6 @@
 
 import socket
 import time
-from contextlib import suppress
 
 from waitress.channel import HTTPChannel
 
@@ -35,8 +34,15 @@ class Channel(HTTPChannel):
 
     def service(self) -> None:
         """Answer the next request, or go as far as it can be done now."""
-        with suppress(NotYet):
+        in_hand = self.server.in_hand
+        in_hand.number = self._fileno
+        try:
             super().service()
+        except NotYet:
+            pass
+        finally:
+            in_hand.number = None
+            self.server.polled.mark(self._fileno)
 
     def handle_expt(self) -> None:
         """Close on urgent data: waitress would find it again in every turn, and log it."""
@@ -69,6 +75,7 @@ class Channel(HTTPChannel):
 
     def check_deadlines(self, now: float, request_s: float, idle_s: float) -> None:
         """Refuse a request that takes longer than *request_s*; close when nothing happened for *idle_s*."""
+        self.server.polled.mark(self._fileno)
         if self.requests:
             if self.request is not None:  # waits behind them: not the client's delay
                 self.request.started = now

@@ -19,10 +19,17 @@ from app.server.answers import ANSWER, OVERLOADED, Answer, NotYet
 from app.server.channel import Channel
 from app.server.framing import LARGEST_BODY
 from app.server.hooks import Hooks
+from app.server.polling import PollSet
 
 _LONGEST_HEADER = 32 * 1024
 _FILES_KEPT = 256
 """Open files that are left for all that is not a client."""
+
+
+class _InHand(threading.local):
+    """What a thread has in hand: the file number of a connection, None for nothing."""
+
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +75,17 @@ class Server(TcpWSGIServer):
         self._application = application
         self._limits = limits or Limits()
         self.hooks = hooks or Hooks()
+        self.polled = PollSet()
+        self.in_hand = _InHand()
         self._ours: deque[Channel] = deque()  # those whose next step is for the thread that runs the server
         self._waking = threading.Lock()
         self._woken = False
-        self._serves: int | None = None  # the thread that is taking next steps, and then looks at everything
+        self._serves: int | None = None  # the thread that is taking next steps, and then polls
         self.is_stopping = False
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for every request that waits
         super().__init__(
             self._answer,
+            map=self.polled,
             _sock=listening,
             bind_socket=False,
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
@@ -142,8 +152,9 @@ class Server(TcpWSGIServer):
                 super().pull_trigger()
 
     def pull_trigger(self) -> None:
-        """Wake the thread that runs the server; itself it need not wake when it looks at everything next anyway."""
+        """Wake the thread that runs the server, to look at what the caller has in hand; itself it need not wake."""
         if threading.get_ident() != self._serves:
+            self.polled.mark(self.in_hand.number)  # first: it may be awake before the next line ends
             super().pull_trigger()
 
     def maintenance(self, now: float) -> None:
@@ -154,7 +165,8 @@ class Server(TcpWSGIServer):
         self.hooks.tick()
 
     def _turn(self, timeout_s: float) -> None:
-        wasyncore.poll2(timeout_s, self._map)  # select(2), which waitress takes by default, ends at 1,024 files
+        self.polled.mark(self._fileno)  # whether it takes connections depends on the clock and on how many there are
+        self.polled.poll(timeout_s)
         self._woken = False
         self._serves = threading.get_ident()
         while self._ours:

@@ -1,11 +1,16 @@
 """What the tests of the server share."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partialmethod
 
 import pytest
 
+from app.server import Server
+from app.server.polling import PollSet
 from tests.e2e.server_apps import Gate
+from tests.e2e.server_wire import PATIENCE_S
 
 
 @pytest.fixture
@@ -21,3 +26,15 @@ def wires() -> Iterator[ExitStack]:
     """A place for connections, which are closed in the end."""
     with ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers do nothing once a second: what they do not notice at once, they never do."""
+    monkeypatch.setattr(PollSet, "poll", partialmethod(poll_for_ever, PollSet.poll))
+    monkeypatch.setattr(Server, "next_channel_cleanup", math.inf)
+
+
+def poll_for_ever(polled: PollSet, poll: Callable[[PollSet, float], None], timeout_s: float) -> None:
+    """Where the server would wait for a second, wait until something happens, however long that takes."""
+    poll(polled, 100 * PATIENCE_S if timeout_s >= 1 else timeout_s)

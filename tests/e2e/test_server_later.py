@@ -4,12 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from functools import partial
-from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
-from waitress import wasyncore
 
 from app.later import LATER, Begun
 from app.server import Hooks, Server
@@ -103,9 +100,9 @@ def test_an_answer_may_be_there_before_the_first_step_has_ended(server: Server, 
     assert wires.enter_context(Wire(server.url)).ask(LATER_GET % 1).status == 200
 
 
-def test_being_told_wakes_the_server(desk: Desk, wires: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_clock")
+def test_being_told_wakes_the_server(desk: Desk, wires: ExitStack) -> None:
     """Also when somebody was told before while the server was at work: it need not look by itself."""
-    monkeypatch.setattr(wasyncore, "poll2", partial(poll_for_ever, wasyncore.poll2))
     with serving(desk, threads=1, hooks=desk) as server:
         waiting = wires.enter_context(Wire(server.url)).send(LATER_GET % 2)
         desk.wait_for(1)
@@ -117,9 +114,15 @@ def test_being_told_wakes_the_server(desk: Desk, wires: ExitStack, monkeypatch: 
         assert said(waiting) == "/later/2"
 
 
-def poll_for_ever(poll: Callable[[float, Any], None], timeout_s: float, channels: Any) -> None:
-    """Where the server would wait for a second, wait until something happens, however long that takes."""
-    poll(100 * PATIENCE_S if timeout_s >= 1 else timeout_s, channels)
+@pytest.mark.usefixtures("no_clock")
+def test_after_an_answer_that_came_later_the_next_request_is_read(server: Server, desk: Desk, wires: ExitStack) -> None:
+    """The server waits for the connection again, whoever has told it."""
+    wire = wires.enter_context(Wire(server.url))
+    for number in range(20):
+        wire.send(LATER_GET % number)
+        desk.wait_for(1)
+        desk.begun[f"/later/{number}"]()
+        assert said(wire) == f"/later/{number}"
 
 
 class Told(dict[str, Callable[[], None]]):
