@@ -75,6 +75,10 @@ class Service(Bottle, Hooks):
         paths = _QUICK.get(method)
         return paths is not None and paths.fullmatch(path) is not None and (method == "GET" or self._guard.is_ready())
 
+    def pause(self) -> None:
+        """Let be done what was begun."""
+        self._tweets.hand_over()
+
     def tick(self) -> None:
         """Let nobody wait for too long."""
         self._tweets.tick()

@@ -62,19 +62,25 @@ class Reader:
         The outcome may be TweetNotFound, TweetDeleted, or IndexUnavailable when only its count is not known.
         """
         ticket: Ticket[int, Tweet] = Ticket(tweet_id, tell)
-        return self._begin(ticket)
+        return self._begin(ticket, tell)
 
     def begin_top(self, limit: int, after: Place | None, tell: Tell | None) -> Ticket[TopAsked, Ranking]:
         """Let a page of the ranking be read; *tell* is called when it is. The outcome may be IndexUnavailable."""
         ticket: Ticket[TopAsked, Ranking] = Ticket(TopAsked(limit, after), tell)
-        return self._begin(ticket)
+        return self._begin(ticket, tell)
 
-    def _begin(self, ticket: Ticket[Asked, Outcome]) -> Ticket[Asked, Outcome]:
+    def _begin(self, ticket: Ticket[Asked, Outcome], tell: Tell | None) -> Ticket[Asked, Outcome]:
         with self._arrival:
             self._asked.append(ticket)
-            if len(self._asked) == 1:
+            if tell is None:
                 self._arrival.notify()
         return ticket
+
+    def hand_over(self) -> None:
+        """See that what was asked is taken in hand."""
+        if self._asked:
+            with self._arrival:
+                self._arrival.notify()
 
     def _run(self) -> None:
         while tickets := self._next():

@@ -2,8 +2,8 @@
 The writer: one thread through which all writes of this process go.
 
 It takes whatever waits as one batch: one transaction, one commit to disk, one round trip to Redis. While a batch is on
-its way the next one gathers, so the load itself makes the batches as large as they need to be; nothing ever waits for
-company.
+its way the next one gathers, so the load itself makes the batches as large as they need to be; no clock ever makes one
+wait for company. A server that takes many requests in hand at once hands them over at once.
 """
 
 import logging
@@ -83,16 +83,22 @@ class Writer:
         """
         Let *job* be stored; *tell* is called when it is on disk, and in the index if that can be reached.
 
-        Raises Overloaded when too many wait.
+        With *tell* it waits for `hand_over`, with others that come meanwhile. Raises Overloaded when too many wait.
         """
         ticket: WriteTicket = Ticket(job, tell)
         with self._arrival:
             if self._stopping or len(self._waiting) >= self._queue_limit:
                 raise Overloaded("too many writes wait")
             self._waiting.append(ticket)
-            if len(self._waiting) == 1:
+            if tell is None:
                 self._arrival.notify()
         return ticket
+
+    def hand_over(self) -> None:
+        """See that what was begun is taken in hand."""
+        if self._waiting:
+            with self._arrival:
+                self._arrival.notify()
 
     def outcome_of(self, ticket: WriteTicket) -> Tweet | Replay | None:
         """

@@ -11,5 +11,8 @@ class Hooks:
         """Whether the application answers such a request without waiting, itself or by a Begun: it needs no thread."""
         return False
 
+    def pause(self) -> None:
+        """Hear that the server has done all that there was to do, and waits for more."""
+
     def tick(self) -> None:
         """Do what is to be done about once a second."""

@@ -176,6 +176,7 @@ class Server(TcpWSGIServer):
             else:
                 self.task_dispatcher.add_task(channel)
         self._serves = None
+        self.hooks.pause()
 
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """What waitress takes for the application: the first step of an answer or the second. Raises NotYet."""
