@@ -36,14 +36,19 @@ class FreshIndex:
         self._follower = follower
 
     def pages(
-        self, limit: int, after: Place | None = None, asked: Mapping[int, Iterable[int]] | None = None
+        self,
+        limit: int,
+        after: Place | None = None,
+        asked: Mapping[int, Iterable[int]] | None = None,
+        state: LogState | None = None,
     ) -> tuple[LogState, dict[int, Part]]:
         """
         At most *limit* places below *after* of each partition, and the state of the log that they reach.
 
-        *asked* are tweets, by their partition, of which to say whether they are in the index. Raises IndexUnavailable.
+        That is *state*, if the caller has just read it. *asked* are tweets, by their partition, of which to say whether
+        they are in the index. Raises IndexUnavailable.
         """
-        return self._ask_all(lambda chosen: self._index.pages(chosen, limit, after, asked))
+        return self._ask_all(lambda chosen: self._index.pages(chosen, limit, after, asked), state)
 
     def newer(self, tweet_id: int) -> tuple[LogState, dict[int, Newer]]:
         """In each partition the counted tweets that are newer than *tweet_id*. Raises IndexUnavailable."""
@@ -56,9 +61,9 @@ class FreshIndex:
             raise IndexUnavailable(*count.args) from count
         return count
 
-    def counts(self, wanted: Sequence[tuple[int, int]]) -> list[Count]:
-        """The counts of tweets, given as (partition, id), in their order."""
-        state = self._database.get_state()
+    def counts(self, wanted: Sequence[tuple[int, int]], state: LogState | None = None) -> list[Count]:
+        """The counts of tweets, given as (partition, id), in their order; as of *state*, just read, or later."""
+        state = state or self._database.get_state()
         ids: dict[int, list[int]] = {}
         for partition, tweet_id in wanted:
             ids.setdefault(partition, []).append(tweet_id)
@@ -87,10 +92,10 @@ class FreshIndex:
         return {tweet_id: 0 for tweet_id, partition in absent.items() if live.get(tweet_id) == partition}
 
     def _ask_all(
-        self, question: Callable[[list[int]], list[Answer | IndexUnavailable]]
+        self, question: Callable[[list[int]], list[Answer | IndexUnavailable]], known: LogState | None = None
     ) -> tuple[LogState, dict[int, Answer]]:
-        """The answers of all partitions, and what they reach."""
-        state = self._database.get_state()
+        """The answers of all partitions, and what they reach: *known*, or where the log stands now."""
+        state = known or self._database.get_state()
         answers = self._ask(state, state.heads, question)
         if len(answers) < len(state.heads):
             raise IndexUnavailable("the index is away or being brought in step, or a part of it")

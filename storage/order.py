@@ -34,9 +34,9 @@ class Order:
         self._database = database
         self._index = index
 
-    def places(self, limit: int, after: Place | None = None) -> list[Place]:
-        """The first *limit* places below *after*."""
-        state, parts = self._index.pages(limit, after)
+    def places(self, limit: int, after: Place | None = None, state: LogState | None = None) -> list[Place]:
+        """The first *limit* places below *after*, as of *state* or later; without it, as of now."""
+        state, parts = self._index.pages(limit, after, state=state)
         found = _merged(parts, limit)
         if state.store.ranks_all or len(found) == limit:
             return found

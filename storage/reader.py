@@ -15,6 +15,7 @@ from storage.fresh import FreshIndex
 from storage.pending import Asked, Outcome, Tell, Ticket
 from storage.records import Place, Ranking, Tweet
 from storage.sql.engine import Database
+from storage.sql.log import LogState
 from storage.sql.reads import tweet_of
 from storage.tops import Tops
 
@@ -41,6 +42,7 @@ class Reader:
         self._asked: list[Ticket[Any, Any]] = []
         self._arrival = threading.Condition(threading.Lock())
         self._stopping = False
+        self._state: LogState | None = None
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
     def start(self) -> None:
@@ -84,6 +86,7 @@ class Reader:
 
     def _run(self) -> None:
         while tickets := self._next():
+            self._state = None
             self._answer([ticket for ticket in tickets if isinstance(ticket.asked, int)], self._tweets)
             self._answer([ticket for ticket in tickets if isinstance(ticket.asked, TopAsked)], self._pages)
 
@@ -112,17 +115,24 @@ class Reader:
         answers: dict[TopAsked, Answer] = dict.fromkeys(questions, IndexUnavailable("not asked for"))
         for question in questions:
             try:
-                ranking = answers[question] = self._tops.page(*question)
+                ranking = answers[question] = self._tops.page(*question, self._state_of_log())
             except IndexUnavailable:
                 break
             if ranking.stale:
                 break
         return answers
 
+    def _state_of_log(self) -> LogState:
+        """Where the log stands: read once for all that is answered together."""
+        if self._state is None:
+            self._state = self._database.get_state()
+        return self._state
+
     def _tweets(self, ids: Collection[int]) -> dict[int, Answer]:
         rows = self._database.find_rows(ids)
         live = [row for row in rows.values() if not row.deleted]
-        counts = self._index.counts([(row.partition, row.id) for row in live]) if live else []
+        asked = [(row.partition, row.id) for row in live]
+        counts = self._index.counts(asked, self._state_of_log()) if asked else []
         answers: dict[int, Answer] = {tweet_id: TweetDeleted() for tweet_id in rows}
         for row, count in zip(live, counts, strict=True):
             # None: deleted since it was read, or on its way to another partition.

@@ -24,6 +24,14 @@ class _Kept(NamedTuple):
     ranking: Ranking
 
 
+def only_posted(before: LogState, after: LogState) -> bool:
+    """Whether nothing was deleted from *before* to *after*: then each entry is one tweet more."""
+    return before.store == after.store and all(
+        head.seq - before.heads[partition].seq == head.live - before.heads[partition].live
+        for partition, head in after.heads.items()
+    )
+
+
 class Tops:
     """Pages of the ranking. Safe to use from any thread."""
 
@@ -35,39 +43,35 @@ class Tops:
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._rows_lock = threading.Lock()
 
-    def page(self, limit: int, after: Place | None) -> Ranking:
-        """The first *limit* tweets below *after*."""
-        return self.first(limit) if after is None else self.below(after, limit)
-
-    def first(self, limit: int) -> Ranking:
+    def page(self, limit: int, after: Place | None, state: LogState | None = None) -> Ranking:
         """
-        The first *limit* tweets; the same object as before when nothing was written since.
+        The first *limit* tweets below *after*, as of *state*, which the caller has just read, or later.
 
-        When the index is away it is the last one known, and stale. Raises IndexUnavailable when there is none.
+        The first of all are the same object as before while they are equal and nothing was deleted. When the index is
+        away they are the last ones known, and stale. Raises IndexUnavailable when there are none.
         """
+        if after:
+            return self._read(limit, after, state)
         with self._reading:  # one reads for all who wait here
-            return self._read_first(limit)
+            return self._read_first(limit, state or self._database.get_state())
 
-    def below(self, after: Place, limit: int) -> Ranking:
-        """The *limit* tweets below *after*."""
-        return self._read(limit, after)
-
-    def _read_first(self, limit: int) -> Ranking:
-        state = self._database.get_state()
+    def _read_first(self, limit: int, state: LogState) -> Ranking:
         kept = self._kept.get(limit)
         if kept and kept.state == state:
             return kept.ranking
         try:
-            ranking = self._read(limit, None)
+            ranking = self._read(limit, None, state)
         except IndexUnavailable:
             if not kept:
                 raise
             return replace(kept.ranking, stale=True)
+        if kept and kept.ranking == ranking and only_posted(kept.state, state):
+            ranking = kept.ranking  # what was made of it, with the names of those retweeted, is good still
         self._kept[limit] = _Kept(state, ranking)
         return ranking
 
-    def _read(self, limit: int, after: Place | None) -> Ranking:
-        found = self._order.places(limit + 1, after)
+    def _read(self, limit: int, after: Place | None, state: LogState | None) -> Ranking:
+        found = self._order.places(limit + 1, after, state)
         places = found[:limit]
         rows = self._rows_of([place.id for place in places])
         tweets = tuple(tweet_of(rows[place.id], place.count_retweet) for place in places if place.id in rows)

@@ -82,7 +82,7 @@ class RankingPage:
 
     def shows(self, ranking: Ranking) -> bool:
         """Whether the page that was rendered last shows just this."""
-        # The same object means that nothing at all was written since.
+        # The same object means that nothing of it was changed since, and no tweet deleted that one of it retweets.
         return self._last.ranking is ranking and self._last.minute == _minute()
 
     def answer(self, ranking: Ranking) -> HTTPResponse:

@@ -19,6 +19,21 @@ def test_retweet_takes_what_is_left_out_from_its_target(tweets: Tweets) -> None:
     assert (other.title, other.body) == ("C", "B")
 
 
+def test_the_first_page_is_the_same_object_until_it_may_look_different(tweets: Tweets) -> None:
+    """A post below it changes nothing; a count in it does, and a deletion: a page names whom its tweets retweet."""
+    root = post(tweets, base=10)
+    below = post(tweets)
+    seen = tweets.top(1)
+    post(tweets)
+    assert tweets.top(1) is seen
+    retweet(tweets, root)
+    counted = tweets.top(1)
+    assert counted is not seen
+    tweets.delete(below.id)
+    assert tweets.top(1) == counted
+    assert tweets.top(1) is not counted
+
+
 def test_base_is_kept_for_ever(tweets: Tweets) -> None:
     """The count a tweet was posted with is part of its count, through a rebuild too."""
     root = post(tweets, base=10**12)
