@@ -81,6 +81,20 @@ class Answer(WSGITask):
         if self.channel.server.is_stopping and not self.channel.has_more():
             self.set_close_on_finish()
 
+    def build_response_header(self) -> bytes:
+        """
+        Its first bytes, up to the body. An answer that can have none ends with them, so the connection may go on.
+
+        waitress ends it, as after an answer whose length nobody knows (RFC 9112, section 6.3).
+        """
+        ends = self.close_on_finish or self.version == "1.0" or self.request.headers.get("CONNECTION") == "close"
+        if ends or self.has_body:
+            return super().build_response_header()
+        self.close_on_finish = True  # known, waitress need not see to it
+        header = super().build_response_header()
+        self.close_on_finish = False
+        return header
+
     def get_environment(self) -> dict[str, Any]:
         """That of WSGI, with what `Server.answer` must know."""
         if self.environ is not None:  # made for the first step

@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
@@ -260,3 +261,23 @@ def test_urgent_data_ends_the_connection(server: Server, caplog: pytest.LogCaptu
         with suppress(ConnectionResetError):
             assert wire.is_closed()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_an_answer_without_a_body_leaves_the_connection_open(status: str) -> None:
+    """It ends with its header, so the next request comes on the same connection, until the client has said the last."""
+
+    def application(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response(status, [("Etag", '"a"')])
+        return []
+
+    with serving(application) as server, Wire(server.url) as wire:
+        for _ in range(3):
+            answer = wire.ask(GET)
+            assert (answer.status, answer.headers.get("connection")) == (int(status[:3]), None)
+            assert "transfer-encoding" not in answer.headers
+        assert wire.ask(get(b"GET / HTTP/1.1", b"Host: a", b"Connection: close")).headers["connection"] == "close"
+        assert wire.is_closed()
+    with serving(application) as server, Wire(server.url) as wire:
+        assert wire.ask(get(b"GET / HTTP/1.0")).headers["connection"] == "close"
+        assert wire.is_closed()
