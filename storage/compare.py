@@ -17,7 +17,7 @@ from storage.errors import IndexUnavailable
 from storage.index.ranking import RankingIndex
 from storage.records import Place
 from storage.recount import count, count_all
-from storage.sql import log
+from storage.sql import log, streams
 from storage.sql.engine import Database
 from storage.standing import is_known
 
@@ -105,7 +105,7 @@ def _look_again(
         if store.ranks_all != ranks_all or not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
             raise IndexUnavailable("the index was brought in step meanwhile")
         wanted = set(ids)
-        with closing(_breathing(log.stream_until(connection, partition, at.seq), breathe)) as rows:
+        with closing(_breathing(streams.stream_until(connection, partition, at.seq), breathe)) as rows:
             in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
     for tweet_id, found in zip(ids, answer.counts, strict=True):
         right = in_log.get(tweet_id)

@@ -5,17 +5,17 @@ from collections.abc import Collection, Iterable, Iterator
 from sqlalchemy import Connection
 
 from storage.errors import StoreConflict
-from storage.sql import log
+from storage.sql import streams
 
 
 def count_all(connection: Connection, partitions: Collection[int] | None = None) -> Iterator[tuple[int, int, int]]:
     """Every live tweet, or those of *partitions*, as (id, partition, count) by the log alone, newest first."""
-    return count(log.stream_all(connection, partitions))
+    return count(streams.stream_all(connection, partitions))
 
 
 def count(rows: Iterable[tuple[int, int | None, int, int, int]]) -> Iterator[tuple[int, int, int]]:
     """
-    The live ones of *rows*, which are whole chains as `log.stream_all` gives them, as (id, partition, count).
+    The live ones of *rows*, which are whole chains as `streams.stream_all` gives them, as (id, partition, count).
 
     It is the fold from place zero, and `storage.fold.gains` would do: but where every ancestor is among the rows there
     are none to look for in between, which makes it more than twice as fast.

@@ -6,19 +6,16 @@ A place is a partition and a `seq` in it, without gaps. Places are given while t
 
 import secrets
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Integer,
     bindparam,
-    cast,
     delete,
     insert,
     literal,
-    or_,
     select,
     true,
     union_all,
@@ -32,8 +29,6 @@ from storage.sql.prepared import Insertion, Lookup, Prepared
 from storage.sql.tables import heads, store, tweets
 
 NONCE_BITS = 62
-READ_AT_ONCE = 10_000
-"""Rows a long read takes from the database at once: bounds memory, costs no measurable time."""
 
 
 ALL, COUNTED = "all", "counted"
@@ -217,32 +212,6 @@ def list_links(connection: Connection, ids: Collection[int]) -> dict[int, Link]:
     return {row[0]: Link(*row[1:]) for row in rows}
 
 
-def stream_all(
-    connection: Connection, partitions: Collection[int] | None = None
-) -> Iterator[tuple[int, int | None, int, int, int]]:
-    """
-    Every tweet, or every one of *partitions*, as (id, parent, partition, base, live), newest id first.
-
-    Plain tuples, as there may be millions.
-    """
-    # The sum keeps SQLite from going by the index of partitions, and sorting all it finds there.
-    chosen = _ALL if partitions is None else _ALL.where((tweets.c.partition + 0).in_(partitions))
-    if stream_rows := connection.get_execution_options().get("stream_rows"):  # see `storage.sql.sqlite`
-        yield from stream_rows(connection, chosen)
-        return
-    with connection.execute(chosen, execution_options={"yield_per": READ_AT_ONCE}) as rows:
-        for part in rows.partitions():
-            yield from part
-
-
-def stream_until(connection: Connection, partition: int, seq: int) -> Iterator[tuple[int, int | None, int, int, int]]:
-    """The tweets of *partition* as they were when *seq* was its last entry, in the form and order of `stream_all`."""
-    bounds = {"partition": partition, "seq": seq}
-    with connection.execute(_UNTIL, bounds, execution_options={"yield_per": READ_AT_ONCE}) as rows:
-        for part in rows.partitions():
-            yield from part
-
-
 _APPEND = Insertion(tweets)
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
 _STORE = (store.c.id, store.c.partitions, store.c.ranked)
@@ -295,14 +264,3 @@ _UPWARDS = _SELECTED.union(
     select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth).where(tweets.c.id == _SELECTED.c.parent)
 )
 _LINKS = Lookup(select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth))
-_ALL = select(
-    tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, cast(tweets.c.deleted_seq.is_(None), Integer)
-).order_by(tweets.c.id.desc())
-_SEQ: Any = bindparam("seq", type_=BigInteger)
-_LIVE_THEN = or_(tweets.c.deleted_seq.is_(None), tweets.c.deleted_seq > _SEQ)
-_UNTIL = (
-    select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.base, cast(_LIVE_THEN, Integer))
-    # The sums: as in `stream_all`.
-    .where(tweets.c.partition + 0 == bindparam("partition", type_=BigInteger), tweets.c.seq + 0 <= _SEQ)
-    .order_by(tweets.c.id.desc())
-)

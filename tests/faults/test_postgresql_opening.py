@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from storage import migrate, open_storage
 from storage.errors import CannotOpen, SchemaOutdated, StoreForbidden
-from storage.sql import log
+from storage.sql import log, streams
 from storage.sql.engine import Database, open_database
 from tests.builders import at_once, post
 from tests.postgresql import PostgreSQL
@@ -148,7 +148,7 @@ def test_snapshot_is_of_one_instant(postgresql_url: str, data_dir: Path) -> None
         with tweets.database.reading(snapshot=True) as connection:
             head = log.list_heads(connection)[0]
             post(tweets)
-            assert [row[0] for row in log.stream_all(connection)] == [first.id]
+            assert [row[0] for row in streams.stream_all(connection)] == [first.id]
             assert log.list_heads(connection)[0] == head
         assert tweets.database.get_state().heads[0].seq == head.seq + 1
 
@@ -161,14 +161,14 @@ def test_stream_that_is_given_up(database: Database, postgresql_url: str, data_d
 
     def give_up() -> None:
         with database.reading(snapshot=True) as connection:
-            for _row in log.stream_all(connection):
+            for _row in streams.stream_all(connection):
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         give_up()
     with database.reading(snapshot=True) as connection:
         gc.collect()  # a cursor left open would warn now, and close itself in this transaction
-        assert len(list(log.stream_all(connection))) == 3
+        assert len(list(streams.stream_all(connection))) == 3
 
 
 def test_more_readers_than_connections(postgresql_url: str, data_dir: Path) -> None:
