@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -111,6 +112,27 @@ def test_cluster_is_formed_once(program: FindProgram, folder: Path, data_dir: Pa
     assert sum(slots for _, slots in seen[0]) == 16384
 
 
+def test_a_node_that_has_not_heard_of_all_is_waited_for(tmp_path: Path) -> None:
+    """The cluster is not whole before each node knows every other, though all its slots are served before."""
+    asked = tmp_path / "asked"
+    client = tmp_path / "client"
+    client.write_text(
+        f"""#!/bin/sh
+        echo "$@" >> {asked}
+        known=2
+        [ "$(grep -c -- '-p 2 ' {asked})" = 1 ] || known=3
+        printf 'cluster_state:ok\\r\\ncluster_known_nodes:%s\\r\\ncluster_size:1\\r\\n' $known
+        """
+    )
+    client.chmod(0o755)
+    form = ["sh", str(DEPLOY / "form-cluster.sh"), "a:1", "a:2", "a:3"]
+    formed = subprocess.run(
+        form, env={**os.environ, "CLI": str(client)}, capture_output=True, check=False, timeout=PATIENCE_S
+    )
+    assert (formed.returncode, formed.stdout) == (0, b"The cluster is whole.\n"), formed.stderr
+    assert [line.split()[3] for line in asked.read_text().splitlines()].count("2") == 2
+
+
 @contextmanager
 def node_running(name: str, folder: Path) -> Iterator[int]:
     """A node that is not yet in a cluster; its port."""
@@ -124,7 +146,15 @@ def node_running(name: str, folder: Path) -> Iterator[int]:
 
 
 def cluster_of(port: int) -> list[tuple[str, int]]:
-    """Each node that the one at *port* knows: its role and the number of its slots."""
+    """Each node that the one at *port* knows: its role and the number of its slots, once it has heard of the replicas."""
+    until = time.monotonic() + PATIENCE_S
+    while [role for role, _ in nodes_of(port)].count("slave") < 3 and time.monotonic() < until:
+        time.sleep(0.1)
+    return nodes_of(port)
+
+
+def nodes_of(port: int) -> list[tuple[str, int]]:
+    """The same as it is now."""
     with Redis(port=port, decode_responses=True) as client:
         lines = str(client.execute_command("CLUSTER", "NODES", NEVER_DECODE=True).decode()).splitlines()
     nodes = []
