@@ -146,7 +146,7 @@ def node_running(name: str, folder: Path) -> Iterator[int]:
 
 
 def cluster_of(port: int) -> list[tuple[str, int]]:
-    """Each node that the one at *port* knows: its role and the number of its slots, once it has heard of the replicas."""
+    """Each node that the one at *port* knows, by role and number of slots, once it has heard of the replicas."""
     until = time.monotonic() + PATIENCE_S
     while [role for role, _ in nodes_of(port)].count("slave") < 3 and time.monotonic() < until:
         time.sleep(0.1)
@@ -154,7 +154,7 @@ def cluster_of(port: int) -> list[tuple[str, int]]:
 
 
 def nodes_of(port: int) -> list[tuple[str, int]]:
-    """The same as it is now."""
+    """The same as it is now: the role of each, and the number of its slots."""
     with Redis(port=port, decode_responses=True) as client:
         lines = str(client.execute_command("CLUSTER", "NODES", NEVER_DECODE=True).decode()).splitlines()
     nodes = []
