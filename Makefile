@@ -23,7 +23,7 @@ check: $(VENV)/.dev ## ruff, mypy --strict, lock files up to date
 bench: $(VENV)/.dev ## measure the service beside its limits (BENCH=--quick: a short look)
 	@$(BIN)/python -m bench $(BENCH)
 
-torture: $(VENV)/.dev ## break what can be broken, for half an hour (SEED=7; TORTURE="kills --kills 100": a part)
+torture: $(VENV)/.dev ## break what can be broken, for an hour (SEED=7; TORTURE="kills --kills 100": a part)
 	@$(BIN)/python -m tests.torture $(TORTURE) $(if $(SEED),--seed $(SEED))
 
 lock: $(VENV)/.dev ## renew the lock files from requirements*.txt
