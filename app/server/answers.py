@@ -69,7 +69,7 @@ class Answer(WSGITask):
         except NotYet:
             self.channel.under_way = self
             raise
-        self.environ = None  # which names this answer: a circle, and left to the garbage collector it costs a tenth
+        self.environ = None  # which names this answer: a circle, left to the garbage collector
 
     def is_ready(self) -> bool:
         """Whether the next step will not wait."""
