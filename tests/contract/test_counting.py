@@ -70,13 +70,19 @@ def lose_keys(tweets: Tweets, rng: random.Random) -> None:
 
 
 def go_back(tweets: Tweets, rng: random.Random) -> None:
-    """A partition comes back as it was some writes ago: here, as it was remembered first, else remembered now."""
+    """
+    A partition comes back as it was some writes ago: here, as it was remembered first, else remembered now.
+
+    All of its keys at once, as they are lost and found in a server's file: the follower may be at work at any time.
+    """
     client, keys = raw(tweets), keys_of_one(tweets, rng)
     past = Keys(*(f"past:{key}" for key in keys))  # in the same slot
     source, goal = (past, keys) if client.exists(past.position) else (keys, past)
-    for copied, replaced in zip(source[:3], goal[:3], strict=True):
-        client.delete(replaced)
-        client.copy(copied, replaced)
+    with client.pipeline(transaction=True) as together:
+        for copied, replaced in zip(source[:3], goal[:3], strict=True):
+            together.delete(replaced)
+            together.copy(copied, replaced)
+        together.execute()
 
 
 FAULTS: list[Callable[[Tweets, random.Random], None]] = [
