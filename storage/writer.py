@@ -128,9 +128,11 @@ class Writer:
     def _run(self) -> None:
         while tickets := self._next_batch():
             began = time.monotonic()
-            for ticket, outcome in zip(tickets, self._outcomes([ticket.asked for ticket in tickets]), strict=True):
-                ticket.answer(outcome)
+            outcomes = self._outcomes([ticket.asked for ticket in tickets])
+            # First: whoever has an answer is to find his write counted.
             self.observer.wrote(len(tickets), self.waiting(), time.monotonic() - began)
+            for ticket, outcome in zip(tickets, outcomes, strict=True):
+                ticket.answer(outcome)
             if self._to_forget:
                 self._forget()
 

@@ -47,8 +47,8 @@ class ErrorAnswer(ErrorTask):
         self.content_length = len(body)
         # Not of `self.request`: after an exception, waitress puts an empty one in its place.
         method = self.channel.requests[0].command
+        self.channel.server.hooks.refused(method, refusal.status)  # first: the client may have it a moment later
         self.write(b"" if method == "HEAD" else body)
-        self.channel.server.hooks.refused(method, refusal.status)
 
 
 class NotYet(BaseException):

@@ -1,6 +1,7 @@
 """What is begun, and done when it is handed over: all that came until then together."""
 
 import threading
+import time
 
 from storage import Tweets
 from storage.observer import Observer
@@ -36,8 +37,21 @@ def test_writes_begun_together_are_one_batch(tweets: Tweets) -> None:
     for _ in begun:
         assert told.acquire(timeout=PATIENCE_S)
     assert [each.get().tweet.title for each in begun] == [str(number) for number in range(MANY)]
-    post(tweets)  # the batch before this one has been told of
     assert batches.sizes[0] == MANY
+
+
+def test_a_batch_is_told_of_before_it_is_answered(tweets: Tweets) -> None:
+    """Whoever has the answer finds his write counted, however long that takes."""
+
+    class Slow(Batches):
+        def wrote(self, writes: int, waiting: int, took_s: float) -> None:
+            time.sleep(0.05)
+            super().wrote(writes, waiting, took_s)
+
+    batches = Slow()
+    tweets.observe(batches)
+    post(tweets)
+    assert batches.sizes == [1]
 
 
 def test_a_question_is_answered_as_of_when_it_is_handed_over(tweets: Tweets) -> None:

@@ -2,13 +2,15 @@
 
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import ClassVar
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from app.server import Server
+from app.server import Hooks, Server
 from tests.e2e.server_apps import Echo
 from tests.e2e.server_wire import GET, Wire, check_problem, serving
 
@@ -252,6 +254,22 @@ def test_a_fault_of_the_application_is_logged_and_not_told(
         assert b"secret" not in answer.body
         assert wire.is_closed()
     assert "a secret of the application" in caplog.text
+
+
+def test_a_refusal_is_told_of_before_it_is_sent(echo: Echo) -> None:
+    """Whoever has the answer finds it counted, however long that takes; here a thread writes it, and another sends."""
+
+    class Slow(Hooks):
+        told: ClassVar[list[int]] = []
+
+        def refused(self, method: str, status: int) -> None:  # noqa: ARG002  # that is what is told
+            time.sleep(0.05)
+            self.told.append(status)
+
+    hooks = Slow()
+    with serving(echo, hooks=hooks) as server, Wire(server.url) as wire:
+        assert wire.ask(get(b"GET /raise HTTP/1.1", b"Host: a")).status == 500
+        assert hooks.told == [500]
 
 
 def test_urgent_data_ends_the_connection(server: Server, caplog: pytest.LogCaptureFixture) -> None:
