@@ -1,8 +1,11 @@
 """`python -m app VERB`: see `python -m app --help`."""
 
+import gc
 import sys
 
-from app.cli.main import main
+gc.disable()  # see `app.cli.main`
+
+from app.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

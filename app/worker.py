@@ -4,12 +4,16 @@ One worker of a crew: `python -m app.worker LISTENING READY LIFELINE`, three ope
 It writes a byte to READY when it takes requests, and stops when LIFELINE ends, which it does when the parent dies.
 """
 
+import gc
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+
+if __name__ == "__main__":
+    gc.disable()  # see `app.cli.main`
 
 from app.cli.opening import tweets_opened
 from app.cli.serve import answer_requests
@@ -21,6 +25,8 @@ from storage.errors import CannotOpen
 
 def main(listening_fileno: int, ready: int, lifeline: int) -> int:
     """Serve until SIGTERM, or until the parent is gone; the exit code."""
+    gc.freeze()
+    gc.enable()
     heed_signals(0)
     settings = Settings.from_environment()
     set_up(settings, logging.WARNING)

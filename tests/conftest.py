@@ -1,5 +1,6 @@
 """Real parts for every test: a database and a valkey server of its own, gone with the test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ __all__ = ["program", "pytest_terminal_summary"]
 # The same examples on every run, whatever the machine is doing meanwhile.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes for two cores: tests wait half of the time, for servers that start, stop or do not answer."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
 @pytest.fixture
