@@ -50,12 +50,12 @@ def begin(
     act: Callable[[Tell | None], Pending[Result]],
     answer: Callable[[Result], HTTPResponse],
     *,
-    is_quick: Callable[[Result], bool] = lambda _result: True,
+    is_quick: Callable[[Result], bool] | None = None,
 ) -> HTTPResponse:
     """
     What *answer* makes of what *act* begins: now, if that means to wait, or by raising Later.
 
-    *is_quick* says of a result whether *answer* is a matter of microseconds.
+    *is_quick* says of a result whether *answer* is a matter of microseconds; without it, it always is.
     """
     tell: Tell | None = request.environ.get(LATER)
     pending = act(tell)
@@ -64,7 +64,7 @@ def begin(
 
     def is_ready() -> bool:
         try:
-            return pending.is_ready() and is_quick(pending.get())
+            return pending.is_ready() and (is_quick is None or is_quick(pending.get()))
         except StorageError:
             return True
 

@@ -81,6 +81,13 @@ class Answer(WSGITask):
         if self.channel.server.is_stopping and not self.channel.has_more():
             self.set_close_on_finish()
 
+    def write(self, data: bytes) -> None:
+        """Send *data*, the header before it if it is the first."""
+        if self.wrote_header:
+            super().write(data)
+        else:
+            self.channel.write_together(super().write, data)
+
     def build_response_header(self) -> bytes:
         """
         Its first bytes, up to the body. An answer that can have none ends with them, so the connection may go on.

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Callable
 
 from waitress.channel import HTTPChannel
 
@@ -22,6 +23,7 @@ class Channel(HTTPChannel):
     requests: list[StrictRequest]
 
     lingers_since = 0.0
+    _held: list[bytes] | None = None
     under_way: Answer | None = None
     """What is being answered; it may wait for its second step, while no thread is concerned with it."""
 
@@ -43,6 +45,27 @@ class Channel(HTTPChannel):
         finally:
             in_hand.number = None
             self.server.polled.mark(self._fileno)
+
+    def write_together(self, write: Callable[[bytes], None], data: bytes) -> None:
+        """
+        Send what *write* makes of *data*, header and all, by one call of the system.
+
+        waitress sends a header by itself, before its body: a second packet, and a sixth of the time of a request.
+        """
+        held: list[bytes] = []
+        self._held = held
+        try:
+            write(data)
+        finally:
+            self._held = None
+        self.write_soon(b"".join(held))
+
+    def write_soon(self, data: bytes) -> int:
+        """Send *data*, or hold it back for `write_together`."""
+        if self._held is None:
+            return super().write_soon(data)
+        self._held.append(data)
+        return len(data)
 
     def handle_expt(self) -> None:
         """Close on urgent data: waitress would find it again in every turn, and log it."""

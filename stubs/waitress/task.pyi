@@ -17,6 +17,7 @@ class Task:
     response_headers: list[tuple[str, str]]
     status: str
     version: str
+    wrote_header: bool
     def __init__(self, channel: HTTPChannel, request: Any) -> None: ...
     @property
     def has_body(self) -> bool: ...

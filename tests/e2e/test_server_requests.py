@@ -11,6 +11,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from app.server import Hooks, Server
+from app.server.channel import Channel
 from tests.e2e.server_apps import Echo
 from tests.e2e.server_wire import GET, Wire, check_problem, serving
 
@@ -279,6 +280,22 @@ def test_urgent_data_ends_the_connection(server: Server, caplog: pytest.LogCaptu
         with suppress(ConnectionResetError):
             assert wire.is_closed()
     assert caplog.text == ""
+
+
+def test_an_answer_goes_out_at_once(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Header and body are sent together, by one call of the system each time."""
+    sent: list[bytes] = []
+    send = Channel.send
+
+    def watched(channel: Channel, data: bytes, *, do_close: bool = True) -> int:
+        sent.append(bytes(data))
+        return send(channel, data, do_close=do_close)
+
+    monkeypatch.setattr(Channel, "send", watched)
+    with serving(echo) as server, Wire(server.url) as wire:
+        for _ in range(2):
+            assert wire.ask(GET).status == 200
+    assert len(sent) == 2
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
