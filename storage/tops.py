@@ -48,7 +48,7 @@ class Tops:
         The first *limit* tweets below *after*, as of *state*, which the caller has just read, or later.
 
         The first of all are the same object as before while they are equal and nothing was deleted. When the index is
-        away they are the last ones known, and stale. Raises IndexUnavailable when there are none.
+        away they are the last ones known that are not deleted, and stale. Raises IndexUnavailable when there are none.
         """
         if after:
             return self._read(limit, after, state)
@@ -64,11 +64,17 @@ class Tops:
         except IndexUnavailable:
             if not kept:
                 raise
-            return replace(kept.ranking, stale=True)
+            return self._without_deleted(kept.ranking)
         if kept and kept.ranking == ranking and only_posted(kept.state, state):
             ranking = kept.ranking  # what was made of it, with the names of those retweeted, is good still
         self._kept[limit] = _Kept(state, ranking)
         return ranking
+
+    def _without_deleted(self, known: Ranking) -> Ranking:
+        """The last ranking *known*, and that it is that; who was deleted since is not shown any more."""
+        rows = self._database.find_rows([tweet.id for tweet in known.tweets])
+        live = tuple(tweet for tweet in known.tweets if tweet.id in rows and not rows[tweet.id].deleted)
+        return replace(known, tweets=live, stale=True)
 
     def _read(self, limit: int, after: Place | None, state: LogState | None) -> Ranking:
         found = self._order.places(limit + 1, after, state)

@@ -1,11 +1,11 @@
 """
-Whole stores, in and out: tweets from elsewhere become entries of the log, and the log's tweets can be carried away.
+Tweets from elsewhere become entries of the log.
 
 An import is one transaction: all of it is stored, or nothing. What is carried is a tweet's id, parent, base, time and
 texts, and that it was deleted; not its idempotency key, and not its place in the log, which it gets anew.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -60,18 +60,6 @@ class Given(NamedTuple):
     count_retweet: int | None = None
 
 
-class Kept(NamedTuple):
-    """A tweet as it is exported; a deleted one has neither `user_name`, `title` nor `body`."""
-
-    id: int
-    parent: int | None
-    base: int
-    created_at: int
-    user_name: str | None
-    title: str | None
-    body: str | None
-
-
 def import_tweets(
     database: Database, given: Iterable[Given], max_ancestors: int, now_ms: int, on_stored: Callable[[int], None]
 ) -> int:
@@ -92,20 +80,6 @@ def import_tweets(
         running.finish()
     on_stored(len(running.forest))
     return len(running.forest)
-
-
-def export_tweets(database: Database) -> Generator[Kept]:
-    """Every tweet, deleted or not, in the order of ids; all as of one instant."""
-    with database.reading(snapshot=True) as connection:
-        rows = connection.execution_options(yield_per=AT_ONCE).execute(_ALL)
-        for part in rows.partitions():
-            yield from (Kept(*row) for row in part)
-
-
-def count_tweets(database: Database) -> int:
-    """How many tweets `export_tweets` gives: each has an entry in the log, and a second one once it is deleted."""
-    with database.reading() as connection:
-        return sum((head.seq + head.live) // 2 for head in log.list_heads(connection).values())
 
 
 class _Import:
@@ -257,14 +231,5 @@ def _why_unknown(given: Given, rest: Iterable[Given]) -> str:
 _APPEND = Insertion(tweets)
 _APPEND_DELETED = Insertion(tweets)
 _HIGHEST = select(func.max(tweets.c.id))
-_ALL = select(
-    tweets.c.id,
-    tweets.c.parent,
-    tweets.c.base,
-    tweets.c.created_at,
-    tweets.c.user_name,
-    tweets.c.title,
-    tweets.c.body,
-).order_by(tweets.c.id)
 _IDS_FROM = select(tweets.c.id).where(tweets.c.id >= bindparam("first")).order_by(tweets.c.id).limit(AT_ONCE)
 _IDS_AMONG = select(tweets.c.id).where(tweets.c.id.in_(bindparam("ids", expanding=True)))

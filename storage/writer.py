@@ -64,7 +64,7 @@ class Writer:
         self._waiting: deque[WriteTicket] = deque()
         self._arrival = threading.Condition(threading.Lock())
         self._stopping = False
-        self._to_forget = False
+        self._to_forget = True  # whoever wrote before us may have been killed before he did
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -126,6 +126,7 @@ class Writer:
         return len(self._waiting)
 
     def _run(self) -> None:
+        self._forget()
         while tickets := self._next_batch():
             began = time.monotonic()
             outcomes = self._outcomes([ticket.asked for ticket in tickets])

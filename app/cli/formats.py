@@ -14,7 +14,8 @@ from msgspec import Meta
 
 from app.http.wire import RULES, Base, Text, Title, TweetId, UserName, names_user, timestamp
 from storage import ids
-from storage.transfer import Given, ImportRefused, Kept
+from storage.export import Kept
+from storage.transfer import Given, ImportRefused
 
 COLUMNS = ["number", "user", "retweet", "created_at", "count_retweet"]
 LARGEST_NUMBER = 2**53

@@ -19,7 +19,8 @@ from app.cli.progress import Progress
 from app.cli.verb import Refused, Verbs
 from app.settings import Settings
 from storage import Tweets, open_log, prepare_schema
-from storage.transfer import Given, Kept, count_tweets, export_tweets, import_tweets
+from storage.export import Kept, count_tweets, export_tweets
+from storage.transfer import Given, import_tweets
 
 GZIP = b"\x1f\x8b"
 STANDARD = "-"

@@ -8,6 +8,7 @@ import pytest
 
 from storage import Tweets, open_storage
 from storage.errors import CannotOpen
+from storage.export import ExportEnded, export_tweets
 from storage.ids import PARTITIONS
 from storage.index.keys import keys_of
 from storage.records import Place, Rank, Ranking, Tweet
@@ -204,3 +205,28 @@ def test_memory_of_a_cluster_is_that_of_its_primaries(cluster: Cluster, data_dir
         one = cluster.nodes[0].client.info("memory")["used_memory"]
         assert tweets.index.used_memory() > 2 * one
         assert tweets.index.server_name().endswith(", 3 primaries")
+
+
+def test_an_export_has_what_was_there_at_its_beginning(tweets: Tweets) -> None:
+    """Whatever is posted and retweeted meanwhile, in whichever partition: each parent is in it, and nothing new."""
+    rng = random.Random(1)
+    before = [post(tweets)]
+    for _ in range(40):
+        before.append(retweet(tweets, rng.choice(before)) if rng.random() < 0.5 else post(tweets))
+    exported = []
+    for kept in export_tweets(tweets.database, at_once=3):
+        exported.append(kept.id)
+        retweet(tweets, retweet(tweets, rng.choice(before)))
+        post(tweets)
+    assert exported == sorted(tweet.id for tweet in before)
+
+
+def test_an_export_ends_with_its_layout(tweets: Tweets) -> None:
+    """When the log is laid out anew meanwhile, nobody can say any more what was there: so it ends with a sentence."""
+    for _ in range(3):
+        post(tweets)
+    exported = export_tweets(tweets.database, at_once=1)
+    assert next(exported)
+    repartition(tweets.database, tweets.store.partitions + 1)
+    with pytest.raises(ExportEnded, match="export again"):
+        list(exported)

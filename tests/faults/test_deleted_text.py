@@ -1,9 +1,14 @@
 """What was deleted is gone from the disk, too."""
 
+import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 
-from storage import Tweets
+import pytest
+
+from storage import Tweets, open_storage
+from storage.export import export_tweets
 from tests.builders import post, retweet
 from tests.faults.services import eventually
 
@@ -38,3 +43,27 @@ def test_reader_in_the_way_only_delays_it(tweets: Tweets, data_dir: Path) -> Non
         time.sleep(0.2)
         assert files_with(data_dir, "mark-of-a-text")
     eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
+
+
+def test_a_start_takes_out_what_a_killed_service_has_left(
+    tweets: Tweets, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text of a tweet that was deleted just before a crash is in no file soon after the next start."""
+    monkeypatch.setattr(tweets.database, "forget_deleted", lambda: False)  # as when there was no time left
+    tweets.delete(post(tweets, body="mark-of-a-text").id)
+    left = tmp_path / "left"
+    shutil.copytree(data_dir, left, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
+    assert files_with(left, "mark-of-a-text")
+    with open_storage(left):
+        eventually(lambda: not files_with(left, "mark-of-a-text"))
+
+
+def test_an_export_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
+    """The text goes while somebody exports, however slowly; the export has the tweet as a deleted one."""
+    first, made = post(tweets), post(tweets, body="mark-of-a-text")
+    with closing(export_tweets(tweets.database, at_once=1)) as exported:
+        assert next(exported).id == first.id
+        tweets.delete(made.id)
+        post(tweets, body="Later")
+        eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
+        assert [(kept.id, kept.body) for kept in exported] == [(made.id, None)]

@@ -72,6 +72,19 @@ def test_hanging_server_does_not_stop_writes(tweets: Tweets) -> None:
     assert not tweets.top(10).stale
 
 
+def test_a_stale_ranking_leaves_out_who_was_deleted(tweets: Tweets) -> None:
+    """While the server hangs, a deleted tweet is not shown any more, though the ranking is an older one."""
+    root, gone, last = post(tweets, base=3), post(tweets, base=2), post(tweets, base=1)
+    assert len(tweets.top(10).tweets) == 3
+    os.kill(pid_of(tweets), signal.SIGSTOP)
+    try:
+        tweets.delete(gone.id)
+        ranking = tweets.top(10)
+        assert (ranking.stale, [tweet.id for tweet in ranking.tweets]) == (True, [root.id, last.id])
+    finally:
+        os.kill(pid_of(tweets), signal.SIGCONT)
+
+
 def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once somebody has waited in vain, none of the others asks it; the follower alone looks whether it is back."""
     root, ask = post(tweets), RankingIndex._ask
