@@ -9,8 +9,8 @@ import pytest
 
 from app.cli.formats import LONGEST_LINE, read_tweets
 from storage import ids, open_log, prepare_schema
-from storage.sql.engine import Database
 from storage.export import export_tweets
+from storage.sql.engine import Database
 from storage.transfer import ImportRefused, import_tweets
 
 HEADER = "number\tuser\tretweet\tcreated_at\tcount_retweet"
