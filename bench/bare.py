@@ -1,7 +1,9 @@
 """
-The limit: a Bottle app that parses the same bodies and answers the same bytes, on the same server, without storage.
+The limit: a Bottle app that parses the same bodies and answers the same bytes, without storage.
 
-    python -m bench.bare ANSWERS [--workers N]
+    python -m bench.bare ANSWERS [--workers N] [--ours]
+
+waitress serves it as it comes, with the settings that ours has; with --ours, `app.server` does: waitress made strict.
 
 ANSWERS is a file that `bench.workloads` wrote: what the service answered to one request of each kind, headers and all.
 With several workers they share the listening socket as those of the service do.
@@ -9,6 +11,7 @@ With several workers they share the listening socket as those of the service do.
 
 import argparse
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -21,9 +24,10 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 from bottle import Bottle, HTTPResponse, request
+from waitress.server import create_server
 
 from app.http.wire import NewRetweet, NewTweet
-from app.server import open_socket, serve, url_of
+from app.server import Limits, open_socket, serve, url_of
 from app.settings import Settings
 
 
@@ -92,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The limit: an app without storage.", allow_abbrev=False)
     parser.add_argument("answers", type=Path)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--ours", action="store_true", help="serve by app.server")
     parser.add_argument("--listening", type=int, help="the number of a socket that is bound: be a worker")
     given = parser.parse_args()
     settings = Settings.from_environment()
@@ -100,20 +105,33 @@ def main() -> None:
     else:
         listening = open_socket(settings.host, settings.port)
     if given.workers > 1:
-        lead(listening, given.answers, given.workers)
-    serve(
-        application(read_answers(given.answers)),
-        host=settings.host,
-        port=settings.port,
-        threads=settings.threads,
-        on_ready=lambda url: print(f"Serving on {url}", flush=True),
-        listening=listening,
+        lead(listening, given.answers, given.workers, ours=given.ours)
+    app = application(read_answers(given.answers))
+    if given.ours:
+        serve(app, host="", port=0, threads=settings.threads, on_ready=announce, listening=listening)
+    else:
+        serve_by_waitress(app, listening, settings.threads)
+
+
+def announce(url: str) -> None:
+    """Say where it serves."""
+    print(f"Serving on {url}", flush=True)
+
+
+def serve_by_waitress(app: Bottle, listening: socket.socket, threads: int) -> None:
+    """Serve *app* by waitress as it comes, but for what it must be told to take as many clients as ours."""
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    server = create_server(
+        app, sockets=[listening], threads=threads, asyncore_use_poll=True, connection_limit=Limits().connections
     )
+    announce(url_of(listening))
+    server.run()
 
 
-def lead(listening: socket.socket, answers: Path, workers: int) -> NoReturn:
+def lead(listening: socket.socket, answers: Path, workers: int, *, ours: bool) -> NoReturn:
     """Keep so many workers on the socket until SIGTERM."""
     command = [sys.executable, "-m", "bench.bare", str(answers), "--listening", str(listening.fileno())]
+    command += ["--ours"] * ours
     with ExitStack() as stack:
         signal.signal(signal.SIGTERM, _stop)
         for _ in range(workers):

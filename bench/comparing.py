@@ -27,7 +27,7 @@ MANY = 16
 """The targets are for so many clients and more; at depth 1,000 for 64."""
 
 COLUMNS = (
-    *("workload", "clients", "service /s", "bare /s", "ratio", "target", "holds"),
+    *("workload", "clients", "service /s", "bare /s", "ratio", "target", "holds", "bare on ours /s", "ratio to that"),
     *("p50 ms", "p99 ms", "bare p99 ms", "p99 ratio", "client", "verified"),
 )
 
@@ -36,13 +36,14 @@ SMALL_ANSWER = 1_000
 
 
 def compare(options: Options, fields: Fields, tables: list[Table]) -> None:
-    """Each workload, at each number of clients, on the greatest number of tweets: the service and the bare app."""
+    """Each workload, at each number of clients, on the greatest number of tweets: the service and the bare apps."""
     tweets = options.tweets[-1]
     table = Table(
         f"Beside the bare server, {tweets:,} tweets in place",
-        "Closed loop; each figure a median over interleaved runs of both servers, one process each. The ratio is that "
-        "of the rates; `client` is the part of one core that the client used, at most. After each workload that writes "
-        "every count was compared with the log.",
+        "Closed loop; each figure a median over interleaved runs of all three servers, one process each: the service, "
+        "the bare app on waitress, and the bare app on the service's own server. The ratios are those of the rates; "
+        "`client` is the part of one core that the client used, at most. After each workload that writes every count "
+        "was compared with the log.",
         COLUMNS,
     )
     tables.append(table)
@@ -52,10 +53,15 @@ def compare(options: Options, fields: Fields, tables: list[Table]) -> None:
 
 def _compare_one(options: Options, fields: Fields, workload: Workload, table: Table) -> None:
     for connections in options.connections:
-        with staged(fields, workload, options.tweets[-1]) as stage, processes.bare(stage.answers) as limit:
+        with (
+            staged(fields, workload, options.tweets[-1]) as stage,
+            processes.bare(stage.answers) as bare,
+            processes.bare(stage.answers, ours=True) as ours,
+        ):
             before = stage.total()
+            limits = {name: Contestant(each.url, stage.requests) for name, each in (("bare", bare), ("ours", ours))}
             runs, answers = contest(
-                {"service": stage.contestant(), "bare": Contestant(limit.url, stage.requests)},
+                {"service": stage.contestant(), **limits},
                 rounds=options.pairs,
                 connections=connections,
                 seconds=options.seconds,
@@ -63,7 +69,7 @@ def _compare_one(options: Options, fields: Fields, workload: Workload, table: Ta
             _check_unmodified(workload, runs)
             in_flight = (options.pairs + 1) * connections
             said = verified(stage, workload, before, answers["service"], in_flight) if workload.writes else ""
-        _add(table, workload, connections, runs["service"], runs["bare"], said)
+        _add(table, workload, connections, runs, said)
 
 
 def _check_unmodified(workload: Workload, runs: Mapping[str, list[Run]]) -> None:
@@ -71,7 +77,8 @@ def _check_unmodified(workload: Workload, runs: Mapping[str, list[Run]]) -> None
         raise CannotMeasure("The page changed while it was measured: not all answers were 304.")
 
 
-def _add(table: Table, workload: Workload, connections: int, service: list[Run], bare: list[Run], said: str) -> None:
+def _add(table: Table, workload: Workload, connections: int, runs: Mapping[str, list[Run]], said: str) -> None:
+    service, bare, ours = runs["service"], runs["bare"], runs["ours"]
     ratio, p99_ratio = ratio_of(service, bare), p99_ratio_of(service, bare)
     target = RATIOS[workload.name] if connections >= (64 if workload.name == "deep" else MANY) else None
     goal, verdict = str(target or ""), target.verdict(ratio) if target else ""
@@ -86,10 +93,12 @@ def _add(table: Table, workload: Workload, connections: int, service: list[Run],
         f"{ratio:.2f}",
         goal,
         verdict,
+        f"{rate_of(ours):,.0f}",
+        f"{ratio_of(service, ours):.2f}",
         f"{p50_ms:.1f}",
         f"{p99_ms:.1f}",
         f"{median(run.p99_ms for run in bare):.1f}",
         f"{p99_ratio:.1f}",
-        f"{max(run.client_share for run in (*service, *bare)):.0%}",
+        f"{max(run.client_share for run in (*service, *bare, *ours)):.0%}",
         said,
     )

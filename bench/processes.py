@@ -49,9 +49,9 @@ def service(data_dir: Path, workers: int = 1) -> Iterator[Server]:
 
 
 @contextmanager
-def bare(answers: Path, workers: int = 1) -> Iterator[Server]:
-    """The bare server, which gives the *answers* of a file."""
-    command = [sys.executable, "-m", "bench.bare", str(answers), "--workers", str(workers)]
+def bare(answers: Path, workers: int = 1, *, ours: bool = False) -> Iterator[Server]:
+    """The bare app, which gives the *answers* of a file: on waitress itself, or on *ours*."""
+    command = [sys.executable, "-m", "bench.bare", str(answers), "--workers", str(workers), *["--ours"] * ours]
     with started(command, environment(answers.parent)) as server:
         yield server
 
