@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from bottle import Bottle, HTTPResponse, SimpleTemplate, request
 
 from app.errors import refusal_for, retry_after_s
-from app.http.answers import refusal
+from app.http.answers import is_known, refusal
 from app.http.assets import Assets
 from app.http.views import rows
 from app.later import begin
@@ -38,6 +38,7 @@ _CHAIN_SHOWN = 50
 
 _RETWEETS_SHOWN = 20
 
+_HTML = "text/html; charset=utf-8"
 _SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -113,15 +114,25 @@ def etag_of(page: bytes) -> str:
 
 def html(page: bytes, status: int, headers: Mapping[str, str]) -> HTTPResponse:
     """An answer with a page."""
-    return HTTPResponse(page, status, {"Content-Type": "text/html; charset=utf-8", **_SECURITY, **headers})
+    return HTTPResponse(page, status, {"Content-Type": _HTML, **_SECURITY, **headers})
 
 
 def conditional(page: bytes, etag: str, *, stale: bool = False) -> HTTPResponse:
-    """The page, or 304 when the browser has it: its list of tags holds this one, quotes included (RFC 9110, 13.1.2)."""
+    """The page, or 304 when the browser has it."""
     headers = {"ETag": etag, "Cache-Control": "no-cache", **({"Stale": "true"} if stale else {})}
-    if etag in request.environ.get("HTTP_IF_NONE_MATCH", ""):
+    return _known_or_sent(page, _HTML, headers)
+
+
+def _known_or_sent(content: bytes, media_type: str, headers: Mapping[str, str]) -> HTTPResponse:
+    """
+    200 with *content*, or 304 when the browser has what the ETag among *headers* names.
+
+    Both have the same policy: a browser lays the headers of a 304 over those that it keeps with the content.
+    """
+    headers = {**headers, **_SECURITY}
+    if is_known(headers["ETag"]):
         return HTTPResponse(b"", 304, headers)
-    return html(page, 200, headers)
+    return HTTPResponse(content, 200, {"Content-Type": media_type, **headers})
 
 
 def mount(app: Bottle, tweets: Tweets) -> None:
@@ -215,8 +226,6 @@ def _mount_static(app: Bottle, assets: Assets) -> None:
         asset = assets.find_asset(name)
         if asset is None:
             return refusal(404, "not_found", "There is nothing at this path.")
-        etag = f'"{asset.version}"'
-        kept = {"ETag": etag, "Cache-Control": asset.cache_control(request.environ.get("QUERY_STRING", ""))}
-        if etag in request.environ.get("HTTP_IF_NONE_MATCH", ""):
-            return HTTPResponse(b"", 304, kept)
-        return HTTPResponse(asset.body, 200, {**kept, "Content-Type": asset.media_type, **_SECURITY})
+        cache_control = asset.cache_control(request.environ.get("QUERY_STRING", ""))
+        kept = {"ETag": f'"{asset.version}"', "Cache-Control": cache_control}
+        return _known_or_sent(asset.body, asset.media_type, kept)

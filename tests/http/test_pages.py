@@ -52,6 +52,29 @@ def test_a_known_page_is_not_sent_again(fresh: Client, path: str) -> None:
     assert fresh.get(path, HTTP_IF_NONE_MATCH='"other"').status == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/api/v1/", "/static/page.css", "/static/icon.svg?v=old"])
+def test_what_is_known_keeps_its_headers(fresh: Client, path: str) -> None:
+    """A browser lays the headers of a 304 over those it keeps, so each is there that the 200 has, with its value."""
+    path = path.format(id=fresh.tweet()["id"])
+    first = fresh.get(path)
+    of_content = {"content-type", "content-length"}
+
+    again = fresh.get(path, HTTP_IF_NONE_MATCH=first.headers["etag"])
+
+    assert again.status == 304
+    assert again.headers == {name: value for name, value in first.headers.items() if name not in of_content}
+    assert again.headers["content-security-policy"] == POLICY
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/", "/api/v1/top", "/static/page.css"])
+def test_whatever_is_there_may_be_known(client: Client, path: str) -> None:
+    """`If-None-Match: *` is 304 on pages, files and API alike; a tag that only begins so is another's."""
+    tag = client.get(path).headers["etag"]
+
+    assert client.get(path, HTTP_IF_NONE_MATCH="*").status == 304
+    assert client.get(path, HTTP_IF_NONE_MATCH=f'{tag[:-1]}x"').status == 200
+
+
 def test_the_tag_follows_the_content(fresh: Client) -> None:
     """A new count, and the deletion of a tweet that only stands as a target, each give another page."""
     root = fresh.tweet(count_retweet=5)
