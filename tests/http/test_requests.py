@@ -20,10 +20,13 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"])
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "get", "Get", "head", "post", "delete"])
 @pytest.mark.parametrize("path", PATHS)
 def test_methods(client: Client, path: str, method: str) -> None:
-    """A wrong or unknown method is 405, and Allow names exactly those that work."""
+    """A wrong or unknown method is 405, one in small letters too, and Allow names exactly those that work."""
     reply = client.call(method, path)
     if method in PATHS[path].split(", "):
         assert reply.status != 405
@@ -49,7 +52,7 @@ def test_head(client: Client, path: str) -> None:
      "/api/v1/tweet/0000000000000%0A", "/api/v1/tweet/0000000000000/chain%0A", "/api/v1/users/ada/tweets%0A",
      "/api/v1/top%00", "/%C3%A9", "/api/v1/../top", "/." + "x" * 5000],
 )  # fmt: skip
-@pytest.mark.parametrize("method", ["GET", "POST", "FOO"])
+@pytest.mark.parametrize("method", ["GET", "POST", "FOO", "get"])
 def test_unknown_paths(client: Client, path: str, method: str) -> None:
     """An unknown path is 404 with any method; a slash or a newline at the end makes another path."""
     reply = client.call(method, path)
