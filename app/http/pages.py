@@ -1,8 +1,8 @@
 """
 The pages for people: the ranking at `/`, a tweet with its chain, Swagger UI, and the static files.
 
-Errors here are pages too; below `/api` they are problem+json. No page holds inline style or script, and none asks
-another site for anything: the content-security-policy says so to the browser.
+Errors here are pages too, for whoever names text/html in Accept; to everybody else they are problem+json. No page holds
+inline style or script, and none asks another site for anything: the content-security-policy says so to the browser.
 """
 
 import logging
@@ -148,14 +148,14 @@ def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
     ranking_page = RankingPage(tweets, templates)
 
     def friendly(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
-        """Answer an error of storage with a page that says it."""
+        """Answer an error of storage as _tell does."""
 
         @wraps(handler)
         def answer(*given: Any, **path: str) -> HTTPResponse:
             try:
                 return handler(*given, **path)
             except StorageError as error:
-                return _error_page(templates, error)
+                return _tell(templates, error)
 
         return answer
 
@@ -194,14 +194,24 @@ def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:
     }
 
 
-def _error_page(templates: Templates, error: StorageError) -> HTTPResponse:
+def _tell(templates: Templates, error: StorageError) -> HTTPResponse:
+    """The answer to *error*: a page for people, problem+json for programs."""
     answered = refusal_for(error)
     wait_s = retry_after_s(error)
     if answered.logged:
         _log.error("%s %s", answered.status, answered.code, exc_info=error)
+    headers = {"Vary": "Accept"} if wait_s is None else {"Vary": "Accept", "Retry-After": str(wait_s)}
+    if not _accepts_html():
+        return refusal(answered.status, answered.code, answered.detail, headers=list(headers.items()))
     page = templates.render("error", detail=answered.detail, repeat=wait_s is not None)
-    repeat = {} if wait_s is None else {"Retry-After": str(wait_s)}
-    return html(page, answered.status, {"Cache-Control": "no-store", **repeat})
+    return html(page, answered.status, {"Cache-Control": "no-store", **headers})
+
+
+def _accepts_html() -> bool:
+    """Whether Accept names text/html, as that of a browser does; a program says `*/*`, which is not its name."""
+    accept = request.environ.get("HTTP_ACCEPT", "").lower().replace(" ", "")
+    ranges = (given.partition(";") for given in accept.split(","))
+    return any(kind == "text/html" and weight.rstrip(".0") != "q=" for kind, _, weight in ranges)
 
 
 def _mount_swagger(app: Bottle, templates: Templates) -> None:
