@@ -185,7 +185,7 @@ def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:
     chain = tweets.list_chain(tweet_id)
     retweets = tweets.list_retweets(tweet_id, _RETWEETS_SHOWN)
     names = {tweet.id: tweet.user_name for tweet in chain}
-    now_ms = int(time.time()) // 60 * 60_000
+    now_ms = _minute() * 60_000
     return {
         "chain": rows(chain[:_CHAIN_SHOWN], names, now_ms, whole=1),
         "hidden": len(chain[_CHAIN_SHOWN:]),

@@ -13,8 +13,8 @@ from storage import ids
 from storage.records import Tweet
 
 _MINUTE_MS = 60_000
-_HOUR_MS = 60 * _MINUTE_MS
-_DAY_MS = 24 * _HOUR_MS
+_HOUR_MIN = 60
+_DAY_MIN = 24 * _HOUR_MIN
 
 _EXCERPT_LENGTH = 480
 """Characters of a body that a list shows: about seven lines; the tweet's own page has all of it."""
@@ -92,15 +92,21 @@ def excerpt(body: str) -> str:
 
 
 def age(time_ms: int, now_ms: int) -> str:
-    """How long ago that was, for people: minutes, hours, days; a date when it is more than 30 days."""
-    passed_ms = now_ms - time_ms
-    if passed_ms < _MINUTE_MS:
+    """
+    How long ago that was, for people: minutes, hours, days; a date when it is more than 30 days.
+
+    As on clocks that show no seconds: what was posted at 11:59 is a minute old at 12:00. So an age stays the same until
+    the minute ends, and is less than a minute too great or too small, which nothing that stays the same for so long and
+    is told in whole minutes can do better.
+    """
+    passed_min = now_ms // _MINUTE_MS - time_ms // _MINUTE_MS
+    if passed_min < 1:
         return "just now"
-    if passed_ms < _HOUR_MS:
-        return f"{passed_ms // _MINUTE_MS} min ago"
-    if passed_ms < _DAY_MS:
-        return f"{passed_ms // _HOUR_MS} h ago"
-    if passed_ms < 30 * _DAY_MS:
-        return f"{passed_ms // _DAY_MS} d ago"
+    if passed_min < _HOUR_MIN:
+        return f"{passed_min} min ago"
+    if passed_min < _DAY_MIN:
+        return f"{passed_min // _HOUR_MIN} h ago"
+    if passed_min < 30 * _DAY_MIN:
+        return f"{passed_min // _DAY_MIN} d ago"
     then = datetime.fromtimestamp(time_ms / 1000, UTC)
     return f"{then.day} {then:%b %Y}"

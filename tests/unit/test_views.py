@@ -1,6 +1,8 @@
 """What the templates are given."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.http.views import age, excerpt, rows
 from storage.records import Tweet
@@ -13,19 +15,36 @@ NOW = 1_780_000_000_000
     ("passed_ms", "words"),
     [
         (-DAY, "just now"),
-        (MINUTE - 1, "just now"),
+        (-1, "just now"),
+        (0, "just now"),
         (MINUTE, "1 min ago"),
-        (HOUR - 1, "59 min ago"),
+        (HOUR - MINUTE, "59 min ago"),
         (HOUR, "1 h ago"),
-        (DAY - 1, "23 h ago"),
+        (DAY - MINUTE, "23 h ago"),
         (DAY, "1 d ago"),
-        (30 * DAY - 1, "29 d ago"),
+        (30 * DAY - MINUTE, "29 d ago"),
         (NOW, "1 Jan 1970"),
     ],
 )
 def test_age(passed_ms: int, words: str) -> None:
     """Minutes, hours, days, then a date; a clock that goes ahead does no harm."""
     assert age(NOW - passed_ms, NOW) == words
+
+
+@given(st.integers(0, 59 * MINUTE), st.integers(0, MINUTE))
+def test_an_age_is_less_than_a_minute_off(passed_ms: int, since_ms: int) -> None:
+    """Whenever in a minute one looks, what stands there is neither a minute too much nor one too little."""
+    now_ms = NOW + since_ms
+    words = age(now_ms - passed_ms, now_ms // MINUTE * MINUTE)  # which is what the pages know of the time
+    told_ms = 0 if words == "just now" else int(words.removesuffix(" min ago")) * MINUTE
+
+    assert abs(told_ms - passed_ms) < MINUTE
+
+
+@given(st.integers(0, 40 * DAY), st.integers(0, MINUTE - 1))
+def test_an_age_stays_the_same_for_a_minute(passed_ms: int, since_ms: int) -> None:
+    """So the page of an unchanged ranking is the same bytes until the minute ends."""
+    assert age(NOW - passed_ms, NOW // MINUTE * MINUTE + since_ms) == age(NOW - passed_ms, NOW)
 
 
 @pytest.mark.parametrize("body", ["short", "x" * 480, "\n".join("abcdefg"), ""])
