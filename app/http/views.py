@@ -7,6 +7,7 @@ Ages are coarse, one step a minute at the finest: so the page of an unchanged ra
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from unicodedata import category
 
 from app.http.wire import timestamp
 from storage import ids
@@ -21,11 +22,14 @@ _EXCERPT_LENGTH = 480
 
 _EXCERPT_LINES = 7
 
+_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(0xFE00 + place) for place in range(16)}
+"""Empty letters, marks and signs, which Unicode counts as no spaces: fillers, joiners, Braille without dots."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    A tweet as a template shows it; a deleted one has no `user_name`, `title` and `body`.
+    A tweet as a template shows it; a deleted one has no `user_name`, `title` and `body`, any other has a title to see.
 
     `more` when `body` is only its beginning. `count` is written with separators, as in "1,204"; `share` is that count
     in percent of the greatest of the list. `parent` is the id of the tweet it retweets, "" for none, and `parent_name`
@@ -68,7 +72,7 @@ def _row(
         id=ids.encode(tweet.id),
         rank=rank,
         user_name=tweet.user_name,
-        title=tweet.title,
+        title=None if tweet.title is None else readable(tweet.title),
         body=shown,
         more=len(shown) < len(body),
         count=f"{tweet.count_retweet or 0:,}",
@@ -78,6 +82,15 @@ def _row(
         parent="" if tweet.retweet is None else ids.encode(tweet.retweet),
         parent_name="" if tweet.retweet is None else names.get(tweet.retweet) or "",
     )
+
+
+def readable(title: str) -> str:
+    """*title*, or "Untitled" when there is nothing in it that one could see, and click."""
+    return title if any(map(_is_seen, title)) else "Untitled"
+
+
+def _is_seen(character: str) -> bool:
+    return character not in _BLANKS and category(character) not in {"Cc", "Cf", "Zl", "Zp", "Zs"}
 
 
 def excerpt(body: str) -> str:

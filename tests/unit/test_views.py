@@ -85,3 +85,19 @@ def test_the_first_row_may_be_whole() -> None:
     long = Tweet(3, "ada", "A", "x" * 600, None, 0, NOW)
 
     assert [len(row.body or "") for row in rows([long, long], {}, NOW, whole=1)] == [600, 480]
+
+
+@pytest.mark.parametrize("title", ["\u200b", "\u2800", "\u00ad \u3164", "\u2060\ufe0f", "\u202e"])
+def test_a_title_that_nobody_sees_has_a_name(title: str) -> None:
+    """Blanks and marks that only format are no title that one could read or click; the row says so instead."""
+    tweet = Tweet(3, "ada", title, "b", None, 0, NOW)
+
+    assert [row.title for row in rows([tweet], {}, NOW)] == ["Untitled"]
+
+
+@pytest.mark.parametrize("title", ["\u200ba", "\u202eolleh", "\u00e9", "\U0001f3f3\ufe0f\u200d\U0001f308", "."])
+def test_a_title_that_can_be_seen_stays(title: str) -> None:
+    """One letter or sign is enough, and every character of it remains."""
+    tweet = Tweet(3, "ada", title, "b", None, 0, NOW)
+
+    assert [row.title for row in rows([tweet], {}, NOW)] == [title]
