@@ -147,6 +147,7 @@ def create_app(tweets: Tweets, settings: Settings) -> Service:
     app.config["catchall"] = False
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     app.add_hook("before_request", _check_path)
+    app.add_hook("before_request", partial(_check_method, app))
     tweet_routes.mount(app, tweets, guard)
     for mount in (ranking.mount, health.mount, pages.mount):
         mount(app, tweets)
@@ -180,6 +181,13 @@ def _check_path() -> None:
         raise refusal(400, "bad_path", "The path is not UTF-8.") from None
     if path.endswith("\n"):
         raise refusal(404, "not_found", "There is nothing at this path.")
+
+
+def _check_method(app: Bottle) -> None:
+    """Refuse a method with small letters, which Bottle would take for the one in capitals (RFC 9110, section 9.1)."""
+    method = request.environ["REQUEST_METHOD"]
+    if method != method.upper():
+        app.match({**request.environ, "REQUEST_METHOD": "-"})  # raises: no route has this one
 
 
 def _finish(

@@ -44,8 +44,8 @@ class Tagged:
         self._headers = [("Etag", self._tag), REVALIDATED]
 
     def answer(self, headers: Sequence[tuple[str, str]] = ()) -> HTTPResponse:
-        """200 with the content, or 304 when the caller has it already (RFC 9110, section 13.1.2)."""
-        if _is_known(self._tag):
+        """200 with the content, or 304 when the caller has it already."""
+        if is_known(self._tag):
             return HTTPResponse(b"", 304, [*self._headers, *headers])
         return HTTPResponse(self._content, 200, [JSON, *self._headers, *headers])
 
@@ -62,7 +62,11 @@ def refusal(
     return HTTPResponse(content, status, [("Content-Type", PROBLEM_TYPE), UNSTORED, *headers])
 
 
-def _is_known(tag: str) -> bool:
-    """Whether If-None-Match names *tag*; the comparison is weak, so a `W/` before it means nothing."""
+def is_known(tag: str) -> bool:
+    """
+    Whether If-None-Match names *tag*, or is `*`, which names whatever is there (RFC 9110, section 13.1.2).
+
+    The comparison is weak, so a `W/` before a tag means nothing.
+    """
     known = request.environ.get("HTTP_IF_NONE_MATCH")
     return known is not None and (known.strip() == "*" or tag in _TAG.findall(known))

@@ -21,7 +21,10 @@ Post tweets, retweet them, rank them. A retweet of a retweet counts for every tw
 
 Every error is `application/problem+json` (RFC 9457) with a `code` for programs; 422 names all faults in `errors`.
 An unknown path is 404, a wrong method 405 with `Allow`. HEAD works wherever GET does. A chain has at most
-{max_ancestors} ancestors. Every 503 may be repeated after `Retry-After`; what got 201 is kept.
+{max_ancestors} ancestors. What got 201 is kept.
+
+Every 503 has a `Retry-After`, in seconds. After `store_unavailable` only an `Idempotency-Key` makes it safe to repeat a
+post.
 """
 
 

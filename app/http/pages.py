@@ -1,8 +1,8 @@
 """
 The pages for people: the ranking at `/`, a tweet with its chain, Swagger UI, and the static files.
 
-Errors here are pages too; below `/api` they are problem+json. No page holds inline style or script, and none asks
-another site for anything: the content-security-policy says so to the browser.
+Errors here are pages too, for whoever names text/html in Accept; to everybody else they are problem+json. No page holds
+inline style or script, and none asks another site for anything: the content-security-policy says so to the browser.
 """
 
 import logging
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from bottle import Bottle, HTTPResponse, SimpleTemplate, request
 
 from app.errors import refusal_for, retry_after_s
-from app.http.answers import refusal
+from app.http.answers import is_known, refusal
 from app.http.assets import Assets
 from app.http.views import rows
 from app.later import begin
@@ -38,6 +38,7 @@ _CHAIN_SHOWN = 50
 
 _RETWEETS_SHOWN = 20
 
+_HTML = "text/html; charset=utf-8"
 _SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -113,15 +114,25 @@ def etag_of(page: bytes) -> str:
 
 def html(page: bytes, status: int, headers: Mapping[str, str]) -> HTTPResponse:
     """An answer with a page."""
-    return HTTPResponse(page, status, {"Content-Type": "text/html; charset=utf-8", **_SECURITY, **headers})
+    return HTTPResponse(page, status, {"Content-Type": _HTML, **_SECURITY, **headers})
 
 
 def conditional(page: bytes, etag: str, *, stale: bool = False) -> HTTPResponse:
-    """The page, or 304 when the browser has it: its list of tags holds this one, quotes included (RFC 9110, 13.1.2)."""
+    """The page, or 304 when the browser has it."""
     headers = {"ETag": etag, "Cache-Control": "no-cache", **({"Stale": "true"} if stale else {})}
-    if etag in request.environ.get("HTTP_IF_NONE_MATCH", ""):
+    return _known_or_sent(page, _HTML, headers)
+
+
+def _known_or_sent(content: bytes, media_type: str, headers: Mapping[str, str]) -> HTTPResponse:
+    """
+    200 with *content*, or 304 when the browser has what the ETag among *headers* names.
+
+    Both have the same policy: a browser lays the headers of a 304 over those that it keeps with the content.
+    """
+    headers = {**headers, **_SECURITY}
+    if is_known(headers["ETag"]):
         return HTTPResponse(b"", 304, headers)
-    return html(page, 200, headers)
+    return HTTPResponse(content, 200, {"Content-Type": media_type, **headers})
 
 
 def mount(app: Bottle, tweets: Tweets) -> None:
@@ -137,14 +148,14 @@ def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
     ranking_page = RankingPage(tweets, templates)
 
     def friendly(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
-        """Answer an error of storage with a page that says it."""
+        """Answer an error of storage as _tell does."""
 
         @wraps(handler)
         def answer(*given: Any, **path: str) -> HTTPResponse:
             try:
                 return handler(*given, **path)
             except StorageError as error:
-                return _error_page(templates, error)
+                return _tell(templates, error)
 
         return answer
 
@@ -174,7 +185,7 @@ def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:
     chain = tweets.list_chain(tweet_id)
     retweets = tweets.list_retweets(tweet_id, _RETWEETS_SHOWN)
     names = {tweet.id: tweet.user_name for tweet in chain}
-    now_ms = int(time.time()) // 60 * 60_000
+    now_ms = _minute() * 60_000
     return {
         "chain": rows(chain[:_CHAIN_SHOWN], names, now_ms, whole=1),
         "hidden": len(chain[_CHAIN_SHOWN:]),
@@ -183,14 +194,24 @@ def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:
     }
 
 
-def _error_page(templates: Templates, error: StorageError) -> HTTPResponse:
+def _tell(templates: Templates, error: StorageError) -> HTTPResponse:
+    """The answer to *error*: a page for people, problem+json for programs."""
     answered = refusal_for(error)
     wait_s = retry_after_s(error)
     if answered.logged:
         _log.error("%s %s", answered.status, answered.code, exc_info=error)
+    headers = {"Vary": "Accept"} if wait_s is None else {"Vary": "Accept", "Retry-After": str(wait_s)}
+    if not _accepts_html():
+        return refusal(answered.status, answered.code, answered.detail, headers=list(headers.items()))
     page = templates.render("error", detail=answered.detail, repeat=wait_s is not None)
-    repeat = {} if wait_s is None else {"Retry-After": str(wait_s)}
-    return html(page, answered.status, {"Cache-Control": "no-store", **repeat})
+    return html(page, answered.status, {"Cache-Control": "no-store", **headers})
+
+
+def _accepts_html() -> bool:
+    """Whether Accept names text/html, as that of a browser does; a program says `*/*`, which is not its name."""
+    accept = request.environ.get("HTTP_ACCEPT", "").lower().replace(" ", "")
+    ranges = (given.partition(";") for given in accept.split(","))
+    return any(kind == "text/html" and weight.rstrip(".0") != "q=" for kind, _, weight in ranges)
 
 
 def _mount_swagger(app: Bottle, templates: Templates) -> None:
@@ -215,8 +236,6 @@ def _mount_static(app: Bottle, assets: Assets) -> None:
         asset = assets.find_asset(name)
         if asset is None:
             return refusal(404, "not_found", "There is nothing at this path.")
-        etag = f'"{asset.version}"'
-        kept = {"ETag": etag, "Cache-Control": asset.cache_control(request.environ.get("QUERY_STRING", ""))}
-        if etag in request.environ.get("HTTP_IF_NONE_MATCH", ""):
-            return HTTPResponse(b"", 304, kept)
-        return HTTPResponse(asset.body, 200, {**kept, "Content-Type": asset.media_type, **_SECURITY})
+        cache_control = asset.cache_control(request.environ.get("QUERY_STRING", ""))
+        kept = {"ETag": f'"{asset.version}"', "Cache-Control": cache_control}
+        return _known_or_sent(asset.body, asset.media_type, kept)

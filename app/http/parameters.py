@@ -18,12 +18,12 @@ Cursor = TypeVar("Cursor")
 
 LARGEST_LIMIT = 100
 _LIMIT = re.compile(r"[1-9][0-9]{0,2}")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 PLACE_PATTERN = r"^(0|[1-9][0-9]{0,15})\." + ids.PATTERN.removeprefix("^")
 """What the cursor of the ranking looks like, for documentation; `place_of` is what checks."""
 _PLACE = re.compile(r"(0|[1-9][0-9]{0,15})\.(.*)")
 
 _CURSOR_FAULT = FieldError("cursor", "invalid", "Must be the `next` of the page before.")
-_LIMIT_FAULT = FieldError("limit", "out_of_range", f"Must be an integer from 1 to {LARGEST_LIMIT}.")
 _QUERY_FAULT = FieldError("query", "invalid", "Must be `name=value` pairs joined by `&`, percent-encoded in UTF-8.")
 
 
@@ -38,7 +38,7 @@ def read_query(default_limit: int, parse: Callable[[str], Cursor | None]) -> tup
     values, faults = _read_pairs()
     limit, after = values.get("limit"), None
     if limit is not None and not (_LIMIT.fullmatch(limit) and int(limit) <= LARGEST_LIMIT):
-        faults.append(_LIMIT_FAULT)
+        faults.append(_limit_fault(limit))
     if "cursor" in values:
         after = parse(values["cursor"])
         if after is None:
@@ -46,6 +46,11 @@ def read_query(default_limit: int, parse: Callable[[str], Cursor | None]) -> tup
     if faults:
         raise refusal(422, "invalid_query", "Some parameters are not as they must be; `errors` names them.", faults)
     return default_limit if limit is None else int(limit), after
+
+
+def _limit_fault(limit: str) -> FieldError:
+    code = "out_of_range" if _INTEGER.fullmatch(limit) else "invalid"
+    return FieldError("limit", code, f"Must be an integer from 1 to {LARGEST_LIMIT}.")
 
 
 def cursor_of(place: Place) -> str:

@@ -7,25 +7,29 @@ Ages are coarse, one step a minute at the finest: so the page of an unchanged ra
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from unicodedata import category
 
 from app.http.wire import timestamp
 from storage import ids
 from storage.records import Tweet
 
 _MINUTE_MS = 60_000
-_HOUR_MS = 60 * _MINUTE_MS
-_DAY_MS = 24 * _HOUR_MS
+_HOUR_MIN = 60
+_DAY_MIN = 24 * _HOUR_MIN
 
 _EXCERPT_LENGTH = 480
 """Characters of a body that a list shows: about seven lines; the tweet's own page has all of it."""
 
 _EXCERPT_LINES = 7
 
+_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(0xFE00 + place) for place in range(16)}
+"""Empty letters, marks and signs, which Unicode counts as no spaces: fillers, joiners, Braille without dots."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    A tweet as a template shows it; a deleted one has no `user_name`, `title` and `body`.
+    A tweet as a template shows it; a deleted one has no `user_name`, `title` and `body`, any other has a title to see.
 
     `more` when `body` is only its beginning. `count` is written with separators, as in "1,204"; `share` is that count
     in percent of the greatest of the list. `parent` is the id of the tweet it retweets, "" for none, and `parent_name`
@@ -68,7 +72,7 @@ def _row(
         id=ids.encode(tweet.id),
         rank=rank,
         user_name=tweet.user_name,
-        title=tweet.title,
+        title=None if tweet.title is None else readable(tweet.title),
         body=shown,
         more=len(shown) < len(body),
         count=f"{tweet.count_retweet or 0:,}",
@@ -78,6 +82,15 @@ def _row(
         parent="" if tweet.retweet is None else ids.encode(tweet.retweet),
         parent_name="" if tweet.retweet is None else names.get(tweet.retweet) or "",
     )
+
+
+def readable(title: str) -> str:
+    """*title*, or "Untitled" when there is nothing in it that one could see, and click."""
+    return title if any(map(_is_seen, title)) else "Untitled"
+
+
+def _is_seen(character: str) -> bool:
+    return character not in _BLANKS and category(character) not in {"Cc", "Cf", "Zl", "Zp", "Zs"}
 
 
 def excerpt(body: str) -> str:
@@ -92,15 +105,21 @@ def excerpt(body: str) -> str:
 
 
 def age(time_ms: int, now_ms: int) -> str:
-    """How long ago that was, for people: minutes, hours, days; a date when it is more than 30 days."""
-    passed_ms = now_ms - time_ms
-    if passed_ms < _MINUTE_MS:
+    """
+    How long ago that was, for people: minutes, hours, days; a date when it is more than 30 days.
+
+    As on clocks that show no seconds: what was posted at 11:59 is a minute old at 12:00. So an age stays the same until
+    the minute ends, and is less than a minute too great or too small, which nothing that stays the same for so long and
+    is told in whole minutes can do better.
+    """
+    passed_min = now_ms // _MINUTE_MS - time_ms // _MINUTE_MS
+    if passed_min < 1:
         return "just now"
-    if passed_ms < _HOUR_MS:
-        return f"{passed_ms // _MINUTE_MS} min ago"
-    if passed_ms < _DAY_MS:
-        return f"{passed_ms // _HOUR_MS} h ago"
-    if passed_ms < 30 * _DAY_MS:
-        return f"{passed_ms // _DAY_MS} d ago"
+    if passed_min < _HOUR_MIN:
+        return f"{passed_min} min ago"
+    if passed_min < _DAY_MIN:
+        return f"{passed_min // _HOUR_MIN} h ago"
+    if passed_min < 30 * _DAY_MIN:
+        return f"{passed_min // _DAY_MIN} d ago"
     then = datetime.fromtimestamp(time_ms / 1000, UTC)
     return f"{then.day} {then:%b %Y}"

@@ -43,7 +43,13 @@ UserName = Annotated[
 ]
 Title = Annotated[
     str,
-    Meta(min_length=1, max_length=280, pattern=r"^(?=\s*\S)[^\x00-\x1F\x7F-\x9F]*\Z", description=RULES["title"]),
+    Meta(
+        min_length=1,
+        max_length=280,
+        pattern=r"^(?=\s*\S)[^\x00-\x1F\x7F-\x9F]*\Z",
+        description=RULES["title"],
+        examples=["On counting"],
+    ),
 ]
 Text = Annotated[
     str,
@@ -52,6 +58,7 @@ Text = Annotated[
         max_length=10_000,
         pattern=r"^(?=\s*\S)[^\x00-\x08\x0B-\x1F\x7F-\x9F]*\Z",
         description=RULES["body"],
+        examples=["We count them all."],
     ),
 ]
 Base = Annotated[int, Meta(ge=0, le=LARGEST_BASE)]

@@ -107,6 +107,7 @@ class Answer(WSGITask):
         if self.environ is not None:  # made for the first step
             return self.environ
         environ = super().get_environment()
+        environ["REQUEST_METHOD"] = self.request.command  # waitress writes it in capitals, which would be another one
         environ[ANSWER] = self
         if self.request.at_once:
             environ[LATER] = partial(self.channel.server.go_on, self.channel)

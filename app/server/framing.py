@@ -21,7 +21,7 @@ from app.server.chunks import Chunks
 LARGEST_BODY = 64 * 1024
 
 # Linear in their input: no byte fits two neighbouring parts. Control characters, thus bare CR and LF, fit nowhere.
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Z]+) ([\x21\x22\x24-\x7e]+) HTTP/(1\.[01])")
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/(1\.[01])")
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/?]+([/?].*)?", re.IGNORECASE)
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]*)(?::[0-9]*)?")  # no comma: that joins two

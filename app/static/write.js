@@ -24,10 +24,16 @@ function keyFor(form, body) {
   return form.key;
 }
 
+/** *sentence*, in which the API sets what is to be written just so between backticks; that is shown as code. */
+function withCode(sentence) {
+  const code = (text) => Object.assign(document.createElement('code'), { textContent: text });
+  return sentence.split('`').map((part, place) => (place % 2 ? code(part) : part));
+}
+
 function showFaults(form, faults) {
   for (const place of form.querySelectorAll('[data-fault]')) {
     const fault = faults[place.dataset.fault] ?? '';
-    place.textContent = fault;
+    place.replaceChildren(...withCode(fault));
     const input = place.dataset.fault && form.elements[place.dataset.fault];
     if (input && fault) input.setAttribute('aria-invalid', 'true');
     else if (input) input.removeAttribute('aria-invalid');

@@ -21,10 +21,12 @@ a deleted tweet\\
 </div>
 <p class="acts">
 <span class="count"><strong>{{row.count}}</strong> {{'retweet' if row.count == '1' else 'retweets'}}</span>
+<span class="ways">
 % if chain_link:
 <a href="/tweet/{{row.id}}" data-control="chain" aria-describedby="title-{{row.id}}">Chain</a>
 % end
 <button type="button" class="needs-script" data-control="retweet" data-opens="retweet" data-tweet="{{row.id}}" aria-describedby="title-{{row.id}}">Retweet</button>
+</span>
 </p>
 % end
 </article>

@@ -2,12 +2,10 @@
 
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from socketserver import ThreadingMixIn
-from typing import Any, Protocol
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
@@ -16,6 +14,10 @@ from app.factory import create_app
 from app.settings import Settings
 from storage import Tweets
 from storage.records import Draft, Tweet
+from tests.e2e.server_wire import serving
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATIENCE_MS = 60_000
 """How long a browser may take on a busy machine; a passing test never waits for it."""
@@ -32,26 +34,14 @@ QUIET = [
 ]
 
 
-class Server(ThreadingMixIn, WSGIServer):
-    """A thread for each request, none of which outlives the test."""
-
-    daemon_threads = True
-
-
-class SilentHandler(WSGIRequestHandler):
-    """Writes no log of requests."""
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name that the base class gave it
-        """Say nothing."""
-
-
 @dataclass
 class Site:
-    """A served instance: its address, its tweets, and a way to stop it early."""
+    """A served instance: its address, its tweets, a way to stop it early, and each path and status it has answered."""
 
     url: str
     tweets: Tweets
     stop: Callable[[], None]
+    answers: list[tuple[str, int]]
 
     def post(self, title: str, base: int = 0, retweet: int | None = None, **fields: str) -> Tweet:
         """Post a tweet past the page."""
@@ -109,22 +99,27 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
+def noting(app: "WSGIApplication", answers: list[tuple[str, int]]) -> "WSGIApplication":
+    """As *app*, and *answers* gets path and status of each; a browser tells no page of a 304 that it has asked for."""
+
+    def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
+            answers.append((environ["PATH_INFO"], int(status[:3])))
+            return start_response(status, headers, error)
+
+        return app(environ, start)
+
+    return application
+
+
 @pytest.fixture
 def site(tweets: Tweets) -> Iterator[Site]:
     """The service, empty, on a free port."""
-    app = create_app(tweets, Settings.from_environment({}))
-    server = make_server("127.0.0.1", 0, app, Server, SilentHandler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    yield Site(f"http://127.0.0.1:{server.server_port}", tweets, stop)
-    if thread.is_alive():
-        stop()
+    answers: list[tuple[str, int]] = []
+    app = noting(create_app(tweets, Settings.from_environment({})), answers)
+    with ExitStack() as running:
+        server = running.enter_context(serving(app))
+        yield Site(server.url.rstrip("/"), tweets, running.close, answers)
 
 
 @pytest.fixture

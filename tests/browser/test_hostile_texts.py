@@ -63,6 +63,18 @@ def test_a_text_that_comes_by_refresh_is_only_text(open_page: OpenPage, site: Si
     assert page.locator(".body").text_content() == HOSTILE["image"]
 
 
+@pytest.mark.parametrize("title", ["\u200b", "\u2800\u00ad"], ids=["zero width", "blank"])
+def test_a_title_that_nobody_sees_leads_on(open_page: OpenPage, site: Site, title: str) -> None:
+    """A row whose title has nothing to see can be read and clicked all the same."""
+    tweet = site.post(title, body="Seen")
+    page = open_page()
+
+    page.get_by_role("heading", name="Untitled").get_by_role("link").click()
+
+    assert page.url == f"{site.url}/tweet/{ids.encode(tweet.id)}"
+    expect(page.get_by_role("article", name="Untitled").locator(".body")).to_have_text("Seen")
+
+
 def test_an_override_ends_with_its_text(open_page: OpenPage, site: Site) -> None:
     """A right-to-left override in a title does not turn the name below it."""
     site.post("\u202eolleh", user_name="abc")

@@ -50,7 +50,7 @@ def test_a_row_says_all_of_its_tweet(open_page: OpenPage, site: Site) -> None:
 
     row = open_page().get_by_role("article", name="Leaf")
 
-    expect(row.locator(".by")).to_have_text(re.compile("^@alan just now$"))
+    expect(row.locator(".by")).to_have_text(re.compile("^@alan (just now|1 min ago)$"))
     expect(row.locator(".body")).to_have_text("Two\nlines")
     expect(row.locator(".count")).to_have_text("1,203 retweets")
     expect(row.locator(".onto")).to_have_text("retweets @grace")
@@ -120,6 +120,44 @@ def test_reading_needs_no_javascript(open_page: OpenPage, site: Site, path: str)
     expect(page.get_by_text("The whole of it")).to_be_visible()
     expect(page.get_by_text("Reading works without JavaScript")).to_be_visible()
     expect(page.get_by_role("button")).to_have_count(0)
+
+
+def edges(page: Page, selector: str) -> dict[str, float]:
+    """Where the text of *selector* lies on the page, in pixels."""
+    found: dict[str, float] = page.locator(selector).evaluate(
+        """(element) => {
+            const range = document.createRange();
+            range.selectNode(element.lastChild);
+            return range.getBoundingClientRect().toJSON();
+        }"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+@pytest.mark.parametrize("base", [1, 10_000_000, 1_000_000_000_000])
+def test_what_one_can_do_stays_together(open_page: OpenPage, site: Site, base: int, width: int) -> None:
+    """However long the count is, the ways on from a tweet stand side by side, at the end of a line."""
+    site.post("Counted", base)
+    page = open_page(viewport={"width": width, "height": 800})
+
+    link, button = (edges(page, f"[data-control={control}]") for control in ("chain", "retweet"))
+
+    assert link["top"] < button["bottom"]
+    assert button["top"] < link["bottom"]
+    assert page.locator(".tweet").evaluate("row => row.getBoundingClientRect().right") - button["right"] < 24
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_the_tenth_rank_has_its_place(open_page: OpenPage, site: Site, width: int) -> None:
+    """A rank of two digits keeps its distance from the title beside it."""
+    for base in range(10):
+        site.post("Counted", base)
+    page = open_page(viewport={"width": width, "height": 800})
+
+    rank, title = (edges(page, f".ranking > li:last-child {part}") for part in (".rank", "h3"))
+
+    assert title["left"] - rank["right"] > 8
 
 
 def test_dark_mode(open_page: OpenPage) -> None:

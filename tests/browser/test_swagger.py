@@ -1,5 +1,6 @@
 """Swagger UI at /api/v1/: vendored, within the policy, and able to call the API."""
 
+import json
 import re
 from base64 import b64encode
 from hashlib import sha384
@@ -59,6 +60,32 @@ def test_execute_posts_a_tweet(open_page: OpenPage, site: Site) -> None:
 
     expect(operation.locator(".live-responses-table .response-col_status").last).to_contain_text("201")
     assert [tweet.title for tweet in site.tweets.list_by_user("ada", 10).tweets] == ["By Swagger"]
+
+
+def test_execute_posts_the_example(open_page: OpenPage, site: Site) -> None:
+    """Who changes nothing of the example posts a tweet that reads like one."""
+    operation = open_operation(open_page("/api/v1/"), "post", "/api/v1/tweet")
+
+    operation.get_by_role("button", name="Execute").click()
+
+    expect(operation.locator(".live-responses-table .response-col_status").last).to_contain_text("201")
+    (tweet,) = site.tweets.list_by_user("ada", 10).tweets
+    assert (tweet.title, tweet.body, tweet.count_retweet) == ("On counting", "We count them all.", 0)
+
+
+def test_the_example_of_a_retweet(open_page: OpenPage) -> None:
+    """Of a retweet it names a target, and leaves to that what may be left out."""
+    operation = open_operation(open_page("/api/v1/"), "post", "/api/v1/retweet")
+
+    example = json.loads(operation.locator("textarea.body-param__text").input_value())
+
+    assert example == {
+        "user_name": "ada",
+        "retweet": "0CZ3K8M4T0R00",
+        "title": None,
+        "body": None,
+        "count_retweet": None,
+    }
 
 
 def test_the_address_without_slash_leads_there(open_page: OpenPage, site: Site) -> None:

@@ -63,6 +63,20 @@ def test_a_double_click_posts_once(open_page: OpenPage, site: Site) -> None:
     assert len(posted_by(site, "grace")) == 1
 
 
+def test_a_fault_is_told_to_people(open_page: OpenPage) -> None:
+    """What the API sets between backticks is shown as code, and the rest as it is."""
+    page = open_page()
+    page.get_by_role("button", name="Write a tweet").click()
+    form = fill(page, Your_name="a b", Title="Ships", Text="In port")
+
+    form.get_by_role("button", name="Post").click()
+
+    fault = form.locator("[data-fault=user_name]")
+    expect(fault).to_have_text("Must be 1 to 64 ASCII letters, digits, _, . or -.")
+    assert fault.locator("code").all_text_contents() == ["_", ".", "-"]
+    assert form.locator("[data-fault=title]").text_content() == ""
+
+
 def test_a_lost_answer_may_be_asked_again(open_page: OpenPage, site: Site) -> None:
     """When the answer is lost the form says so and keeps its text; sending it again counts once."""
     page = open_page()

@@ -114,6 +114,24 @@ def test_settings_are_told() -> None:
     assert "at most 7 ancestors" in " ".join(json.loads(build_description(few))["info"]["description"].split())
 
 
+def test_repeating_is_told_as_in_the_docs() -> None:
+    """The description says of repeating a call after 503 what docs/api.md says, word for word."""
+    docs = " ".join((Path(__file__).parents[2] / "docs" / "api.md").read_text().split())
+    said = re.findall(r"Every 503 [^.]*\. After `store_unavailable`[^.]*\.", docs)
+
+    assert len(said) == 1
+    assert said[0] in " ".join(DOCUMENT["info"]["description"].split())
+
+
+def test_the_example_of_a_body_is_one_that_may_be_posted(client: Client) -> None:
+    """A required text has an example, as Swagger UI shows it, and what they give together is a good tweet."""
+    fields = schema("NewTweet")["properties"]
+    tweet = {name: fields[name]["examples"][0] for name in schema("NewTweet")["required"]}
+
+    assert tweet == {"user_name": "ada", "title": "On counting", "body": "We count them all."}
+    assert client.post("/api/v1/tweet", tweet).status == 201
+
+
 @pytest.mark.parametrize("code", ["503", "500"])
 def test_outage_is_described(code: str) -> None:
     """Every operation on tweets may answer 500 and 503, and 503 says when to ask again."""

@@ -15,6 +15,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+HTML = "text/html; charset=utf-8"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 INLINE = re.compile(r"<style|<script(?![^>]* src=)|<[^>]*\s(style|on\w+)=|javascript:", re.IGNORECASE)
 
 
@@ -26,9 +28,9 @@ def addresses(page: bytes) -> list[str]:
 @pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/tweet/nothing", "/api/v1/"])
 def test_a_page_is_html_under_a_strict_policy(client: Client, path: str) -> None:
     """Every page, those of errors too, allows only its own files, and holds no inline style or script."""
-    reply = client.get(path.format(id=client.tweet()["id"]))
+    reply = client.get(path.format(id=client.tweet()["id"]), HTTP_ACCEPT=BROWSER)
 
-    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert reply.headers["content-type"] == HTML
     assert reply.headers["content-security-policy"] == POLICY
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert INLINE.search(reply.body.decode()) is None
@@ -50,6 +52,29 @@ def test_a_known_page_is_not_sent_again(fresh: Client, path: str) -> None:
 
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
     assert fresh.get(path, HTTP_IF_NONE_MATCH='"other"').status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/api/v1/", "/static/page.css", "/static/icon.svg?v=old"])
+def test_what_is_known_keeps_its_headers(fresh: Client, path: str) -> None:
+    """A browser lays the headers of a 304 over those it keeps, so each is there that the 200 has, with its value."""
+    path = path.format(id=fresh.tweet()["id"])
+    first = fresh.get(path)
+    of_content = {"content-type", "content-length"}
+
+    again = fresh.get(path, HTTP_IF_NONE_MATCH=first.headers["etag"])
+
+    assert again.status == 304
+    assert again.headers == {name: value for name, value in first.headers.items() if name not in of_content}
+    assert again.headers["content-security-policy"] == POLICY
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/", "/api/v1/top", "/static/page.css"])
+def test_whatever_is_there_may_be_known(client: Client, path: str) -> None:
+    """`If-None-Match: *` is 304 on pages, files and API alike; a tag that only begins so is another's."""
+    tag = client.get(path).headers["etag"]
+
+    assert client.get(path, HTTP_IF_NONE_MATCH="*").status == 304
+    assert client.get(path, HTTP_IF_NONE_MATCH=f'{tag[:-1]}x"').status == 200
 
 
 def test_the_tag_follows_the_content(fresh: Client) -> None:
@@ -162,18 +187,54 @@ def test_a_stale_ranking_says_so(fresh: Client, tweets: Tweets, monkeypatch: pyt
     assert b"Still here" in stale.body
 
 
-@pytest.mark.parametrize("kind", [IndexUnavailable, StoreUnavailable])
-def test_away_is_a_friendly_page(
-    fresh: Client, tweets: Tweets, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
-) -> None:
-    """When nothing can be told the answer is 503, for people, with the time after which to ask again."""
+@pytest.fixture(params=[IndexUnavailable, StoreUnavailable])
+def away(fresh: Client, tweets: Tweets, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Client:
+    """A client of a service that can tell nothing of the ranking."""
 
     def fail() -> NoReturn:
-        raise kind
+        raise request.param
 
     monkeypatch.setattr(tweets, "begin_top", lambda *_asked: Pending(fail, lambda: True))
+    return fresh
 
-    reply = fresh.get("/")
+
+def test_away_is_a_friendly_page(away: Client) -> None:
+    """When nothing can be told the answer is 503, for people, with the time after which to ask again."""
+    reply = away.get("/", HTTP_ACCEPT=BROWSER)
 
     assert (reply.status, reply.headers["retry-after"], reply.headers["cache-control"]) == (503, "1", "no-store")
+    assert reply.headers["vary"] == "Accept"
     assert b"Try again" in reply.body
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
+def test_away_is_a_problem_for_programs(away: Client, accept: str | None) -> None:
+    """Who asks for no page is told the same as everywhere else."""
+    reply = away.get("/", HTTP_ACCEPT=accept)
+
+    assert (reply.status, reply.json()["status"]) == (503, 503)
+    assert (reply.headers["retry-after"], reply.headers["cache-control"]) == ("1", "no-store")
+    assert reply.headers["vary"] == "Accept"
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "text/html", "a/b;c=d , TEXT/HTML ;q=0.1", "text/html;level=1"])
+@pytest.mark.parametrize("path", ["/tweet/nothing", "/tweet/0000000000001"])
+def test_who_names_html_is_told_in_a_page(client: Client, path: str, accept: str) -> None:
+    """A tweet that is not there is a page for whoever names text/html in Accept, as browsers do."""
+    reply = client.get(path, HTTP_ACCEPT=accept)
+
+    assert (reply.status, reply.headers["content-type"], reply.headers["vary"]) == (404, HTML, "Accept")
+    assert b"No tweet has this id." in reply.body
+
+
+@pytest.mark.parametrize(
+    "accept", [None, "", "*/*", "text/*", "application/json", "text/html5", "text/html;q=0.0, */*"]
+)
+@pytest.mark.parametrize("path", ["/tweet/nothing", "/tweet/0000000000001"])
+def test_everybody_else_is_told_as_in_the_api(client: Client, path: str, accept: str | None) -> None:
+    """It is problem+json for everybody else, under the policy of what is no page."""
+    reply = client.get(path, HTTP_ACCEPT=accept)
+
+    assert (reply.status, reply.json()["code"], reply.headers["vary"]) == (404, "tweet_not_found", "Accept")
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"

@@ -20,10 +20,13 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"])
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "get", "Get", "head", "post", "delete"])
 @pytest.mark.parametrize("path", PATHS)
 def test_methods(client: Client, path: str, method: str) -> None:
-    """A wrong or unknown method is 405, and Allow names exactly those that work."""
+    """A wrong or unknown method is 405, one in small letters too, and Allow names exactly those that work."""
     reply = client.call(method, path)
     if method in PATHS[path].split(", "):
         assert reply.status != 405
@@ -49,7 +52,7 @@ def test_head(client: Client, path: str) -> None:
      "/api/v1/tweet/0000000000000%0A", "/api/v1/tweet/0000000000000/chain%0A", "/api/v1/users/ada/tweets%0A",
      "/api/v1/top%00", "/%C3%A9", "/api/v1/../top", "/." + "x" * 5000],
 )  # fmt: skip
-@pytest.mark.parametrize("method", ["GET", "POST", "FOO"])
+@pytest.mark.parametrize("method", ["GET", "POST", "FOO", "get"])
 def test_unknown_paths(client: Client, path: str, method: str) -> None:
     """An unknown path is 404 with any method; a slash or a newline at the end makes another path."""
     reply = client.call(method, path)
@@ -70,9 +73,10 @@ def test_path_that_is_not_utf8(client: Client, path: str) -> None:
 @pytest.mark.parametrize(
     ("query", "faults"),
     [
-        *[(f"limit={text}", {"limit": "out_of_range"}) for text in (
-            "0", "101", "-1", "", "x", "1.0", "1e1", "+5", "%205", "5%20", "05", "1_0", "%D9%A1", "9" * 5000,
-            "5%00", "5%0A",
+        *[(f"limit={text}", {"limit": "out_of_range"}) for text in ("0", "101", "-1", "9" * 5000, "-" + "9" * 5000)],
+        *[(f"limit={text}", {"limit": "invalid"}) for text in (
+            "", "x", "abc", "1.0", "1e1", "+5", "%205", "5%20", "05", "-05", "-", "1_0", "%D9%A1", "5%00", "5%0A",
+            "0%0A",
         )],
         *[(f"cursor={text}", {"cursor": "invalid"}) for text in (
             "", "x", "null", "0" * 12, "0" * 14, "8000000000000", "000000000000u", "000000000000%0A", "%00", "-1",
@@ -82,15 +86,20 @@ def test_path_that_is_not_utf8(client: Client, path: str) -> None:
             "1.8000000000000",
         )],
         ("limit=0&cursor=x", {"limit": "out_of_range", "cursor": "invalid"}),
-        ("limit", {"limit": "out_of_range"}),
+        ("limit=x&cursor=x", {"limit": "invalid", "cursor": "invalid"}),
+        ("limit", {"limit": "invalid"}),
         ("limit=5&limit=5", {"limit": "repeated"}),
         ("limit=%FF", {"query": "invalid"}),
         ("%ED%A0%80=1", {"query": "invalid"}),
-        ("limit=\xe9", {"limit": "out_of_range"}),
+        ("limit=\xe9", {"limit": "invalid"}),
     ],
 )  # fmt: skip
 def test_bad_queries(client: Client, path: str, query: str, faults: dict[str, str]) -> None:
-    """A bad limit or cursor is 422 and named, both at once; so is one given twice, and a query that is not UTF-8."""
+    """
+    A bad limit or cursor is 422 and named, both at once; so is one given twice, and a query that is not UTF-8.
+
+    A number that is too small or too great is told from what is no number.
+    """
     reply = client.get(f"{path}?{query}")
     assert (reply.status, reply.json()["code"], reply.faults()) == (422, "invalid_query", faults)
 

@@ -1,6 +1,8 @@
 """What the templates are given."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.http.views import age, excerpt, rows
 from storage.records import Tweet
@@ -13,19 +15,36 @@ NOW = 1_780_000_000_000
     ("passed_ms", "words"),
     [
         (-DAY, "just now"),
-        (MINUTE - 1, "just now"),
+        (-1, "just now"),
+        (0, "just now"),
         (MINUTE, "1 min ago"),
-        (HOUR - 1, "59 min ago"),
+        (HOUR - MINUTE, "59 min ago"),
         (HOUR, "1 h ago"),
-        (DAY - 1, "23 h ago"),
+        (DAY - MINUTE, "23 h ago"),
         (DAY, "1 d ago"),
-        (30 * DAY - 1, "29 d ago"),
+        (30 * DAY - MINUTE, "29 d ago"),
         (NOW, "1 Jan 1970"),
     ],
 )
 def test_age(passed_ms: int, words: str) -> None:
     """Minutes, hours, days, then a date; a clock that goes ahead does no harm."""
     assert age(NOW - passed_ms, NOW) == words
+
+
+@given(st.integers(0, 59 * MINUTE), st.integers(0, MINUTE))
+def test_an_age_is_less_than_a_minute_off(passed_ms: int, since_ms: int) -> None:
+    """Whenever in a minute one looks, what stands there is neither a minute too much nor one too little."""
+    now_ms = NOW + since_ms
+    words = age(now_ms - passed_ms, now_ms // MINUTE * MINUTE)  # which is what the pages know of the time
+    told_ms = 0 if words == "just now" else int(words.removesuffix(" min ago")) * MINUTE
+
+    assert abs(told_ms - passed_ms) < MINUTE
+
+
+@given(st.integers(0, 40 * DAY), st.integers(0, MINUTE - 1))
+def test_an_age_stays_the_same_for_a_minute(passed_ms: int, since_ms: int) -> None:
+    """So the page of an unchanged ranking is the same bytes until the minute ends."""
+    assert age(NOW - passed_ms, NOW // MINUTE * MINUTE + since_ms) == age(NOW - passed_ms, NOW)
 
 
 @pytest.mark.parametrize("body", ["short", "x" * 480, "\n".join("abcdefg"), ""])
@@ -66,3 +85,19 @@ def test_the_first_row_may_be_whole() -> None:
     long = Tweet(3, "ada", "A", "x" * 600, None, 0, NOW)
 
     assert [len(row.body or "") for row in rows([long, long], {}, NOW, whole=1)] == [600, 480]
+
+
+@pytest.mark.parametrize("title", ["\u200b", "\u2800", "\u00ad \u3164", "\u2060\ufe0f", "\u202e"])
+def test_a_title_that_nobody_sees_has_a_name(title: str) -> None:
+    """Blanks and marks that only format are no title that one could read or click; the row says so instead."""
+    tweet = Tweet(3, "ada", title, "b", None, 0, NOW)
+
+    assert [row.title for row in rows([tweet], {}, NOW)] == ["Untitled"]
+
+
+@pytest.mark.parametrize("title", ["\u200ba", "\u202eolleh", "\u00e9", "\U0001f3f3\ufe0f\u200d\U0001f308", "."])
+def test_a_title_that_can_be_seen_stays(title: str) -> None:
+    """One letter or sign is enough, and every character of it remains."""
+    tweet = Tweet(3, "ada", title, "b", None, 0, NOW)
+
+    assert [row.title for row in rows([tweet], {}, NOW)] == [title]
