@@ -105,8 +105,8 @@ def test_cluster_is_formed_once(program: FindProgram, folder: Path, data_dir: Pa
             seen.append(cluster_of(ports[5]))
         url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports[:3])
         with open_storage(data_dir, redis_url=url, partitions=12) as tweets:
-            posted = [post(tweets) for _ in range(20)]
-            assert whole_ranking(tweets) == [(0, tweet.id) for tweet in reversed(posted)]
+            posted = [post(tweets).id for _ in range(20)]
+            assert whole_ranking(tweets) == [(0, tweet) for tweet in sorted(posted, reverse=True)]
     assert seen[0] == seen[1]
     assert sorted(role for role, _ in seen[0]) == ["master"] * 3 + ["slave"] * 3
     assert sum(slots for _, slots in seen[0]) == 16384
