@@ -34,7 +34,8 @@ class Difference(NamedTuple):
     """
     A tweet whose count in the index is not the one of the log; None where it is missing.
 
-    `in_index` is -1 where the index contradicts itself: of the two orders that it keeps one alone has the tweet.
+    `in_index` is -1 where the index has a score that is no count, or contradicts itself: of the two orders that it
+    keeps one alone has the tweet.
     """
 
     tweet_id: int

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from storage.compare import Difference, list_differences
-from storage.errors import IndexUnavailable, LayoutChanged, StorageError
+from storage.errors import IndexDamaged, IndexUnavailable, LayoutChanged, StorageError
 from storage.fold import Change, Entry, change, only_counted
 from storage.ids import PARTITIONS
 from storage.index.keys import Position
@@ -84,7 +84,11 @@ class Follower:
         self._wake.set()
 
     def lost(self, partition: int, error: IndexUnavailable) -> None:
-        """Say that *partition* did not answer."""
+        """Say that *partition* did not answer. What nobody of us wrote is taken out: then it is not away, but empty."""
+        if isinstance(error, IndexDamaged) and self._take_out(partition):
+            self._away.pop(partition, None)
+            self.fell_behind(partition)
+            return
         self._in_step.discard(partition)
         if partition not in self._away:
             self._wake.set()
@@ -166,12 +170,23 @@ class Follower:
         for partition, answer in zip(chosen, answers, strict=True):
             if isinstance(answer, IndexUnavailable):
                 self.lost(partition, answer)
+                if not self.is_away(partition):
+                    lagging[partition] = Stand(None, 0)
             elif equals(answer.stand, store, state.heads[partition]):
                 self._found_in_step(partition)
             else:
                 self._away.pop(partition, None)
                 lagging[partition] = answer.stand
         return lagging
+
+    def _take_out(self, partition: int) -> bool:
+        """Take the partition out whole, whatever its keys hold; False when that is not possible."""
+        _log.warning("the index of partition %d holds what nobody here wrote; it is taken out", partition)
+        try:
+            self._index.drop([partition])
+        except IndexUnavailable:
+            return False
+        return True
 
     def _found_in_step(self, partition: int) -> None:
         self._away.pop(partition, None)
@@ -225,7 +240,7 @@ class Follower:
                 stand = self._fold_next(partition, stand, entries)
         except IndexUnavailable as error:
             self.lost(partition, error)
-            return True
+            return self.is_away(partition)
 
     def _fold_next(self, partition: int, stand: Stand, entries: list[Entry]) -> Stand:
         """Fold the entries that follow *stand*, and say where the partition stands then."""
