@@ -1,0 +1,87 @@
+"""A database or a data folder that cannot be used: one sentence that says what to do, and nothing left behind."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, serving
+
+URLS = {
+    "sqlite://": "names no file",
+    "sqlite:///": "names no file",
+    "sqlite:///:memory:": "names no file",
+    "sqlite:///file:x?uri=true": "names no file",
+    "sqlite://host/x": "names no file",
+    "sqlite+aiosqlite:///x": "names the driver aiosqlite",
+    "sqlite:///x?foo=bar": "says more than a file",
+}
+IN_REDIS = ("owner.lock", "server.lock", "server.log")
+
+
+@pytest.mark.parametrize("verb", [["serve"], ["verify"], ["export", "-"], ["migrate", "up"], ["restore", "x"]])
+@pytest.mark.parametrize("url", URLS)
+def test_a_url_that_names_no_file(tmp_path: Path, url: str, verb: list[str]) -> None:
+    """A DATABASE_URL of SQLite that is more or less than a file's name is refused before anything is made."""
+    (tmp_path / "here").mkdir()
+    settings = {"DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        command(*verb),
+        cwd=tmp_path / "here",
+        env=environment(tmp_path / "data", settings),
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    said = ended.stderr.decode()
+    assert (ended.returncode, ended.stdout) == (1, b""), said
+    assert said == f"DATABASE_URL {URLS[url]}; use sqlite:///FILE.\n"
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
+
+
+@pytest.mark.parametrize("name", ["x?y=1", "a b%20c", "#"])
+def test_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    """A data folder may have a name that would mean something else in a URL."""
+    done(tmp_path / name, "seed", "--tweets", "3")
+    assert (tmp_path / name / "tweets.db").is_file()
+    assert b"3 right, 0 wrong" in done(tmp_path / name, "verify")
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "is_folder"),
+    [
+        *((verb, name, False) for verb in ("serve", "verify") for name in ("redis", "metrics")),
+        *((verb, f"redis/{name}", True) for verb in ("serve", "verify") for name in IN_REDIS),
+        *((verb, f"tweets.db{name}", True) for verb in ("serve", "verify") for name in ("", ".lock")),
+    ],
+)
+def test_something_else_in_the_data_folder(tmp_path: Path, name: str, verb: str, *, is_folder: bool) -> None:
+    """Where a file should be and is a folder, or the other way round, one sentence names it."""
+    data = tmp_path / "data"
+    done(data, "migrate", "up")
+    if (data / name).exists():
+        (data / name).unlink()
+    (data / name).parent.mkdir(exist_ok=True)
+    (data / name).mkdir() if is_folder else (data / name).touch()
+    assert str(data / name.removesuffix(".db.lock")) in refused(data, verb, METRICS="1")
+    (data / name).rmdir() if is_folder else (data / name).unlink()
+    assert nothing_runs(data)
+
+
+def test_something_else_in_the_place_of_the_trust(tmp_path: Path) -> None:
+    """What stands where the file of trust should be is no trust: all is compared, and the service serves."""
+    data = tmp_path / "data"
+    done(data, "migrate", "up")
+    (data / "index.trusted").mkdir()
+    with serving(data) as service:
+        assert service.end() == 0
+    (data / "index.trusted").rmdir()
+    (data / "index.trusted").write_bytes(b"\xff\xfe")
+    with serving(data) as service:
+        assert service.end() == 0
+
+
+@pytest.mark.parametrize("words", [["serve"], ["migrate", "up"]], ids=" ".join)
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path, words: list[str]) -> None:
+    """A folder that this user may not make is one sentence that names it."""
+    assert "DATA_DIR /proc/none cannot be written" in refused(tmp_path, *words, DATA_DIR="/proc/none")
