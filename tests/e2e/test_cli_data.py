@@ -53,6 +53,7 @@ def test_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
         *((verb, name, False) for verb in ("serve", "verify") for name in ("redis", "metrics")),
         *((verb, f"redis/{name}", True) for verb in ("serve", "verify") for name in IN_REDIS),
         *((verb, f"tweets.db{name}", True) for verb in ("serve", "verify") for name in ("", ".lock")),
+        ("serve", "serve.lock", True),
     ],
 )
 def test_something_else_in_the_data_folder(tmp_path: Path, name: str, verb: str, *, is_folder: bool) -> None:
