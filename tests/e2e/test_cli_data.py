@@ -17,6 +17,18 @@ URLS = {
     "sqlite:///x?foo=bar": "says more than a file",
 }
 IN_REDIS = ("owner.lock", "server.lock", "server.log")
+VERBS_THAT_READ = (
+    ["verify"],
+    ["rebuild"],
+    ["info"],
+    ["export", "-"],
+    ["backup", "x"],
+    ["migrate", "status"],
+    ["migrate", "check"],
+    ["migrate", "down", "--yes"],
+    ["token", "list"],
+    ["token", "revoke", "x"],
+)
 
 
 @pytest.mark.parametrize("verb", [["serve"], ["verify"], ["export", "-"], ["migrate", "up"], ["restore", "x"]])
@@ -86,3 +98,21 @@ def test_something_else_in_the_place_of_the_trust(tmp_path: Path) -> None:
 def test_a_data_folder_that_cannot_be_made(tmp_path: Path, words: list[str]) -> None:
     """A folder that this user may not make is one sentence that names it."""
     assert "DATA_DIR /proc/none cannot be written" in refused(tmp_path, *words, DATA_DIR="/proc/none")
+
+
+@pytest.mark.parametrize("words", VERBS_THAT_READ, ids=" ".join)
+def test_a_data_folder_without_a_database(tmp_path: Path, words: list[str]) -> None:
+    """To a verb that has nothing to make, a folder without a database is a mistake: it says so, and makes nothing."""
+    data = tmp_path / "misspelt"
+    assert f"There is no database at {data / 'tweets.db'}" in refused(data, *words)
+    assert list(tmp_path.iterdir()) == []
+    data.mkdir()
+    assert "There is no database" in refused(data, *words)
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["migrate", "up"], ["token", "add", "ann"], ["seed", "--tweets", "1"]], ids=" ".join)
+def test_a_verb_that_makes_the_database(tmp_path: Path, words: list[str]) -> None:
+    """What is there to be filled may be made by the verb that fills it."""
+    done(tmp_path / "data", *words)
+    assert b"applied" in done(tmp_path / "data", "migrate", "status")

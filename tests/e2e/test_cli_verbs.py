@@ -187,11 +187,12 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
         ({"DATABASE_URL": "sqlite:////proc/none/x.db"}, "cannot be opened"),
         ({"REDIS_URL": "http://127.0.0.1"}, "REDIS_URL is not a Redis URL"),
         ({"REDIS_URL": "redis://127.0.0.1:1"}, "Redis does not answer at REDIS_URL"),
-        ({"DATA_DIR": "/proc/none"}, "DATA_DIR /proc/none cannot be written"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/?colour=red"}, "REDIS_URL has an option that cannot be used"),
     ],
 )
 @pytest.mark.parametrize("verb", ["serve", "verify"])
 def test_a_setting_that_cannot_be_used(tmp_path: Path, verb: str, settings: dict[str, str], said: str) -> None:
     """A wrong setting stops any verb with one sentence that names it, and leaves nothing running."""
+    done(tmp_path / "data", "migrate", "up")
     assert said in refused(tmp_path / "data", verb, given=None, **settings)
     assert nothing_runs(tmp_path / "data")
