@@ -116,3 +116,13 @@ def test_a_verb_that_makes_the_database(tmp_path: Path, words: list[str]) -> Non
     """What is there to be filled may be made by the verb that fills it."""
     done(tmp_path / "data", *words)
     assert b"applied" in done(tmp_path / "data", "migrate", "status")
+
+
+def test_to_is_for_the_way_down(tmp_path: Path) -> None:
+    """A revision to go to is refused on the way up, which leads to the latest one."""
+    data = tmp_path / "data"
+    assert "--to is for `migrate down`" in refused(data, "migrate", "up", "--to", "0001")
+    assert not data.exists()
+    done(data, "migrate", "up")
+    for act in ("status", "check"):
+        assert "--to is for `migrate down`" in refused(data, "migrate", act, "--to", "0001")
