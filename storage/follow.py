@@ -8,7 +8,7 @@ beside the old one and swapped. There is no third way: nothing corrects a count 
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from storage.compare import Difference, list_differences
@@ -20,6 +20,7 @@ from storage.index.ranking import RankingIndex, Stand
 from storage.links import Links
 from storage.observer import Observer
 from storage.rebuild import rebuild
+from storage.recount import Breathe, no_rest
 from storage.sql import counted, log
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -57,6 +58,8 @@ class Follower:
         self._away: dict[int, IndexUnavailable] = {}
         self.rebuilds = 0
         self.observer = Observer()
+        self.told: Breathe = no_rest
+        """Hears how many tweets were counted so far, in each rebuild."""
 
     def start(self) -> None:
         """Look after the index in a thread of its own until `stop`."""
@@ -127,12 +130,12 @@ class Follower:
             self._index.drop(range(self.store.partitions, PARTITIONS))
         self.catch_up()
 
-    def verify(self, breathe: Callable[[], None] = lambda: None) -> list[Difference]:
+    def verify(self, breathe: Breathe = no_rest) -> list[Difference]:
         """
         Every difference between the index and a full count of the log; empty when all is right.
 
-        What is written meanwhile is no difference, and need not wait. *breathe* is called often; what it raises ends
-        the comparison.
+        What is written meanwhile is no difference, and need not wait. *breathe* is called often, as by
+        `list_differences`; what it raises ends the comparison.
         """
         for last in (False, False, True):
             self.catch_up()
@@ -260,10 +263,11 @@ class Follower:
         with self._database.reading() as connection:
             return only_counted(whole, counted.list_live(connection, gaining, entries[-1].seq))
 
-    def _go_on(self) -> None:
+    def _go_on(self, counted: int) -> None:
         """Raise IndexUnavailable when it is time to end: a rebuild may take longer than a stop may."""
         if self._stopping:
             raise IndexUnavailable("the service is stopping")
+        self.told(counted)
 
     def _rebuild(self, found: Mapping[int, Position | None], *, insist: bool = False) -> None:
         """Build partitions anew, each unless it moves from the position *found* there; with *insist* also then."""

@@ -138,7 +138,7 @@ class Scrub:
             self._follower.rebuild()
         return not differences
 
-    def _breathe(self) -> None:
+    def _breathe(self, _read: int) -> None:
         if self._stopping.is_set():
             raise _Stopped
         time.sleep(REST_S)
