@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.values import MultiProcessValue
 
 from app.log import Request
+from storage.data_dir import usable
 from storage.describe import describe
 from storage.errors import StorageError
 from storage.observer import Observer
@@ -159,7 +160,8 @@ def forget_ended(data_dir: Path) -> None:
 
 def _folder(data_dir: Path) -> Path:
     folder = data_dir / "metrics"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with usable(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 

@@ -2,14 +2,18 @@
 
 import time
 from pathlib import Path
+from urllib.parse import quote
 
+from sqlalchemy import URL
+
+from storage.data_dir import database_file, make_data_dir, usable
 from storage.embedded import EmbeddedServer, is_running, socket_of
 from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidden
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
 from storage.scrub import Scrub, Trust
-from storage.sql.engine import Database, open_database
+from storage.sql.engine import Database, open_database, read_url
 from storage.sql.log import ALL, get_store
 from storage.tweets import Tweets
 
@@ -72,19 +76,10 @@ def open_log(data_dir: Path, database_url: str = "") -> Database:
 
     Raises CannotOpen with one sentence for a person.
     """
+    # A folder may have any name: what would mean something in a URL is not to be read as one.
+    url = read_url(database_url or URL.create("sqlite", database=str(database_file(data_dir))))
     make_data_dir(data_dir)
-    return open_database(database_url or f"sqlite:///{data_dir / 'tweets.db'}")
-
-
-def make_data_dir(data_dir: Path) -> None:
-    """Make the folder of all data, for its owner alone. Raises CannotOpen."""
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (data_dir / "tweets.db.lock").touch(mode=0o600)
-    except OSError as error:
-        raise CannotOpen(
-            f"DATA_DIR {data_dir} cannot be written ({error.strerror}); choose a folder that this user may write."
-        ) from error
+    return open_database(url)
 
 
 def prepare_schema(database: Database, partitions: int, ranked: str = ALL, *, embedded: bool) -> None:
@@ -100,9 +95,10 @@ def prepare_schema(database: Database, partitions: int, ranked: str = ALL, *, em
 def _open_index(folder: Path, redis_url: str, *, attach: bool) -> tuple[RankingIndex, EmbeddedServer | None]:
     if redis_url:
         return open_index(redis_url), None
-    if attach and is_running(folder):
-        return _open_embedded(folder), None
-    server = EmbeddedServer(folder)
+    with usable(folder):
+        if attach and is_running(folder):
+            return _open_embedded(folder), None
+        server = EmbeddedServer(folder)
     try:
         return _open_embedded(folder), server
     except BaseException:
@@ -115,7 +111,7 @@ def _open_embedded(folder: Path) -> RankingIndex:
     deadline = time.monotonic() + STARTED_AGAIN_WITHIN_S
     while True:
         try:
-            return open_index(f"unix://{socket_of(folder)}")
+            return open_index(f"unix://{quote(str(socket_of(folder)))}")
         except CannotOpen:
             if time.monotonic() > deadline or not is_running(folder):
                 raise

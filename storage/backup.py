@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
+from storage.data_dir import database_file
 from storage.errors import StorageError
 from storage.locks import FileLock
 from storage.migrate import list_numbers
+from storage.sql.engine import read_url
 
 PAGES_AT_ONCE = 2_000
 """Pages of 4 KiB in one step: some milliseconds, between which a signal is heard."""
@@ -51,13 +50,10 @@ class Contents(NamedTuple):
 
 
 def file_of(data_dir: Path, database_url: str, tool: str) -> Path:
-    """The file of the database. Raises BackupRefused for one that is no file, naming *tool* for it."""
+    """The file of the database. Raises BackupRefused for one that is no file, naming *tool* for it, and CannotOpen."""
     if not database_url:
-        return data_dir / "tweets.db"
-    try:
-        url = make_url(database_url)
-    except (ArgumentError, ValueError) as error:
-        raise BackupRefused("DATABASE_URL is not a database URL.") from error
+        return database_file(data_dir)
+    url = read_url(database_url)
     if url.get_backend_name() != "sqlite":
         raise BackupRefused(f"DATABASE_URL names {url.get_backend_name()}, which has its own tool: use {tool}.")
     return Path(url.database or "")

@@ -9,14 +9,15 @@ log is counted up to that very place. Nobody has to wait for it.
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
-from typing import NamedTuple, TypeVar
+from itertools import count as counting
+from typing import NamedTuple
 
 from storage.errors import IndexUnavailable
 from storage.index.ranking import RankingIndex
 from storage.records import Place
-from storage.recount import count, count_all
+from storage.recount import Breathe, breathing, count, count_all, no_rest
 from storage.sql import log, streams
 from storage.sql.engine import Database
 from storage.standing import is_known
@@ -24,17 +25,13 @@ from storage.standing import is_known
 LOOKED_AT_AT_ONCE = 50_000
 """Tweets in one call of the second look: it keeps Redis busy for some 50 ms."""
 
-BREATHE_EVERY = 1_000
-"""Tweets between two moments in which the caller may rest, or end it all."""
-
-Each = TypeVar("Each")
-
 
 class Difference(NamedTuple):
     """
     A tweet whose count in the index is not the one of the log; None where it is missing.
 
-    `in_index` is -1 where the index contradicts itself: of the two orders that it keeps one alone has the tweet.
+    `in_index` is -1 where the index has a score that is no count, or contradicts itself: of the two orders that it
+    keeps one alone has the tweet.
     """
 
     tweet_id: int
@@ -42,32 +39,32 @@ class Difference(NamedTuple):
     in_index: int | None
 
 
-def list_differences(
-    database: Database, index: RankingIndex, breathe: Callable[[], None] = lambda: None
-) -> list[Difference]:
+def list_differences(database: Database, index: RankingIndex, breathe: Breathe = no_rest) -> list[Difference]:
     """
     In what the index differs from the log, by rising id.
 
-    *breathe* is called often. Raises IndexUnavailable, also when the index holds another history than the log.
+    *breathe* hears of each tweet of the log, and then of each member of the index. Raises IndexUnavailable, also when
+    the index holds another history than the log.
     """
-    suspects = _suspects(database, index, breathe)
+    numbers = counting()
+    suspects = _suspects(database, index, breathe, numbers)
     found = [
         difference
         for partition, ids in suspects.items()
         for some in _portions(sorted(ids))
-        for difference in _look_again(database, index, partition, some, breathe)
+        for difference in _look_again(database, index, partition, some, breathe, numbers)
     ]
     return sorted(found)
 
 
-def _suspects(database: Database, index: RankingIndex, breathe: Callable[[], None]) -> dict[int, set[int]]:
+def _suspects(database: Database, index: RankingIndex, breathe: Breathe, numbers: Iterator[int]) -> dict[int, set[int]]:
     """By partition, the tweets whose count was one in the log and another in the index, read one after the other."""
     # Negative, so that they rise as they come, newest first; 16 bytes a tweet, where a dict would take 150.
     negatives: dict[int, array[int]] = defaultdict(lambda: array("q"))
     counts: dict[int, array[int]] = defaultdict(lambda: array("q"))
     with database.reading(snapshot=True) as connection:
         store = log.get_store(connection)
-        with closing(_breathing(count_all(connection), breathe)) as rows:
+        with closing(breathing(count_all(connection), breathe, numbers)) as rows:
             for tweet_id, partition, counted in rows:
                 if counted or store.ranks_all:
                     negatives[partition].append(-tweet_id)
@@ -75,10 +72,11 @@ def _suspects(database: Database, index: RankingIndex, breathe: Callable[[], Non
     suspects = {}
     for partition in range(store.partitions):
         known = negatives[partition]
-        suspects[partition] = _unlike(known, counts[partition], _breathing(index.scan(partition), breathe))
+        places = breathing(index.scan(partition), breathe, numbers)
+        suspects[partition] = _unlike(known, counts[partition], places)
         if not store.ranks_all:
             zeros = array("q", bytes(8 * len(known)))
-            suspects[partition] |= _unlike(known, zeros, _breathing(index.scan_by_id(partition), breathe))
+            suspects[partition] |= _unlike(known, zeros, breathing(index.scan_by_id(partition), breathe, numbers))
     return suspects
 
 
@@ -95,7 +93,12 @@ def _unlike(negatives: "array[int]", counts: "array[int]", places: Iterable[Plac
 
 
 def _look_again(
-    database: Database, index: RankingIndex, partition: int, ids: Collection[int], breathe: Callable[[], None]
+    database: Database,
+    index: RankingIndex,
+    partition: int,
+    ids: Collection[int],
+    breathe: Breathe,
+    numbers: Iterator[int],
 ) -> Iterator[Difference]:
     """Those of *ids* whose count at one place of the log is not the one of the index at that place."""
     ranks_all = database.get_state().store.ranks_all
@@ -105,7 +108,7 @@ def _look_again(
         if store.ranks_all != ranks_all or not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
             raise IndexUnavailable("the index was brought in step meanwhile")
         wanted = set(ids)
-        with closing(_breathing(streams.stream_until(connection, partition, at.seq), breathe)) as rows:
+        with closing(breathing(streams.stream_until(connection, partition, at.seq), breathe, numbers)) as rows:
             in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
     for tweet_id, found in zip(ids, answer.counts, strict=True):
         right = in_log.get(tweet_id)
@@ -117,10 +120,3 @@ def _look_again(
 def _portions(ids: list[int]) -> Iterator[list[int]]:
     for start in range(0, len(ids), LOOKED_AT_AT_ONCE):
         yield ids[start : start + LOOKED_AT_AT_ONCE]
-
-
-def _breathing(things: Iterable[Each], breathe: Callable[[], None]) -> Generator[Each]:
-    for number, thing in enumerate(things):
-        if number % BREATHE_EVERY == 0:
-            breathe()
-        yield thing

@@ -57,7 +57,7 @@ class EmbeddedServer:
         self._owner = FileLock(self._folder / "owner.lock")
         if not self._owner.try_hold():
             self._owner.close()
-            raise CannotOpen(f"Another process runs the index in {self._folder}; stop it first.")
+            raise in_use(self._folder)
         self.socket = socket_of(self._folder)
         self._stopping = threading.Event()
         self.ended_in_order = False
@@ -97,7 +97,7 @@ class EmbeddedServer:
             _log.error("the embedded server ended with code %d; starting it again", code)
             try:
                 self._process = self._start_or_start_empty()
-            except CannotOpen:
+            except (CannotOpen, OSError):
                 _log.exception("the embedded server does not start")
                 self._stopping.wait(1)
             if self._stopping.is_set():  # asked to stop while it was starting
@@ -240,6 +240,11 @@ def is_running(folder: Path) -> bool:
         return not lock.try_hold()
     finally:
         lock.close()
+
+
+def in_use(folder: Path) -> CannotOpen:
+    """The error that says that another process owns the server of *folder*."""
+    return CannotOpen(f"Another process runs the index in {folder.resolve()}; stop it first.")
 
 
 def _is_ready(process: "subprocess.Popen[bytes]", socket: Path) -> bool:

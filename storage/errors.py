@@ -64,6 +64,10 @@ class IndexUnavailable(Retryable):
     """Redis did not answer, or is not yet equal to the log again. Nothing is lost; it repairs itself."""
 
 
+class IndexDamaged(IndexUnavailable):
+    """Redis holds, under a name of ours, what nobody of us wrote. Nothing is lost; it is taken out and built anew."""
+
+
 class LayoutChanged(Retryable):
     """The log has been laid out over other partitions than this process knew. Nothing was stored; ask again."""
 

@@ -8,11 +8,11 @@ beside the old one and swapped. There is no third way: nothing corrects a count 
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from storage.compare import Difference, list_differences
-from storage.errors import IndexUnavailable, LayoutChanged, StorageError
+from storage.errors import IndexDamaged, IndexUnavailable, LayoutChanged, StorageError
 from storage.fold import Change, Entry, change, only_counted
 from storage.ids import PARTITIONS
 from storage.index.keys import Position
@@ -20,6 +20,7 @@ from storage.index.ranking import RankingIndex, Stand
 from storage.links import Links
 from storage.observer import Observer
 from storage.rebuild import rebuild
+from storage.recount import Breathe, no_rest
 from storage.sql import counted, log
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -57,6 +58,8 @@ class Follower:
         self._away: dict[int, IndexUnavailable] = {}
         self.rebuilds = 0
         self.observer = Observer()
+        self.told: Breathe = no_rest
+        """Hears how many tweets were counted so far, in each rebuild."""
 
     def start(self) -> None:
         """Look after the index in a thread of its own until `stop`."""
@@ -84,7 +87,11 @@ class Follower:
         self._wake.set()
 
     def lost(self, partition: int, error: IndexUnavailable) -> None:
-        """Say that *partition* did not answer."""
+        """Say that *partition* did not answer. What nobody of us wrote is taken out: then it is not away, but empty."""
+        if isinstance(error, IndexDamaged) and self._take_out(partition):
+            self._away.pop(partition, None)
+            self.fell_behind(partition)
+            return
         self._in_step.discard(partition)
         if partition not in self._away:
             self._wake.set()
@@ -123,12 +130,12 @@ class Follower:
             self._index.drop(range(self.store.partitions, PARTITIONS))
         self.catch_up()
 
-    def verify(self, breathe: Callable[[], None] = lambda: None) -> list[Difference]:
+    def verify(self, breathe: Breathe = no_rest) -> list[Difference]:
         """
         Every difference between the index and a full count of the log; empty when all is right.
 
-        What is written meanwhile is no difference, and need not wait. *breathe* is called often; what it raises ends
-        the comparison.
+        What is written meanwhile is no difference, and need not wait. *breathe* is called often, as by
+        `list_differences`; what it raises ends the comparison.
         """
         for last in (False, False, True):
             self.catch_up()
@@ -166,12 +173,23 @@ class Follower:
         for partition, answer in zip(chosen, answers, strict=True):
             if isinstance(answer, IndexUnavailable):
                 self.lost(partition, answer)
+                if not self.is_away(partition):
+                    lagging[partition] = Stand(None, 0)
             elif equals(answer.stand, store, state.heads[partition]):
                 self._found_in_step(partition)
             else:
                 self._away.pop(partition, None)
                 lagging[partition] = answer.stand
         return lagging
+
+    def _take_out(self, partition: int) -> bool:
+        """Take the partition out whole, whatever its keys hold; False when that is not possible."""
+        _log.warning("the index of partition %d holds what nobody here wrote; it is taken out", partition)
+        try:
+            self._index.drop([partition])
+        except IndexUnavailable:
+            return False
+        return True
 
     def _found_in_step(self, partition: int) -> None:
         self._away.pop(partition, None)
@@ -225,7 +243,7 @@ class Follower:
                 stand = self._fold_next(partition, stand, entries)
         except IndexUnavailable as error:
             self.lost(partition, error)
-            return True
+            return self.is_away(partition)
 
     def _fold_next(self, partition: int, stand: Stand, entries: list[Entry]) -> Stand:
         """Fold the entries that follow *stand*, and say where the partition stands then."""
@@ -245,10 +263,11 @@ class Follower:
         with self._database.reading() as connection:
             return only_counted(whole, counted.list_live(connection, gaining, entries[-1].seq))
 
-    def _go_on(self) -> None:
+    def _go_on(self, counted: int) -> None:
         """Raise IndexUnavailable when it is time to end: a rebuild may take longer than a stop may."""
         if self._stopping:
             raise IndexUnavailable("the service is stopping")
+        self.told(counted)
 
     def _rebuild(self, found: Mapping[int, Position | None], *, insist: bool = False) -> None:
         """Build partitions anew, each unless it moves from the position *found* there; with *insist* also then."""

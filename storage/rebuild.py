@@ -6,14 +6,15 @@ it is: the swap is refused when a partition has moved. Unless the caller insists
 the rebuild began, count and position together, and what was folded meanwhile is folded again.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from functools import partial
+from itertools import count as counting
 
 from storage.errors import IndexUnavailable
 from storage.index.keys import Position
 from storage.index.ranking import RankingIndex
-from storage.recount import count_all
+from storage.recount import Breathe, breathing, count_all, no_rest
 from storage.sql import log
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -32,7 +33,7 @@ def rebuild(
     found: Mapping[int, Position | None],
     *,
     insist: bool = False,
-    breathe: Callable[[], None] = lambda: None,
+    breathe: Breathe = no_rest,
 ) -> dict[int, IndexUnavailable]:
     """
     Build the partitions named in *found*, one or more, anew, each unless it moves from the position found there.
@@ -46,11 +47,10 @@ def rebuild(
     with database.reading(snapshot=True) as connection:
         heads = log.get_state(connection).checked(store).heads
         chosen = found if len(found) < store.partitions else None
-        counts_of_all = count_all(connection, chosen)
+        counts_of_all = breathing(count_all(connection, chosen), breathe, counting())
         ranked = counts_of_all if store.ranks_all else (each for each in counts_of_all if each[2])
         with closing(_in_portions(ranked, len(found))) as portions:
             for partition, counts in portions:
-                breathe()
                 if partition not in lost:
                     try:
                         index.fill(staging[partition], counts, counted=not store.ranks_all)

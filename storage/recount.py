@@ -1,11 +1,32 @@
 """The whole log counted."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from storage.errors import StoreConflict
 from storage.sql import streams
+
+BREATHE_EVERY = 1_000
+"""Tweets between two moments in which the caller may rest, say how far it is, or end it all."""
+
+Each = TypeVar("Each")
+
+Breathe = Callable[[int], None]
+"""Called often, with how many tweets were read so far; what it raises ends the reading."""
+
+
+def no_rest(_read: int) -> None:
+    """Breathe for a caller who does nothing meanwhile."""
+
+
+def breathing(things: Iterable[Each], breathe: Breathe, numbers: Iterator[int]) -> Generator[Each]:
+    """*things* one by one, which *numbers* count on, with some rest in between."""
+    for thing, number in zip(things, numbers, strict=False):
+        if number % BREATHE_EVERY == 0:
+            breathe(number)
+        yield thing
 
 
 def count_all(connection: Connection, partitions: Collection[int] | None = None) -> Iterator[tuple[int, int, int]]:

@@ -45,9 +45,9 @@ class Trust:
     def take(self, incarnation: str) -> bool:
         """Take the file away, for good; whether it was there, and left by *incarnation* if that matters."""
         try:
-            left_by = self._file.read_text()
+            left_by = self._file.read_bytes()
             self._file.unlink()
-        except FileNotFoundError:
+        except OSError:  # it is not there, or something else is: that cannot be trusted, nor be taken for it later
             return False
         # Or a power cut could bring it back, and with it the trust in what the power cut may have spoilt.
         folder = os.open(self._file.parent, os.O_RDONLY)
@@ -55,7 +55,7 @@ class Trust:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return left_by == self._name(incarnation)
+        return left_by == self._name(incarnation).encode()
 
     def leave(self, incarnation: str) -> None:
         """Put the file there. What keeps us from it costs one comparison, at the next start."""
@@ -138,7 +138,7 @@ class Scrub:
             self._follower.rebuild()
         return not differences
 
-    def _breathe(self) -> None:
+    def _breathe(self, _read: int) -> None:
         if self._stopping.is_set():
             raise _Stopped
         time.sleep(REST_S)

@@ -29,7 +29,8 @@ examples:
 
 VERIFY = """\
 Compare every count in Redis with a full count of the log. Exit code 1, and a table, when any differs. Of SQLite
-the whole file is read before that: when it is damaged, one sentence says so instead. Nobody waits meanwhile.
+the whole file is read before that: when it is damaged, one sentence says so instead. Nobody waits meanwhile. How far
+it is shows on stderr.
 
 examples:
   python -m app verify

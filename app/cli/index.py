@@ -11,7 +11,9 @@ from app.settings import Settings
 from storage import Tweets, ids
 from storage.compare import Difference
 from storage.describe import describe
+from storage.recount import no_rest
 from storage.repartition import rank_only, repartition
+from storage.sql.log import ALL
 
 SHOWN = 50
 """Differences printed one by one."""
@@ -31,11 +33,11 @@ def verify(arguments: Namespace, settings: Settings) -> int:
             _keep_verdicts(tweets, settings)
         began = time.monotonic()
         tweets.database.check_whole()
-        differences = tweets.follower.verify()
+        differences = compare(tweets)
         print_verdict(differences, describe(tweets).live, time.monotonic() - began)
         if differences and arguments.repair:
-            tweets.follower.rebuild()
-            differences = tweets.follower.verify()
+            count_anew(tweets)
+            differences = compare(tweets)
             print("Rebuilt." if not differences else "Rebuilt, and still wrong:")
             if differences:
                 print_verdict(differences, describe(tweets).live, time.monotonic() - began)
@@ -49,12 +51,42 @@ def rebuild(arguments: Namespace, settings: Settings) -> int:
         if arguments.ranked:
             moved |= rank_only(tweets.database, arguments.ranked)
         began = time.monotonic()
-        if moved:
-            tweets.follower.catch_up()  # nothing in the index is of the new layout, so that rebuilds it all
-        else:
-            tweets.follower.rebuild()
+        count_anew(tweets, moved=moved)
         print(f"Rebuilt the index of {describe(tweets).live:,} tweets in {time.monotonic() - began:.1f} s.")
     return 0
+
+
+def compare(tweets: Tweets) -> list[Difference]:
+    """Every difference between the index and the log, showing how far that is."""
+    tweets.follower.catch_up()
+    described = describe(tweets)
+    # Each tweet is read of the log, and each member of the index: it has two for a tweet if it has only counted ones.
+    members = sum(partition.ranked or 0 for partition in described.partitions)
+    total = described.live + members * (1 if described.ranked == ALL else 2)
+    with Progress("comparing") as progress:
+
+        def told(read: int) -> None:
+            share = min(read / max(total, 1), 1)
+            progress.show(int(described.live * share), share)
+
+        differences = tweets.follower.verify(told)
+        progress.show(described.live, 1)
+    return differences
+
+
+def count_anew(tweets: Tweets, *, moved: bool = False) -> None:
+    """Build the index anew, showing how far that is; *moved* when it holds nothing of the log's layout anyway."""
+    live = describe(tweets).live
+    with Progress("counting") as progress:
+        tweets.follower.told = lambda counted: progress.show(counted, min(counted / max(live, 1), 1))
+        try:
+            if moved:
+                tweets.follower.catch_up()  # which rebuilds it all then
+            else:
+                tweets.follower.rebuild()
+        finally:
+            tweets.follower.told = no_rest
+        progress.show(live, 1)
 
 
 def _keep_verdicts(tweets: Tweets, settings: Settings) -> None:

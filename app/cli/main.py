@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from app.cli.arguments import parser
@@ -19,6 +20,10 @@ PIPE_CLOSED = 141
 """As a shell reports a program whose reader went away, as in `export | head`."""
 
 
+MAKERS = ("serve", "import", "seed", "restore", "migrate up", "token add")
+"""What makes the embedded database if it is not there. To all else a folder without one is a DATA_DIR misspelt."""
+
+
 def main(words: Sequence[str]) -> int:
     """Run the verb that *words* name; returns the exit code."""
     arguments = parser().parse_args(words)
@@ -29,6 +34,7 @@ def main(words: Sequence[str]) -> int:
         # What a service does by itself is news; in a verb it is what was asked for.
         set_up(settings, logging.WARNING if serving else logging.ERROR)
         verb = _verbs_with(arguments.verb)[arguments.verb]
+        _check_there(arguments, settings)
         # What was imported stays. The collector, which `__main__` has put off, would go through it again and again:
         # that was a third of the time of a start and an end.
         gc.freeze()
@@ -65,6 +71,18 @@ def _verbs_with(name: str) -> Verbs:
     else:
         from app.cli.info import VERBS
     return VERBS
+
+
+def _check_there(arguments: Namespace, settings: Settings) -> None:
+    """Raise Refused when the database should be embedded and is not there, unless the verb is one that makes it."""
+    verb = f"{arguments.verb} {getattr(arguments, 'act', '')}".rstrip()
+    if settings.database_url or verb in MAKERS:
+        return
+    from storage.data_dir import database_file
+
+    file = database_file(settings.data_dir)
+    if not file.exists():
+        raise Refused(f"There is no database at {file}: correct DATA_DIR, or `python -m app serve` makes one there.")
 
 
 def _is_for_a_person(error: Exception) -> bool:

@@ -12,6 +12,8 @@ from storage.sql.engine import Database
 
 def migrate(arguments: Namespace, settings: Settings) -> int:
     """Do one of the four acts; 1 when `check` finds a difference. Raises Refused, NoSuchRevision, SchemaOutdated."""
+    if arguments.to and arguments.act != "down":
+        raise Refused("--to is for `migrate down`; `migrate up` leads to the latest revision.")
     with closing(open_log(settings.data_dir, settings.database_url)) as database:
         if arguments.act == "check":
             return _check(database)

@@ -6,7 +6,7 @@ import os
 import socket
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 
 from app.cli.opening import tweets_opened
 from app.cli.stopping import heed_signals
@@ -17,6 +17,7 @@ from app.server import CannotServe, open_socket, url_of
 from app.server import serve as serve_app
 from app.settings import Settings
 from storage import Tweets
+from storage.data_dir import serving_alone
 from storage.tokens import Tokens
 
 STOPPED = 0
@@ -27,6 +28,7 @@ def serve(_arguments: Namespace, settings: Settings) -> int:
     """Serve until a signal. Raises CannotServe and CannotOpen."""
     with (
         closing(open_socket(settings.host, settings.port)) as listening,
+        alone(settings),
         tweets_opened(settings, attach=False) as tweets,
     ):
         check_writers(tweets, settings, listening)
@@ -45,6 +47,13 @@ def serve(_arguments: Namespace, settings: Settings) -> int:
         finally:
             heed_signals(STOPPED)  # the server had taken them over
     return STOPPED
+
+
+def alone(settings: Settings) -> AbstractContextManager[None]:
+    """No other service on the same embedded database; one that is named by its URL several may share."""
+    if settings.database_url:
+        return nullcontext()
+    return serving_alone(settings.data_dir, embedded_index=not settings.redis_url)
 
 
 def answer_requests(

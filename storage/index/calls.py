@@ -11,11 +11,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from storage.errors import IndexDamaged
 from storage.fold import Change
 from storage.index.keys import (
+    NO_COUNT,
     Position,
     keys_of,
     member,
+    read_count,
     read_kept,
     read_place,
     read_position,
@@ -146,9 +149,10 @@ def page_call(partition: int, limit: int, after: Place | None, ids: Iterable[int
 
 
 def read_part(answer: Any) -> Part:
-    """What a `page_call` answers."""
+    """What a `page_call` answers. Raises IndexDamaged when a score is no count."""
     position, cardinality, above, rows, ranked = answer
     places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
+    _check_counts(place.count_retweet for place in places)
     return Part(_stand(position, cardinality), above, places, [*map(bool, ranked)])
 
 
@@ -158,10 +162,17 @@ def counts_call(partition: int, ids: Iterable[int]) -> Call:
 
 
 def read_counts(answer: Any) -> Counts:
-    """What a `counts_call` or a `check_call` answers."""
+    """What a `counts_call` or a `check_call` answers, with `NO_COUNT` for a score that is none."""
     position, cardinality, *scores = answer
-    counts = [int(float(score)) if score else None for score in scores]
+    counts = [read_count(score) if score else None for score in scores]
     return Counts(_stand(position, cardinality), counts)
+
+
+def read_right_counts(answer: Any) -> Counts:
+    """The same for who shows them. Raises IndexDamaged when a score is no count."""
+    counts = read_counts(answer)
+    _check_counts(counts.counts)
+    return counts
 
 
 def check_call(partition: int, ids: Iterable[int]) -> Call:
@@ -193,6 +204,11 @@ def swap_call(
 def drop_call(partition: int) -> Call:
     """Take a partition out: see drop.lua."""
     return Call(_DROP, keys_of(partition)[:3], [])
+
+
+def _check_counts(counts: Iterable[int | None]) -> None:
+    if NO_COUNT in counts:
+        raise IndexDamaged("a score is no count")
 
 
 def _stand(position: bytes | None, cardinality: int) -> Stand:

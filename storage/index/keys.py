@@ -72,6 +72,13 @@ def read_kept(text: bytes | None) -> int | None:
     return int(number) if text and text.startswith(b"+") and space and number.isdigit() else None
 
 
+LARGEST_COUNT = 2**53
+"""Up to here a score is exact: https://redis.io/docs/latest/commands/zadd/ on its range of integers."""
+
+NO_COUNT = -1
+"""What is read in the place of a score that no tweet can have: not a whole number from 0 to `LARGEST_COUNT`."""
+
+
 def member(tweet_id: int) -> str:
     """The member of a tweet: its fixed-width text, so that equal scores rank newer first."""
     return encode(tweet_id)
@@ -80,4 +87,10 @@ def member(tweet_id: int) -> str:
 def read_place(name: bytes, score: bytes) -> Place | None:
     """The place of a member with its score, None for a member that nobody of us wrote."""
     tweet_id = decode(name.decode("ascii", "replace"))
-    return None if tweet_id is None else Place(int(float(score)), tweet_id)
+    return None if tweet_id is None else Place(read_count(score), tweet_id)
+
+
+def read_count(score: bytes) -> int:
+    """The count that *score* spells, `NO_COUNT` for one that nobody of us wrote, as 0.5, inf or nan."""
+    count = float(score)
+    return int(count) if count.is_integer() and 0 <= count <= LARGEST_COUNT else NO_COUNT

@@ -41,6 +41,8 @@ def _check(index: RankingIndex) -> None:
             return
     except IndexUnavailable as error:
         raise _no_answer(error.__cause__) from error
+    except TypeError as error:  # an option that there is not, or of another kind; said when first used
+        raise CannotOpen(f"REDIS_URL has an option that cannot be used ({error}); correct it.") from error
     raise CannotOpen("REDIS_URL names one node of a cluster as if it were all; use redis+cluster://HOST:PORT.")
 
 

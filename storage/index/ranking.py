@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from redis import Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
-from storage.errors import IndexUnavailable
+from storage.errors import IndexDamaged, IndexUnavailable
 from storage.fold import Change
 from storage.index import calls
 from storage.index.calls import Call, Counts, Delivery, Folded, Newer, Part, Stand
@@ -28,6 +28,9 @@ __all__ = ["Counts", "Delivery", "Folded", "Newer", "Part", "RankingIndex", "Sta
 
 TIMEOUT_S = 2.0
 """How long a call waits for Redis: a hundred times what the longest one takes."""
+
+OTHER_TYPE = "WRONGTYPE"
+"""In the error of a command, or of a script with such a command, on a key that holds something else than it is for."""
 
 STAGING_TTL_S = 300
 """A rebuild that died leaves its staging key behind for this long."""
@@ -74,12 +77,12 @@ class RankingIndex:
         return self._ask(calls.read_newer, [calls.newer_call(partition, tweet_id) for partition in partitions])
 
     def counts(self, partition: int, ids: Iterable[int] = ()) -> Counts:
-        """The counts of *ids*, in their order; without ids, where the partition stands."""
+        """The counts of *ids*, in their order, -1 for a score that is none; without ids, where the partition stands."""
         return calls.read_counts(self._run(calls.counts_call(partition, ids)))
 
     def counts_all(self, asked: Mapping[int, Iterable[int]]) -> list[Counts | IndexUnavailable]:
-        """The same of several partitions: *asked* names ids by their partition."""
-        return self._ask(calls.read_counts, [calls.counts_call(*item) for item in asked.items()])
+        """The same of several partitions, but no score that is none: *asked* names ids by their partition."""
+        return self._ask(calls.read_right_counts, [calls.counts_call(*item) for item in asked.items()])
 
     def check(self, partition: int, ids: Iterable[int]) -> Counts:
         """The counts of *ids* where the ranking is kept in two orders; -1 for one about which they disagree."""
@@ -174,7 +177,7 @@ class RankingIndex:
     def _ask(self, read: Callable[[Any], Answer], asked: Sequence[Call]) -> list[Answer | IndexUnavailable]:
         """What *asked* answers, in its order, each or why not."""
         answers = self._run_all(asked) if len(asked) > 1 else [self._try(call) for call in asked]
-        return [answer if isinstance(answer, IndexUnavailable) else read(answer) for answer in answers]
+        return [answer if isinstance(answer, IndexUnavailable) else _understood(read, answer) for answer in answers]
 
     def _run_all(self, asked: Sequence[Call]) -> list[Any]:
         """Run *asked* in one round trip; each has its own answer or IndexUnavailable."""
@@ -225,8 +228,16 @@ def name_of(server: Mapping[str, Any]) -> str:
     return f"{name} {server.get(f'{name}_version', '')}".rstrip()
 
 
+def _understood(read: Callable[[Any], Answer], answer: Any) -> Answer | IndexUnavailable:
+    try:
+        return read(answer)
+    except IndexDamaged as error:
+        return error
+
+
 def unavailable(cause: Exception) -> IndexUnavailable:
     """The error that says that *cause* kept Redis from answering."""
-    error = IndexUnavailable("Redis did not answer")
+    damaged = OTHER_TYPE in str(cause)
+    error = IndexDamaged("a key is of another type") if damaged else IndexUnavailable("Redis did not answer")
     error.__cause__ = cause
     return error

@@ -68,6 +68,10 @@ class Dialect(Protocol):
     advice: str
     """What to check when it cannot be opened."""
 
+    @staticmethod
+    def check_url(url: URL) -> None:
+        """See that *url* is one that we can use, before anything is made. Raises CannotOpen."""
+
     @property
     def turn(self) -> AbstractContextManager[None]:
         """Held while writing."""

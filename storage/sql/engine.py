@@ -184,8 +184,8 @@ class Database:
             raise StoreBusy("too many ask the database") from error
 
 
-def open_database(url: str) -> Database:
-    """Connect to *url* and see that it answers. Raises CannotOpen."""
+def read_url(url: str | URL) -> URL:
+    """*url* taken apart, if it names a database that there may be. Raises CannotOpen."""
     try:
         chosen = make_url(url)
     except (ArgumentError, ValueError) as error:
@@ -198,6 +198,14 @@ def open_database(url: str) -> Database:
             f"DATABASE_URL names {chosen.get_backend_name()}, which is not supported; "
             "use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
         )
+    known.check_url(chosen)
+    return chosen
+
+
+def open_database(url: str | URL) -> Database:
+    """Connect to *url* and see that it answers. Raises CannotOpen."""
+    chosen = read_url(url)
+    known = DIALECTS[chosen.get_backend_name()]
     try:
         return _opened(known, chosen)
     except CannotOpen:

@@ -87,9 +87,13 @@ class PostgreSQL:
     advice = "check DATABASE_URL, and that the server runs and lets you in"
     turn = nullcontext()
 
-    def __init__(self, url: URL) -> None:
+    @staticmethod
+    def check_url(url: URL) -> None:
+        """See that its driver is ours."""
         if url.drivername not in DRIVERS:
             raise CannotOpen(f"DATABASE_URL names the driver {url.get_driver_name()}; use postgresql+psycopg://.")
+
+    def __init__(self, url: URL) -> None:
         self._url = url.set(drivername=DRIVERS[-1])
 
     def reader(self) -> Engine:

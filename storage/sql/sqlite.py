@@ -13,9 +13,12 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, text
 
+from storage.errors import CannotOpen
 from storage.locks import FileLock
 from storage.sql.dialect import Fault, Kind
 from storage.sql.quick import ThreadReads
+
+DRIVERS = ("sqlite", "sqlite+pysqlite")
 
 BUSY_TIMEOUT_S = 5
 """How long SQLite waits for another program's lock. Our own writers take turns by a lock and never wait here."""
@@ -59,6 +62,19 @@ class SQLite:
 
     version_question = "SELECT sqlite_version()"
     advice = "check its path, its owner and DATABASE_URL"
+
+    @staticmethod
+    def check_url(url: URL) -> None:
+        """See that it names a file and says nothing else: in memory each connection would have its own database."""
+        name, wrong = url.database or "", ""
+        if url.drivername not in DRIVERS:
+            wrong = f"names the driver {url.get_driver_name()}"
+        elif url.host or name in {"", ":memory:"} or name.startswith("file:"):
+            wrong = "names no file"
+        elif url.query:
+            wrong = "says more than a file"
+        if wrong:
+            raise CannotOpen(f"DATABASE_URL {wrong}; use sqlite:///FILE.")
 
     def __init__(self, url: URL) -> None:
         self._url = url

@@ -97,7 +97,7 @@ def test_exact_page_ends_the_list(tweets: Tweets) -> None:
 
 def test_place_that_nobody_holds_any_more(tweets: Tweets) -> None:
     """A page goes on after a place although its tweet has been deleted or has risen since."""
-    made = [post(tweets) for _ in range(9)]
+    made = sorted((post(tweets) for _ in range(9)), key=lambda tweet: tweet.id)
     page = tweets.top(4)
     assert page.next == Place(0, made[5].id)
     tweets.delete(made[5].id)

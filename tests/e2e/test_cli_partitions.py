@@ -93,6 +93,7 @@ def test_partitions_change_beside_a_service_that_is_written_to(data_dir: Path, w
 
 def test_as_many_partitions_as_there_are(data_dir: Path) -> None:
     """The number that it has already changes nothing; an impossible one is refused in a sentence."""
-    said = done(data_dir, "rebuild", "--partitions", "3", PARTITIONS="3").decode()
+    done(data_dir, "migrate", "up", PARTITIONS="3")
+    said = done(data_dir, "rebuild", "--partitions", "3").decode()
     assert said.startswith("The log is laid out over 3 partitions already.\nRebuilt the index of 0 tweets")
     assert "from 1 to 1024" in refused(data_dir, "rebuild", "--partitions", "2000")

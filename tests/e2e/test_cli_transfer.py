@@ -87,6 +87,7 @@ def test_through_a_pipe_and_gzipped(tmp_path: Path) -> None:
 
 def test_an_empty_store_and_an_empty_file(tmp_path: Path) -> None:
     """No tweets are exported as no bytes, and no bytes are imported as no tweets."""
+    done(tmp_path / "first", "migrate", "up")
     assert done(tmp_path / "first", "export") == b""
     assert done(tmp_path / "second", "import", "-", given=b"").startswith(b"Imported 0 tweets")
 

@@ -5,17 +5,21 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from app.cli.arguments import parser
-from storage import open_storage
+from app.cli.index import compare, count_anew
+from app.cli.progress import Progress
+from storage import Tweets, open_storage
 from storage.embedded import socket_of
 from storage.ids import encode
 from storage.index.keys import keys_of
-from tests.builders import whole_ranking
+from storage.sql.log import RANKED
+from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, SAMPLE, command, done, environment, nothing_runs, refused, run, serving
 
 VERBS = ("serve", "migrate", "verify", "rebuild", "import", "export", "backup", "restore", "seed", "token", "info")
@@ -178,6 +182,37 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     assert re.fullmatch(r"importing: 100% 4,192 tweets  [\d,]+/s\n", plain)
 
 
+@pytest.mark.parametrize("ranked", RANKED)
+def test_a_comparison_and_a_rebuild_show_how_far_they_are(tmp_path: Path, ranked: str) -> None:
+    """Verify and rebuild say how many of all live tweets they have compared or counted."""
+    data = tmp_path / "data"
+    done(data, "import", SAMPLE, RANKED=ranked)
+    assert re.fullmatch(r"comparing: 100% 4,192 tweets  [\d,]+/s\n", run(data, "verify").stderr.decode())
+    for words in (["rebuild"], ["rebuild", "--ranked", "all" if ranked == "counted" else "counted"]):
+        assert re.fullmatch(r"counting: 100% 4,192 tweets  [\d,]+/s\n", run(data, *words).stderr.decode())
+    moving = run(data, "rebuild", "--partitions", "3").stderr.decode()
+    assert re.fullmatch(r"moving: 100% 4,192 tweets .*\ncounting: 100% 4,192 tweets .*\n", moving)
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+def test_what_is_told_meanwhile(tmp_path: Path, ranked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While tweets are compared or counted, their number rises from nothing to all of them."""
+    monkeypatch.setattr("storage.recount.BREATHE_EVERY", 1)
+    shown: list[tuple[int, float | None]] = []
+    with open_storage(tmp_path / "data", ranked=ranked) as tweets:
+        root = post(tweets)
+        for _ in range(9):
+            retweet(tweets, root)
+        acts: tuple[Callable[[Tweets], object], ...] = (compare, count_anew)
+        for act in acts:
+            shown.clear()
+            monkeypatch.setattr(Progress, "show", lambda _, *state: shown.append(state))
+            act(tweets)
+            assert shown == sorted(shown)
+            assert [shown[0], shown[-1]] == [(0, 0.0), (10, 1)]
+            assert len({done for done, _ in shown}) > 8
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -187,11 +222,12 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
         ({"DATABASE_URL": "sqlite:////proc/none/x.db"}, "cannot be opened"),
         ({"REDIS_URL": "http://127.0.0.1"}, "REDIS_URL is not a Redis URL"),
         ({"REDIS_URL": "redis://127.0.0.1:1"}, "Redis does not answer at REDIS_URL"),
-        ({"DATA_DIR": "/proc/none"}, "DATA_DIR /proc/none cannot be written"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/?colour=red"}, "REDIS_URL has an option that cannot be used"),
     ],
 )
 @pytest.mark.parametrize("verb", ["serve", "verify"])
 def test_a_setting_that_cannot_be_used(tmp_path: Path, verb: str, settings: dict[str, str], said: str) -> None:
     """A wrong setting stops any verb with one sentence that names it, and leaves nothing running."""
+    done(tmp_path / "data", "migrate", "up")
     assert said in refused(tmp_path / "data", verb, given=None, **settings)
     assert nothing_runs(tmp_path / "data")

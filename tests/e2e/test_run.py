@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from storage.embedded import is_running
+from storage.embedded import EmbeddedServer, is_running
 from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, serving
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -74,6 +76,35 @@ def test_a_second_start_on_the_same_data(tmp_path: Path) -> None:
         assert "stop it first" in said
         assert service.get("/readyz") == {"store": True, "index": True, "lag": 0}
         assert service.end() == 0
+
+
+@pytest.mark.parametrize(("first", "second"), [("own", ""), ("", "own"), ("own", "own")])
+def test_a_second_start_with_another_index(tmp_path: Path, first: str, second: str) -> None:
+    """A second service on the same embedded database is refused whatever its index, while a verb is not."""
+    data, server = tmp_path / "data", EmbeddedServer(tmp_path / "own")
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        urls = {"own": f"unix://{server.socket}", "": ""}
+        with serving(data, WORKERS="2", REDIS_URL=urls[first]) as service:
+            said = refused(data, "serve", REDIS_URL=urls[second])
+            assert said == f"Another service runs on the data in {data}; stop it first."
+            assert b"0 right, 0 wrong" in done(data, "verify", REDIS_URL=urls[first])
+            assert service.get("/readyz") == {"store": True, "index": True, "lag": 0}
+            assert service.end() == 0
+        with serving(data, REDIS_URL=urls[second]) as service:
+            assert service.end() == 0
+
+
+def test_copies_on_one_host_may_share_a_folder(tmp_path: Path) -> None:
+    """With a DATABASE_URL several services may run on one data folder."""
+    data, server = tmp_path / "data", EmbeddedServer(tmp_path / "own")
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        url, redis_url = f"sqlite:///{tmp_path / 'own.db'}", f"unix://{server.socket}"
+        done(data, "migrate", "up", DATABASE_URL=url)
+        share = partial(serving, data, DATABASE_URL=url, REDIS_URL=redis_url)
+        with share(), share() as service:
+            assert service.get("/readyz")["lag"] == 0
 
 
 def test_a_taken_port(tmp_path: Path) -> None:

@@ -48,6 +48,19 @@ def test_killed_server_comes_back_by_itself(tweets: Tweets) -> None:
     assert tweets.get(root.id).count_retweet == 25
 
 
+def test_a_server_that_cannot_be_started_is_tried_again(data_dir: Path, tweets: Tweets) -> None:
+    """A server that dies while its folder cannot be written is started once it can be."""
+    root, log = post(tweets), data_dir / "redis" / "server.log"
+    log.unlink()
+    log.mkdir()
+    os.kill(pid_of(tweets), signal.SIGKILL)
+    eventually(lambda: not is_alive(pid_of(tweets)) and tweets.health().index is False)
+    retweet(tweets, root)
+    log.rmdir()
+    eventually(lambda: is_exact(tweets))
+    assert tweets.get(root.id).count_retweet == 1
+
+
 def test_hanging_server_does_not_stop_writes(tweets: Tweets) -> None:
     """While the server hangs, writes are stored, a count is taken from the log, the ranking says that it is stale."""
     root = post(tweets)

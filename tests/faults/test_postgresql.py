@@ -184,7 +184,7 @@ def test_long_read_that_is_broken_off(tweets: Tweets) -> None:
     """A comparison and a rebuild that are ended in the midst leave no cursor open on the server."""
     post(tweets)
 
-    def end() -> None:
+    def end(_read: int) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):

@@ -1,0 +1,58 @@
+"""The folder of all data: made, held by the one service on it, and what is in the way said in a sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storage.embedded import in_use, is_running
+from storage.errors import CannotOpen
+from storage.locks import FileLock
+
+
+def database_file(data_dir: Path) -> Path:
+    """Where the embedded database is, once there is one."""
+    return data_dir / "tweets.db"
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """Make the folder of all data, for its owner alone. Raises CannotOpen."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data_dir / "tweets.db.lock").touch(mode=0o600)
+    except OSError as error:
+        raise CannotOpen(
+            f"DATA_DIR {data_dir} cannot be written ({error.strerror}); choose a folder that this user may write."
+        ) from error
+
+
+@contextmanager
+def serving_alone(data_dir: Path, *, embedded_index: bool) -> Iterator[None]:
+    """
+    No other service on *data_dir* while the block runs. Raises CannotOpen when there is one already.
+
+    With an *embedded_index*, which the other one runs, that is what the sentence names.
+    """
+    make_data_dir(data_dir)
+    path = data_dir / "serve.lock"
+    with usable(path):
+        lock = FileLock(path)
+    try:
+        if not lock.try_hold():
+            if embedded_index and is_running(data_dir / "redis"):
+                raise in_use(data_dir / "redis")
+            raise CannotOpen(f"Another service runs on the data in {data_dir}; stop it first.")
+        yield
+    finally:
+        lock.close()
+
+
+@contextmanager
+def usable(place: Path) -> Iterator[None]:
+    """Raise CannotOpen, naming what is in the way, where *place* or what is in it cannot be opened."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or place
+        raise CannotOpen(
+            f"{where} cannot be used ({error.strerror}); move it away, or choose another DATA_DIR."
+        ) from error

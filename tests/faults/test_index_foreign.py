@@ -1,0 +1,95 @@
+"""The index holds what nobody of us wrote: that is noticed by whoever meets it, and all is right again by itself."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from storage import Tweets
+from storage.ids import encode
+from storage.index.keys import keys_of
+from storage.records import Rank
+from storage.sql.log import RANKED
+from tests.builders import post, retweet, whole_ranking
+from tests.faults.services import eventually
+
+SCORES = [0.5, -1, 2.0**53 + 2, float("inf"), float("-inf")]
+OTHER_TYPES = {"all": [("ranking", "SET"), ("ranking", "LPUSH"), ("position", "LPUSH")]}
+OTHER_TYPES["counted"] = [*OTHER_TYPES["all"], ("by_id", "SET"), ("by_id", "LPUSH")]
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+@pytest.mark.parametrize("score", SCORES)
+def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, ranked: str, score: float) -> None:
+    """What no sum of retweets can be is found by a comparison, and a rebuild puts it right."""
+    assert tweets.store.ranked == ranked
+    root = post(tweets)
+    retweet(tweets, root)
+    tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
+    assert tweets.follower.verify() == [(root.id, 1, -1)]
+    tweets.follower.rebuild()
+    assert tweets.follower.verify() == []
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+@pytest.mark.parametrize("score", SCORES)
+def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, ranked: str, score: float) -> None:
+    """Whoever meets such a score, for one tweet or in the ranking, gets the right count: the index is built anew."""
+    assert tweets.store.ranked == ranked
+    root = post(tweets)
+    leaf = retweet(tweets, root)
+
+    def spoil() -> None:
+        assert tweets.follower.verify() == []
+        tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
+
+    spoil()
+    assert tweets.get(root.id).count_retweet == 1
+    spoil()
+    assert whole_ranking(tweets, 7) == [(1, root.id), (0, leaf.id)]
+    spoil()
+    assert tweets.rank(root.id) == Rank(1, 1, 2)
+    assert tweets.follower.verify() == []
+
+
+def of_another_type(tweets: Tweets, ranked: str) -> Iterator[str]:
+    """Each key of the index in turn, replaced at once by one of a type that it never has."""
+    for key, command in OTHER_TYPES[ranked]:
+        name = getattr(keys_of(0), key)
+        with tweets.index._client.pipeline(transaction=True) as pipeline:
+            pipeline.delete(name)
+            pipeline.execute_command(command, name, "x")
+            pipeline.execute()
+        yield name
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+def test_a_key_of_another_type_is_replaced_for_a_reader(tweets: Tweets, ranked: str) -> None:
+    """Whoever asks while a key of the index is of another type gets the whole ranking."""
+    assert tweets.store.ranked == ranked
+    root = post(tweets)
+    leaf = retweet(tweets, root)
+    for limit, name in enumerate(of_another_type(tweets, ranked), 10):
+        assert whole_ranking(tweets, limit) == [(1, root.id), (0, leaf.id)], name
+        assert tweets.follower.verify() == []
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets, ranked: str) -> None:
+    """A write that finds a key of another type is stored, and counted a moment later, though nobody asks."""
+    assert tweets.store.ranked == ranked
+    root = post(tweets)
+    for written, name in enumerate(of_another_type(tweets, ranked), 1):
+        retweet(tweets, root)
+        eventually(lambda: tweets.health().lag == 0 and tweets.follower.is_in_step(0))
+        assert tweets.follower.verify() == [], name
+        assert tweets.get(root.id).count_retweet == written
+
+
+@pytest.mark.parametrize("ranked", RANKED)
+def test_a_key_of_another_type_is_replaced_by_itself(tweets: Tweets, ranked: str) -> None:
+    """The follower sees a key of another type though nobody writes and nobody asks."""
+    assert tweets.store.ranked == ranked
+    retweet(tweets, post(tweets))
+    for rebuilds, _ in enumerate(of_another_type(tweets, ranked), tweets.follower.rebuilds + 1):
+        eventually(lambda: tweets.follower.rebuilds >= rebuilds and tweets.health().lag == 0)  # noqa: B023
+    assert tweets.follower.verify() == []
