@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from app.cli.formats import read_tweets, write_tweet
+from app.cli.index import count_anew
 from app.cli.opening import tweets_opened
 from app.cli.progress import Progress
 from app.cli.verb import Refused, Verbs
 from app.settings import Settings
 from storage import Tweets, open_log, prepare_schema
 from storage.export import Kept, count_tweets, export_tweets
+from storage.follow import REBUILT_FROM
 from storage.transfer import Given, import_tweets
 
 GZIP = b"\x1f\x8b"
@@ -50,7 +52,10 @@ def store(tweets: Tweets, given: Iterable[Given], settings: Settings, share: Cal
             lambda stored: progress.show(stored, share()),
         )
     stored_s = time.monotonic() - began
-    tweets.follower.catch_up()
+    if count > REBUILT_FROM:
+        count_anew(tweets, moved=True)  # many: then it is counted anew, more often than not, and takes seconds
+    else:
+        tweets.follower.catch_up()
     ranked_s = time.monotonic() - began - stored_s
     speed = count / max(stored_s + ranked_s, 1e-6)
     print(f"Imported {count:,} tweets in {stored_s:.1f} s and ranked them in {ranked_s:.1f} s: {speed:,.0f} a second.")
