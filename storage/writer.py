@@ -64,7 +64,8 @@ class Writer:
         self._waiting: deque[WriteTicket] = deque()
         self._arrival = threading.Condition(threading.Lock())
         self._stopping = False
-        self._to_forget = True  # whoever wrote before us may have been killed before he did
+        self._forget_at: float | None = time.monotonic()  # whoever wrote before us may have been killed before he did
+        """When to take deleted texts out of the write-ahead log; None while there are none."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -126,7 +127,7 @@ class Writer:
         return len(self._waiting)
 
     def _run(self) -> None:
-        self._forget()
+        self._forget_if_due()
         while tickets := self._next_batch():
             began = time.monotonic()
             outcomes = self._outcomes([ticket.asked for ticket in tickets])
@@ -134,16 +135,17 @@ class Writer:
             self.observer.wrote(len(tickets), self.waiting(), time.monotonic() - began)
             for ticket, outcome in zip(tickets, outcomes, strict=True):
                 ticket.answer(outcome)
-            if self._to_forget:
-                self._forget()
+            self._forget_if_due()
 
     def _next_batch(self) -> list[WriteTicket]:
         """Wait for writes and take them; none when it is time to stop."""
-        with self._arrival:
-            while not self._waiting and not self._stopping:
-                if not self._arrival.wait(FORGET_AGAIN_S if self._to_forget else None):
-                    self._forget()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_AT_MOST))]
+        while True:
+            with self._arrival:
+                if not self._waiting and not self._stopping:
+                    self._arrival.wait(self._forget_in_s())
+                if self._waiting or self._stopping:
+                    return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_AT_MOST))]
+            self._forget_if_due()  # not while we keep others from asking
 
     def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
         """
@@ -175,7 +177,8 @@ class Writer:
         except LayoutChanged:
             self._learn_layout()
             appended = self._database.keep_trying(lambda: self._append(jobs))
-        self._to_forget = self._to_forget or any(isinstance(job, Deletion) for job in jobs)
+        if self._forget_at is None and any(isinstance(job, Deletion) for job in jobs):
+            self._forget_at = time.monotonic()
         self._remember(appended)
         self._fold(appended.steps)
         return appended.outcomes
@@ -249,8 +252,15 @@ class Writer:
         # The heads were locked since the parents were seen to be live: what was deleted since is in this very step.
         return Delivery(partition, at, to, only_counted(whole, parents_of(step.entries)))
 
-    def _forget(self) -> None:
+    def _forget_in_s(self) -> float | None:
+        return None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic())
+
+    def _forget_if_due(self) -> None:
+        if self._forget_in_s() != 0:
+            return
+        self._forget_at = time.monotonic() + FORGET_AGAIN_S
         try:
-            self._to_forget = not self._database.forget_deleted()
+            if self._database.forget_deleted():
+                self._forget_at = None
         except StorageError as error:
             _log.warning("deleted texts are still in the write-ahead log: %s", error.__cause__)

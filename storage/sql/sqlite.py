@@ -23,6 +23,9 @@ DRIVERS = ("sqlite", "sqlite+pysqlite")
 BUSY_TIMEOUT_S = 5
 """How long SQLite waits for another program's lock. Our own writers take turns by a lock and never wait here."""
 
+OTHERS_WAIT_MS = 20
+"""How long emptying the write-ahead log waits for readers that use it still; it is tried again soon."""
+
 READERS = 64
 """Connections that may read at once."""
 
@@ -116,7 +119,12 @@ class SQLite:
 
     def forget_deleted(self, connection: Connection) -> bool:
         """Empty the write-ahead log, where old pages live on; the database file has no deleted texts already."""
-        busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+        # Whoever writes waits for us, so we do not wait for long for whoever reads.
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={OTHERS_WAIT_MS}")
+        try:
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
         return not busy
 
     @staticmethod

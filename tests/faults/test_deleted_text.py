@@ -1,6 +1,7 @@
 """What was deleted is gone from the disk, too."""
 
 import shutil
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 
 from storage import Tweets, open_storage
 from storage.export import export_tweets
+from storage.records import Draft
 from tests.builders import post, retweet
+from tests.e2e.commands import PATIENCE_S
 from tests.faults.services import eventually
 
 
@@ -67,3 +70,22 @@ def test_an_export_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
         post(tweets, body="Later")
         eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
         assert [(kept.id, kept.body) for kept in exported] == [(made.id, None)]
+
+
+def test_nobody_waits_to_ask_while_it_is_taken_out(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the writer is at it, however long that takes, a write is begun at once; it is stored afterwards."""
+    at_it, go_on = threading.Semaphore(0), threading.Event()
+
+    def take_out() -> bool:
+        at_it.release()
+        return go_on.wait(0 if at_it._value < 2 else PATIENCE_S)  # in vain at first, so that it is tried while idle
+
+    monkeypatch.setattr(tweets.database, "forget_deleted", take_out)
+    tweets.delete(post(tweets).id)
+    eventually(lambda: at_it._value == 2)
+    begun = threading.Thread(target=tweets.begin_post, args=(Draft("ann", "t", "b"), lambda: None), daemon=True)
+    begun.start()
+    begun.join(PATIENCE_S / 10)
+    was_begun = not begun.is_alive()
+    go_on.set()
+    assert was_begun
