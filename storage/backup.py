@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from storage.data_dir import database_file
+from storage.data_dir import database_file, make_data_dir
 from storage.errors import StorageError
 from storage.locks import FileLock
 from storage.migrate import list_numbers
@@ -184,7 +184,8 @@ def _check_apart(source: Path, goal: Path) -> None:
 def _nobody_there(goal: Path, owner_lock: Path) -> Iterator[None]:
     """Refuse while a service or a verb uses the database; an embedded service cannot start in this block."""
     with _translated(f"{goal} cannot be written"):
-        owner_lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_data_dir(owner_lock.parent.parent)
+        owner_lock.parent.mkdir(mode=0o700, exist_ok=True)
         lock = FileLock(owner_lock)
     with closing(lock):
         if not lock.try_hold() or _is_open(goal):

@@ -14,6 +14,15 @@ def database_file(data_dir: Path) -> Path:
     return data_dir / "tweets.db"
 
 
+def is_ours(path: Path, data_dir: Path, database: Path) -> bool:
+    """Whether *path* is, or would be, one of the files that a service on *database* and *data_dir* works with."""
+    path, data_dir, database = path.resolve(), data_dir.resolve(), database.resolve()
+    beside = {database.with_name(database.name + ending) for ending in ("", "-wal", "-shm", "-journal", ".lock")}
+    if path in {*beside, data_dir / "serve.lock", data_dir / "index.trusted"}:
+        return True
+    return any(path.is_relative_to(data_dir / folder) for folder in ("redis", "metrics"))
+
+
 def make_data_dir(data_dir: Path) -> None:
     """Make the folder of all data, for its owner alone. Raises CannotOpen."""
     try:

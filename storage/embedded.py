@@ -31,6 +31,9 @@ from storage.locks import FileLock
 READY_WITHIN_S = 60
 """How long a start may take: loading 10 million tweets takes about 10 s."""
 
+KILLED_AT_MOST = 3
+"""Starts in which it is killed before it answers; then the file may be why, as one too large for the memory is."""
+
 STOP_WITHIN_S = 10
 PACKED_FROM = 2**20
 """Bytes of changes in the append-only file from which a stop packs them: they take 0.1 s to load."""
@@ -105,11 +108,15 @@ class EmbeddedServer:
                 return
 
     def _start_or_start_empty(self) -> "subprocess.Popen[bytes]":
-        process = self._start()
-        if _is_ready(process, self.socket):
-            return process
+        for _ in range(KILLED_AT_MOST):
+            process = self._start()
+            if _is_ready(process, self.socket):
+                return process
+            was_killed = process.poll() == -signal.SIGKILL  # somebody else's doing: of its file that says nothing
+            _end(process)
+            if not was_killed:
+                break
         # What it holds can be had again from the log, so a file it cannot read is no reason to stay away.
-        _end(process)
         aside = self._folder / "appendonlydir.unreadable"
         shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):

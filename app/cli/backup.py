@@ -4,18 +4,21 @@ from argparse import Namespace
 from pathlib import Path
 
 from app.cli.progress import Progress
-from app.cli.verb import Verbs
+from app.cli.verb import Refused, Verbs
 from app.settings import Settings
 from storage.backup import Contents, back_up, file_of
 from storage.backup import restore as put_back
+from storage.data_dir import is_ours
 
 DUMP = "`pg_dump --format=custom --file=FILE URL`, which may run beside the service"
 UNDUMP = "`pg_restore --clean --if-exists --dbname=URL FILE`, while no service runs"
 
 
 def backup(arguments: Namespace, settings: Settings) -> int:
-    """Copy the database to a file. Raises BackupRefused, with whatever was at that name untouched."""
+    """Copy the database to a file. Raises Refused or BackupRefused, with whatever was at that name untouched."""
     source = file_of(settings.data_dir, settings.database_url, DUMP)
+    if is_ours(Path(arguments.file), settings.data_dir, source):
+        raise Refused(f"{arguments.file} is a file of the service itself; name another one.")
     with Progress("copying", "pages") as progress:
         contents = back_up(source, Path(arguments.file), lambda done, total: progress.show(done, done / max(total, 1)))
     print(f"Backed up {_told(contents)} to {arguments.file}.")

@@ -219,10 +219,33 @@ def test_names_that_cannot_be_used(tmp_path: Path) -> None:
     assert "There is no database" in refused(data, "backup", tmp_path / "copy.db")
     fill(data, 1)
     assert "is a folder" in refused(data, "backup", tmp_path)
-    assert "is the database itself" in refused(data, "backup", data / "tweets.db")
     assert "is the database itself" in refused(data, "restore", "--force", data / "tweets.db")
     assert "cannot be written" in refused(data, "backup", tmp_path / "nowhere" / "copy.db")
     assert "There is no file" in refused(data, "restore", tmp_path / "none.db")
+
+
+@pytest.mark.parametrize("verb", ["backup", "export"])
+def test_a_file_of_the_service_is_not_overwritten(tmp_path: Path, verb: str) -> None:
+    """The database, what lies beside it, locks, what is in the folders of index and numbers: all stay as they are."""
+    data = tmp_path / "data"
+    fill(data, 3)
+    (data / "link").symlink_to(data / "redis")
+    names = ["tweets.db", "tweets.db-wal", "tweets.db-shm", "tweets.db.lock", "serve.lock", "index.trusted"]
+    before = files_in(data)
+    for name in [*names, "redis/owner.lock", "redis/new", "metrics/new", "link/new"]:
+        assert "is a file of the service itself" in refused(data, verb, data / name)
+    assert files_in(data) == before
+    done(data, verb, data / "tweets.db.copy")
+    with open_storage(data) as tweets:
+        assert tweets.follower.verify() == []
+
+
+def test_a_restore_makes_a_folder_for_its_owner_alone(tmp_path: Path) -> None:
+    """As every other verb that makes one does."""
+    fill(tmp_path / "old", 1)
+    done(tmp_path / "old", "backup", tmp_path / "copy.db")
+    done(tmp_path / "new", "restore", tmp_path / "copy.db")
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
 
 
 def test_postgresql_has_its_own_tools(tmp_path: Path) -> None:

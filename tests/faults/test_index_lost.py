@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from storage import Tweets, open_storage
+from storage import Tweets, embedded, open_storage
 from storage.embedded import EmbeddedServer
 from storage.errors import CannotOpen, IndexUnavailable
 from storage.ids import encode
@@ -189,6 +189,26 @@ def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
         assert tweets.get(root.id).count_retweet == 50
         assert tweets.follower.verify() == []
     assert (data_dir / "redis" / "appendonlydir.unreadable").is_dir()
+
+
+def test_a_server_killed_while_it_starts_is_started_again(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That says nothing of its append-only file: it stays in its place."""
+    with open_storage(data_dir) as tweets:
+        retweet(tweets, post(tweets))
+    is_ready, kills = embedded._is_ready, [1, 1]
+
+    def killed_first(process: Any, socket: Path) -> bool:
+        if kills:
+            kills.pop()
+            process.kill()
+            process.wait()
+        return is_ready(process, socket)
+
+    monkeypatch.setattr(embedded, "_is_ready", killed_first)
+    with open_storage(data_dir) as tweets:
+        assert tweets.follower.verify() == []
+        assert tweets.follower.rebuilds == 0
+    assert not (data_dir / "redis" / "appendonlydir.unreadable").exists()
 
 
 def test_append_only_file_cut_at_every_byte_of_a_batch(data_dir: Path) -> None:
