@@ -117,7 +117,8 @@ def fold_call(delivery: Delivery) -> Call:
     arguments = chain(
         (write_position(at), write_position(to), len(change.added), len(change.credited)),
         _pairs(change.added),
-        _pairs(change.credited),
+        map(member, change.credited),
+        change.credited.values(),
         map(member, change.removed),
     )
     return Call(_FOLD, keys_of(partition)[:2], [*arguments])

@@ -8,7 +8,7 @@ import pytest
 
 from storage import Tweets
 from storage.errors import TweetDeleted
-from storage.fold import change, only_counted
+from storage.fold import Change, change, only_counted
 from storage.index.keys import Keys, Position, keys_of
 from storage.links import Links
 from storage.records import Draft
@@ -181,3 +181,19 @@ def test_long_chain_credits_every_ancestor(tweets: Tweets) -> None:
         chain.append(retweet(tweets, chain[-1]))
     counts = [tweet.count_retweet for tweet in tweets.list_chain(chain[-1].id)]
     assert counts == list(range(301))
+
+
+def test_a_batch_that_credits_thousands(tweets: Tweets) -> None:
+    """However many tweets gain or lose by one batch, each does by its own amount; one that is not ranked stays out."""
+    ids = list(range(1, 5_002, 2))
+    is_all, store = tweets.store.ranks_all, tweets.store.id
+    staging = tweets.index.stage(0)
+    tweets.index.fill(staging, [(tweet_id, 10**12) for tweet_id in ids], counted=not is_all)
+    at, to = Position(store, 10**9, 1), Position(store, 10**9 + 1, 2)
+    found = tweets.index.counts(0).stand.position
+    assert tweets.index.swap(0, staging, found, at, len(ids), counted=not is_all)
+
+    gains = {tweet_id: tweet_id if tweet_id % 3 else -tweet_id for tweet_id in range(1, 5_002)}
+    assert tweets.index.fold(0, at, to, Change({}, gains, [], None if is_all else {})).applied
+    counts = tweets.index.counts(0, gains).counts
+    assert counts == [10**12 + gain if tweet_id % 2 else None for tweet_id, gain in gains.items()]
