@@ -50,7 +50,7 @@ class Channel(HTTPChannel):
         """
         Send what *write* makes of *data*, header and all, by one call of the system.
 
-        waitress sends a header by itself, before its body: a second packet, and a sixth of the time of a request.
+        waitress sends a header by itself, before its body: a second call, a second packet, and a client woken twice.
         """
         held: list[bytes] = []
         self._held = held
