@@ -7,6 +7,7 @@ from pathlib import Path
 from storage.embedded import in_use, is_running
 from storage.errors import CannotOpen
 from storage.locks import FileLock
+from storage.sql.engine import read_url
 
 
 def database_file(data_dir: Path) -> Path:
@@ -14,9 +15,12 @@ def database_file(data_dir: Path) -> Path:
     return data_dir / "tweets.db"
 
 
-def is_ours(path: Path, data_dir: Path, database: Path) -> bool:
-    """Whether *path* is, or would be, one of the files that a service on *database* and *data_dir* works with."""
-    path, data_dir, database = path.resolve(), data_dir.resolve(), database.resolve()
+def is_ours(path: Path, data_dir: Path, database_url: str) -> bool:
+    """Whether *path* is, or would be, a file that a service with these settings works with. Raises CannotOpen."""
+    path, data_dir, database = path.resolve(), data_dir.resolve(), database_file(data_dir).resolve()
+    url = read_url(database_url) if database_url else None
+    if url and url.get_backend_name() == "sqlite":
+        database = Path(url.database or "").resolve()
     beside = {database.with_name(database.name + ending) for ending in ("", "-wal", "-shm", "-journal", ".lock")}
     if path in {*beside, data_dir / "serve.lock", data_dir / "index.trusted"}:
         return True

@@ -7,6 +7,9 @@ All are immutable. An id is an integer here (see `storage.ids`); a time is in mi
 from dataclasses import dataclass
 from typing import NamedTuple
 
+LARGEST_COUNT = 2**53
+"""Up to here a count is exact in Redis (see ZADD, on its range of integers) and in JSON (RFC 8259, section 6)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:

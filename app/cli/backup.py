@@ -17,7 +17,7 @@ UNDUMP = "`pg_restore --clean --if-exists --dbname=URL FILE`, while no service r
 def backup(arguments: Namespace, settings: Settings) -> int:
     """Copy the database to a file. Raises Refused or BackupRefused, with whatever was at that name untouched."""
     source = file_of(settings.data_dir, settings.database_url, DUMP)
-    if is_ours(Path(arguments.file), settings.data_dir, source):
+    if is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
         raise Refused(f"{arguments.file} is a file of the service itself; name another one.")
     with Progress("copying", "pages") as progress:
         contents = back_up(source, Path(arguments.file), lambda done, total: progress.show(done, done / max(total, 1)))

@@ -35,8 +35,7 @@ def main(words: Sequence[str]) -> int:
         set_up(settings, logging.WARNING if serving else logging.ERROR)
         verb = _verbs_with(arguments.verb)[arguments.verb]
         _check_there(arguments, settings)
-        # What was imported stays. The collector, which `__main__` has put off, would go through it again and again:
-        # that was a third of the time of a start and an end.
+        # What was imported stays. The collector, which `__main__` has put off, would go through it again and again.
         gc.freeze()
         gc.enable()
         code = verb(arguments, settings)

@@ -20,10 +20,9 @@ from app.cli.progress import Progress
 from app.cli.verb import Refused, Verbs
 from app.settings import Settings
 from storage import Tweets, open_log, prepare_schema
-from storage.data_dir import database_file, is_ours
+from storage.data_dir import is_ours
 from storage.export import Kept, count_tweets, export_tweets
 from storage.follow import REBUILT_FROM
-from storage.sql.engine import read_url
 from storage.transfer import Given, import_tweets
 
 GZIP = b"\x1f\x8b"
@@ -65,7 +64,7 @@ def store(tweets: Tweets, given: Iterable[Given], settings: Settings, share: Cal
 
 def export_file(arguments: Namespace, settings: Settings) -> int:
     """Write every tweet to a file. Raises Refused, CannotOpen."""
-    if arguments.file != STANDARD and is_ours(Path(arguments.file), settings.data_dir, _database(settings)):
+    if arguments.file != STANDARD and is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
         raise Refused(f"{arguments.file} is a file of the service itself; name another one.")
     with closing(open_log(settings.data_dir, settings.database_url)) as database:
         prepare_schema(database, settings.partitions, settings.ranked, embedded=not settings.database_url)
@@ -77,12 +76,6 @@ def export_file(arguments: Namespace, settings: Settings) -> int:
                 with Progress("exporting") as progress:
                     file.writelines(_shown(tweets, progress, total))
     return 0
-
-
-def _database(settings: Settings) -> Path:
-    """The file of the database; the embedded one's, where another one has none."""
-    url = read_url(settings.database_url) if settings.database_url else None
-    return Path(url.database or "") if url and url.get_backend_name() == "sqlite" else database_file(settings.data_dir)
 
 
 def _shown(tweets: Iterable[Kept], progress: Progress, total: int) -> Iterator[bytes]:

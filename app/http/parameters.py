@@ -9,10 +9,9 @@ from bottle import request
 
 from app.errors import FieldError
 from app.http.answers import refusal
-from app.http.wire import LARGEST_COUNT
 from storage import ids
 from storage.errors import TweetNotFound
-from storage.records import Place
+from storage.records import LARGEST_COUNT, Place
 
 Cursor = TypeVar("Cursor")
 

@@ -16,8 +16,6 @@ from msgspec import Meta
 from storage import ids, records
 
 LARGEST_BASE = 1_000_000_000_000
-LARGEST_COUNT = 2**53
-"""Up to here a count is exact in Redis and in every JSON reader (RFC 8259, section 6)."""
 
 RULES = {
     "user_name": "1 to 64 ASCII letters, digits, `_`, `.` or `-`",
@@ -62,7 +60,7 @@ Text = Annotated[
     ),
 ]
 Base = Annotated[int, Meta(ge=0, le=LARGEST_BASE)]
-Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
+Count = Annotated[int, Meta(ge=0, le=records.LARGEST_COUNT)]
 TweetId = Annotated[str, Meta(pattern=ids.PATTERN.replace("$", r"\Z"), examples=["0CZ3K8M4T0R00"])]
 Time = Annotated[
     str,

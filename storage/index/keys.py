@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from storage.ids import decode, encode
-from storage.records import Place
+from storage.records import LARGEST_COUNT, Place
 
 PREFIX = "twitter"
 
@@ -71,9 +71,6 @@ def read_kept(text: bytes | None) -> int | None:
     number, space, _ = (text or b"").removeprefix(b"+").partition(b" ")
     return int(number) if text and text.startswith(b"+") and space and number.isdigit() else None
 
-
-LARGEST_COUNT = 2**53
-"""Up to here a score is exact: https://redis.io/docs/latest/commands/zadd/ on its range of integers."""
 
 NO_COUNT = -1
 """What is read in the place of a score that no tweet can have: not a whole number from 0 to `LARGEST_COUNT`."""

@@ -31,7 +31,7 @@ READERS = 64
 
 # secure_delete: a deleted text is overwritten, not only unlinked (https://www.sqlite.org/pragma.html#pragma_secure_delete).
 # wal_autocheckpoint: what is written again and again before it is copied back, as the ends of the indexes, is copied
-# once; with SQLite's own 1,000 pages a write took a fifth longer.
+# once; SQLite's own number is 1,000.
 # synchronous FULL: a commit is on disk before it is answered; NORMAL would lose the last ones in a power cut.
 PRAGMAS = (
     "journal_mode=WAL",

@@ -50,7 +50,7 @@ def test_keys_are_in_order() -> None:
     assert msgspec.json.encode(wire.link_of(whole)) == msgspec.json.encode(wire.tweet_of(whole))
 
 
-@given(st.integers(0, wire.LARGEST_COUNT), st.integers(0, ids.LARGEST))
+@given(st.integers(0, records.LARGEST_COUNT), st.integers(0, ids.LARGEST))
 def test_cursor_is_read_back(count: int, tweet_id: int) -> None:
     """The cursor of a place is the place again."""
     place = records.Place(count, tweet_id)
