@@ -12,7 +12,15 @@ import time
 from collections import deque
 
 from storage.append import Appended, Batch, Deletion, Job, Outcome, Replay, Step, targets_of
-from storage.errors import IndexUnavailable, LayoutChanged, Overloaded, Retryable, StorageError, StoreFull
+from storage.errors import (
+    IndexUnavailable,
+    LayoutChanged,
+    Overloaded,
+    Retryable,
+    StorageError,
+    StoreConflict,
+    StoreFull,
+)
 from storage.fold import Link, change, only_counted, parents_of
 from storage.follow import Follower
 from storage.index.keys import Position
@@ -159,12 +167,15 @@ class Writer:
         except (Retryable, StoreFull) as error:
             return [error] * len(jobs)
         except Exception:  # noqa: BLE001  # each one who waits must get an answer
-            # One of them spoils it; or another host used its key at the same moment, and now the key is found.
-            return [self._outcome_alone(job) for job in jobs]
+            return [self._outcome_alone(job) for job in jobs]  # one of them spoils it
 
     def _outcome_alone(self, job: Job) -> Outcome:
         try:
-            return self._store_batch([job])[0]
+            try:
+                return self._store_batch([job])[0]
+            except StoreConflict:
+                # Another host stored its key since we looked. The refusal came of its commit: now the key is found.
+                return self._store_batch([job])[0]
         except (Retryable, StoreFull) as error:
             return error
         except Exception as error:  # noqa: BLE001  # as above

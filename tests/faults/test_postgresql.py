@@ -6,13 +6,14 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from app.factory import create_app
 from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreBusy, StoreFull
 from storage.rebuild import rebuild
+from storage.records import Draft
 from storage.sql import log, postgresql
 from tests.builders import post, retweet
 from tests.faults.services import eventually
@@ -29,6 +30,8 @@ END $$;
 CREATE CONSTRAINT TRIGGER raise_at_first AFTER INSERT ON tweets {when}
     FOR EACH ROW EXECUTE FUNCTION raise_at_first();
 """
+USE_KEY = text("UPDATE tweets SET key_digest = :digest WHERE id = :id")
+
 AT_ONCE = "NOT DEFERRABLE"
 AT_COMMIT = "DEFERRABLE INITIALLY DEFERRED"
 
@@ -149,6 +152,40 @@ def waiting(server: PostgreSQL, name: str) -> int:
     question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     number: int = server.execute(question, name=name)[0][0]
     return number
+
+
+def test_others_use_each_key_of_a_batch_at_that_moment(tweets: Tweets) -> None:
+    """The batch is refused for its first key, then its second write, alone, for its own: both find their tweets."""
+    drafts = [Draft("ann", "Title", "Body", key=key) for key in ("first", "second")]
+    posted = [tweets.post(draft).tweet.id for draft in drafts]
+    digests = [free_key(tweets, tweet_id) for tweet_id in posted]
+    told = threading.Semaphore(0)
+    with tweets.database.writing() as first, tweets.database.writing() as second:
+        for other, tweet_id, digest in zip((first, second), posted, digests, strict=True):
+            other.execute(USE_KEY, {"id": tweet_id, "digest": digest})
+        begun = [tweets.begin_post(draft, told.release) for draft in drafts]
+        tweets.hand_over()
+        eventually(lambda: is_waited_for(tweets, first))
+        first.commit()
+        eventually(lambda: is_waited_for(tweets, second))
+    assert all(told.acquire(timeout=10) for _ in begun)
+    assert [(each.get().tweet.id, each.get().replayed) for each in begun] == [(each, True) for each in posted]
+
+
+def free_key(tweets: Tweets, tweet_id: int) -> bytes:
+    """Let the key of a tweet be unused; what stood there."""
+    with tweets.database.writing() as connection:
+        digest: bytes = connection.execute(text(f"SELECT key_digest FROM tweets WHERE id = {tweet_id}")).scalar_one()
+        connection.execute(USE_KEY, {"id": tweet_id, "digest": None})
+    return digest
+
+
+def is_waited_for(tweets: Tweets, one: Connection) -> bool:
+    """Whether somebody waits for the end of the transaction of *one*."""
+    question = text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))")
+    pid = one.connection.driver_connection.info.backend_pid
+    with tweets.database.reading() as connection:
+        return connection.execute(question, {"pid": pid}).scalar_one() > 0
 
 
 def test_head_held_for_long(tweets: Tweets) -> None:
