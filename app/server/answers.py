@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import build_http_date
 
 from app.errors import INTERNAL, PROBLEM_TYPE, SECURITY, Refusal, problem
 from app.later import LATER, Begun
@@ -92,15 +93,20 @@ class Answer(WSGITask):
         """
         Its first bytes, up to the body. An answer that can have none ends with them, so the connection may go on.
 
-        waitress ends it, as after an answer whose length nobody knows (RFC 9112, section 6.3).
+        waitress ends it, as after an answer whose length nobody knows (RFC 9112, section 6.3); and it spells and sorts
+        each header anew, which takes an eighth of the server's time. It is asked only where the connection ends.
         """
-        ends = self.close_on_finish or self.version == "1.0" or self.request.headers.get("CONNECTION") == "close"
-        if ends or self.has_body:
+        ends = (
+            self.close_on_finish
+            or self.version == "1.0"
+            or self.request.headers.get("CONNECTION", "").lower() == "close"
+        )
+        has_body = self.has_body
+        if ends or (has_body and self.content_length is None):
             return super().build_response_header()
-        self.close_on_finish = True  # known, waitress need not see to it
-        header = super().build_response_header()
-        self.close_on_finish = False
-        return header
+        lines = [f"{name}: {value}" for name, value in self.response_headers if has_body or name != "Content-Length"]
+        date = build_http_date(self.start_time)
+        return "\r\n".join((f"HTTP/1.1 {self.status}", *lines, f"Date: {date}", "", "")).encode("latin-1")
 
     def get_environment(self) -> dict[str, Any]:
         """That of WSGI, with what `Server.answer` must know."""

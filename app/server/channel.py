@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from waitress.channel import HTTPChannel
 
@@ -58,7 +59,16 @@ class Channel(HTTPChannel):
             write(data)
         finally:
             self._held = None
-        self.write_soon(b"".join(held))
+        self._send_now(b"".join(held))
+
+    def _send_now(self, data: bytes) -> None:
+        """Send *data* past waitress' buffers, which are for what the client does not take at once."""
+        sent = 0
+        with self.outbuf_lock, suppress(OSError):  # waitress will see it again, and knows what to do
+            if self.connected and not self.total_outbufs_len:
+                sent = self.send(data, do_close=False)
+                self.last_activity = time.time()
+        super().write_soon(data[sent:])
 
     def write_soon(self, data: bytes) -> int:
         """Send *data*, or hold it back for `write_together`."""

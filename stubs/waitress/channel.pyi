@@ -12,6 +12,7 @@ class HTTPChannel(dispatcher):
     parser_class: type[HTTPRequestParser]
     close_when_flushed: bool
     last_activity: float
+    outbuf_lock: threading.Condition
     request: Any
     requests: Any
     requests_lock: threading.Lock

@@ -15,6 +15,7 @@ class Task:
     content_length: int | None
     request: Any
     response_headers: list[tuple[str, str]]
+    start_time: float
     status: str
     version: str
     wrote_header: bool
