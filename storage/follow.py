@@ -8,8 +8,9 @@ beside the old one and swapped. There is no third way: nothing corrects a count 
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from storage.compare import Difference, list_differences
 from storage.errors import IndexDamaged, IndexUnavailable, LayoutChanged, StorageError
@@ -24,7 +25,7 @@ from storage.recount import Breathe, no_rest
 from storage.sql import counted, log
 from storage.sql.engine import Database
 from storage.sql.log import Store
-from storage.standing import equals, is_known, is_whole
+from storage.standing import ON_ITS_WAY_S, equals, is_known, is_whole
 
 TICK_S = 1.0
 """How often the follower looks without being asked."""
@@ -56,6 +57,7 @@ class Follower:
         self._thread: threading.Thread | None = None
         self._in_step: set[int] = set()
         self._away: dict[int, IndexUnavailable] = {}
+        self._batch = threading.Lock()
         self.rebuilds = 0
         self.observer = Observer()
         self.told: Breathe = no_rest
@@ -80,6 +82,17 @@ class Follower:
     def is_away(self, partition: int) -> bool:
         """Whether *partition* did not answer when it was asked last: nobody need wait for it."""
         return partition in self._away
+
+    def batch_on_its_way(self) -> AbstractContextManager[object]:
+        """To be held while a batch of this process is stored and brought into the index."""
+        return self._batch
+
+    def wait_for_batch(self) -> None:
+        """Wait until a batch that is on its way has come into the index; not longer than that takes as a rule."""
+        if not self._batch.locked():
+            time.sleep(ON_ITS_WAY_S)  # it is one of another process
+        elif self._batch.acquire(timeout=ON_ITS_WAY_S):
+            self._batch.release()
 
     def fell_behind(self, partition: int) -> None:
         """Say that *partition* may lack something."""

@@ -5,7 +5,6 @@ The log's heads are read first, by whichever process wrote them last; an answer 
 beyond. So whoever was told that his tweet is posted sees it in the next answer, from every copy of the service.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -17,7 +16,7 @@ from storage.records import Place
 from storage.sql import counted
 from storage.sql.engine import Database
 from storage.sql.log import LogState
-from storage.standing import LOOKS, ON_ITS_WAY_S, reaches
+from storage.standing import LOOKS, reaches
 
 CATCH_UP_WITHIN_S = 1.0
 """How long a reader waits for the index to be brought in step before it is told that it cannot be asked."""
@@ -133,5 +132,5 @@ class FreshIndex:
                     found[partition] = answer
             if len(found) == len(partitions) or not asked:
                 break
-            time.sleep(ON_ITS_WAY_S)
+            self._follower.wait_for_batch()
         return found

@@ -138,7 +138,8 @@ class Writer:
         self._forget_if_due()
         while tickets := self._next_batch():
             began = time.monotonic()
-            outcomes = self._outcomes([ticket.asked for ticket in tickets])
+            with self._follower.batch_on_its_way():
+                outcomes = self._outcomes([ticket.asked for ticket in tickets])
             # First: whoever has an answer is to find his write counted.
             self.observer.wrote(len(tickets), self.waiting(), time.monotonic() - began)
             for ticket, outcome in zip(tickets, outcomes, strict=True):
