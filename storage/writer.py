@@ -39,6 +39,9 @@ BATCH_AT_MOST = 512
 WAIT_AT_MOST_S = 10.0
 """How long a write may wait before it is begun."""
 
+COPY_BACK_EACH = 100
+"""Writes after which what they have left in SQLite's write-ahead log is copied back into its file."""
+
 FORGET_AGAIN_S = 0.5
 """When to try again to take deleted texts out of the write-ahead log, after a reader was in the way."""
 
@@ -72,6 +75,7 @@ class Writer:
         self._waiting: deque[WriteTicket] = deque()
         self._arrival = threading.Condition(threading.Lock())
         self._stopping = False
+        self._not_copied = 0
         self._forget_at: float | None = time.monotonic()  # whoever wrote before us may have been killed before he did
         """When to take deleted texts out of the write-ahead log; None while there are none."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -144,6 +148,7 @@ class Writer:
             self.observer.wrote(len(tickets), self.waiting(), time.monotonic() - began)
             for ticket, outcome in zip(tickets, outcomes, strict=True):
                 ticket.answer(outcome)
+            self._copy_back_if_due(len(tickets))
             self._forget_if_due()
 
     def _next_batch(self) -> list[WriteTicket]:
@@ -263,6 +268,17 @@ class Writer:
             return Delivery(partition, at, to, whole)
         # The heads were locked since the parents were seen to be live: what was deleted since is in this very step.
         return Delivery(partition, at, to, only_counted(whole, parents_of(step.entries)))
+
+    def _copy_back_if_due(self, written: int) -> None:
+        # Not left to the commits, by which all would wait for it: now the server has answers to send.
+        self._not_copied += written
+        if self._not_copied < COPY_BACK_EACH:
+            return
+        self._not_copied = 0
+        try:
+            self._database.copy_back()
+        except StorageError as error:
+            _log.warning("the write-ahead log was not copied back: %s", error.__cause__)
 
     def _forget_in_s(self) -> float | None:
         return None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic())

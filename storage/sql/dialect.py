@@ -98,6 +98,9 @@ class Dialect(Protocol):
     def fault(self, error: BaseException | None) -> Fault:
         """What an error of the driver means."""
 
+    def copy_back(self, connection: Connection) -> None:
+        """Bring what was written lately to where it is kept, outside of a transaction, without waiting for readers."""
+
     def forget_deleted(self, connection: Connection) -> bool:
         """Take deleted texts out of what the database keeps beside its tables. False when a reader is in the way."""
 

@@ -126,6 +126,11 @@ class Database:
         with self._dialect.turn, self._opened(self._writer, Kind.MIGRATING) as connection:
             yield connection
 
+    def copy_back(self) -> None:
+        """Copy what is in SQLite's write-ahead log back into its file, as far as no reader needs the old pages."""
+        with self._dialect.turn, self._opened(self._writer, Kind.NONE) as connection:
+            self._dialect.copy_back(connection)
+
     def forget_deleted(self) -> bool:
         """
         Take deleted texts out of SQLite's write-ahead log, where old pages live on; its file has none already.

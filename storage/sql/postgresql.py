@@ -125,6 +125,9 @@ class PostgreSQL:
             return Fault.MISTAKE if _is_own(error) else Fault.AWAY
         return FAULTS.get(state) or FAULTS.get(state[:2], Fault.OTHER)
 
+    def copy_back(self, connection: Connection) -> None:
+        """Nothing: the server does it by itself."""
+
     def forget_deleted(self, connection: Connection) -> bool:  # noqa: ARG002  # there is nothing to do with it
         """Nothing: what was deleted goes when the server vacuums, and its write-ahead log is the operator's."""
         return True

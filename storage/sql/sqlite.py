@@ -30,8 +30,8 @@ READERS = 64
 """Connections that may read at once."""
 
 # secure_delete: a deleted text is overwritten, not only unlinked (https://www.sqlite.org/pragma.html#pragma_secure_delete).
-# wal_autocheckpoint: what is written again and again before it is copied back, as the ends of the indexes, is copied
-# once; SQLite's own number is 1,000.
+# wal_autocheckpoint: the writer copies the log back between two batches; this many pages, where SQLite's own number is
+# 1,000, are for whoever else writes, and for when a reader was in the way.
 # synchronous FULL: a commit is on disk before it is answered; NORMAL would lose the last ones in a power cut.
 PRAGMAS = (
     "journal_mode=WAL",
@@ -116,6 +116,10 @@ class SQLite:
             return Fault.MISTAKE
         code: int = getattr(error, "sqlite_errorcode", 0)
         return FAULTS.get(code & 0xFF, Fault.OTHER)  # the rest of it says more exactly where
+
+    def copy_back(self, connection: Connection) -> None:
+        """Copy the write-ahead log back into the file, as far as no reader needs the old pages."""
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def forget_deleted(self, connection: Connection) -> bool:
         """Empty the write-ahead log, where old pages live on; the database file has no deleted texts already."""

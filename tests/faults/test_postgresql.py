@@ -4,6 +4,7 @@ import gc
 import threading
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -183,9 +184,9 @@ def free_key(tweets: Tweets, tweet_id: int) -> bytes:
 def is_waited_for(tweets: Tweets, one: Connection) -> bool:
     """Whether somebody waits for the end of the transaction of *one*."""
     question = text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))")
-    pid = one.connection.driver_connection.info.backend_pid
+    driver: Any = one.connection.driver_connection
     with tweets.database.reading() as connection:
-        return connection.execute(question, {"pid": pid}).scalar_one() > 0
+        return bool(connection.execute(question, {"pid": driver.info.backend_pid}).scalar_one())
 
 
 def test_head_held_for_long(tweets: Tweets) -> None:
