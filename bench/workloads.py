@@ -43,18 +43,21 @@ class Workload:
     requests: Callable[[Planted, str], Iterable[Asked]]
 
 
+AUTHORS = [f"user{number}" for number in random.Random(1).sample(range(10_000), 10_000)]
+"""Not in the order of their names: then those who post one after another would be neighbours in the index of users."""
+
 TEXTS = {"title": "Fog over the harbour", "body": "The ferries are running late, and nobody minds. You hear them."}
 TOP, PAGE = Asked("GET", "/api/v1/top"), Asked("GET", "/")
 
 
 def post(number: int) -> Asked:
     """A tweet of its own."""
-    return Asked("POST", "/api/v1/tweet", {"user_name": f"user{number % 10_000}", **TEXTS})
+    return Asked("POST", "/api/v1/tweet", {"user_name": AUTHORS[number % len(AUTHORS)], **TEXTS})
 
 
 def retweet(number: int, target: str) -> Asked:
     """A retweet with words of its own."""
-    return Asked("POST", "/api/v1/retweet", {"user_name": f"user{number % 10_000}", "retweet": target, **TEXTS})
+    return Asked("POST", "/api/v1/retweet", {"user_name": AUTHORS[number % len(AUTHORS)], "retweet": target, **TEXTS})
 
 
 def read(target: str) -> Asked:
