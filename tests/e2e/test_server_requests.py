@@ -301,6 +301,21 @@ def test_an_answer_goes_out_at_once(echo: Echo, monkeypatch: pytest.MonkeyPatch)
     assert len(sent) == 2
 
 
+def test_an_answer_that_is_not_taken_at_once_arrives_whole() -> None:
+    """What the client has no room for yet is kept; the next answer follows it."""
+    body = b"".join(b"%07d\n" % number for number in range(1_000_000))
+
+    def application(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    with serving(application) as server, Wire(server.url) as wire:
+        wire.send(GET + GET)
+        time.sleep(0.1)  # for the server to fill what the system keeps for a client
+        answers = [wire.find_answer() for _ in range(2)]
+    assert [answer is not None and answer.body == body for answer in answers] == [True, True]
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_an_answer_without_a_body_leaves_the_connection_open(status: str) -> None:
     """It ends with its header, so the next request comes on the same connection, until the client has said the last."""
