@@ -39,7 +39,7 @@ BATCH_AT_MOST = 512
 WAIT_AT_MOST_S = 10.0
 """How long a write may wait before it is begun."""
 
-COPY_BACK_EACH = 100
+COPY_BACK_EACH = 32
 """Writes after which what they have left in SQLite's write-ahead log is copied back into its file."""
 
 FORGET_AGAIN_S = 0.5
