@@ -1,6 +1,7 @@
 """Real parts for every test: a database and a valkey server of its own, gone with the test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ __all__ = ["program", "pytest_terminal_summary"]
 # The same examples on every run, whatever the machine is doing meanwhile.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# A job in the background, or under nohup, ignores some signals, and so would every service that a test starts and ends.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_xdist_auto_num_workers() -> int:
