@@ -5,7 +5,7 @@ import sys
 
 gc.disable()  # see `app.cli.main`
 
-from app.cli.main import main  # noqa: E402
+from app.cli.main import main  # noqa: E402  # what is imported is not to be collected
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

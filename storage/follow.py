@@ -88,7 +88,7 @@ class Follower:
         return self._batch
 
     def wait_for_batch(self) -> None:
-        """Wait until a batch that is on its way has come into the index; not longer than that takes as a rule."""
+        """Wait until a batch that is on its way has come into the index, or for as long as that takes as a rule."""
         if not self._batch.locked():
             time.sleep(ON_ITS_WAY_S)  # it is one of another process
         elif self._batch.acquire(timeout=ON_ITS_WAY_S):

@@ -94,7 +94,7 @@ class Answer(WSGITask):
         Its first bytes, up to the body. An answer that can have none ends with them, so the connection may go on.
 
         waitress ends it, as after an answer whose length nobody knows (RFC 9112, section 6.3); and it spells and sorts
-        each header anew, which takes an eighth of the server's time. It is asked only where the connection ends.
+        each header anew. It is asked only where the connection ends.
         """
         ends = self.close_on_finish or self.version == "1.0" or self.request.headers.get("CONNECTION") == "close"
         has_body = self.has_body

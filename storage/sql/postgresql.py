@@ -114,7 +114,7 @@ class PostgreSQL:
         if encoding != "UTF8":
             raise CannotOpen(f"The database of DATABASE_URL is encoded in {encoding}; create one with ENCODING 'UTF8'.")
 
-    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:  # noqa: ARG002
+    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:  # noqa: ARG002  # nothing is read
         """Nothing: the server looks after its files by itself, with checksums."""
         return None
 
