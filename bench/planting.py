@@ -6,6 +6,7 @@ each measurement, so that each one begins with the same tweets.
 """
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -130,6 +131,7 @@ class Fields:
         self._copies += 1
         copy = self._folder / f"copy-{self._copies}"
         shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.sock"))
+        os.sync()  # else it is written to the disk while its services are measured
         return copy, planted
 
     def discard(self, copy: Path) -> None:

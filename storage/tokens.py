@@ -24,6 +24,9 @@ from storage.sql.tables import tokens
 READ_EVERY_S = 1.0
 """How old the list of tokens may be: so soon a running service heeds one that was added or revoked."""
 
+RENEWED_FROM_S = 0.5
+"""The age from which one who may wait reads it anew, so that it never grows old for those who may not."""
+
 BEGUN_WITHIN_S = 0.01
 """How soon the server begins what it has found to be quick: meanwhile the list must not grow too old."""
 
@@ -57,6 +60,7 @@ class Tokens:
         self._reading = threading.Lock()
         self._known: dict[str, Token] = {}
         self._read_at = -math.inf
+        self._someone_renews = False
 
     def add(self, user_name: str, *, admin: bool = False) -> str:
         """Make a token of *user_name*; its text, which nobody can find out later."""
@@ -82,8 +86,20 @@ class Tokens:
         return [Token(**row) for row in rows]
 
     def are_known(self) -> bool:
-        """Whether the next call but `add`, `revoke` and `list_all` can do without the database."""
-        return time.monotonic() - self._read_at < READ_EVERY_S - BEGUN_WITHIN_S
+        """
+        Whether the next `are_needed` or `find` can do without the database.
+
+        One caller is told no in good time: who then may wait, and calls `renew`, spares all others the waiting.
+        """
+        age_s = time.monotonic() - self._read_at
+        if age_s < RENEWED_FROM_S or (self._someone_renews and age_s < READ_EVERY_S - BEGUN_WITHIN_S):
+            return True
+        self._someone_renews = True
+        return False
+
+    def renew(self) -> None:
+        """See that the next `are_needed` or `find` can do without the database; for callers who may wait."""
+        self._read_if_as_old_as(RENEWED_FROM_S)
 
     def are_needed(self) -> bool:
         """Whether writes need a token, for one was added some time."""
@@ -99,13 +115,17 @@ class Tokens:
 
     def _all(self) -> dict[str, Token]:
         """The tokens by id, as of the last second."""
-        if time.monotonic() - self._read_at >= READ_EVERY_S:
+        self._read_if_as_old_as(READ_EVERY_S)
+        return self._known
+
+    def _read_if_as_old_as(self, age_s: float) -> None:
+        if time.monotonic() - self._read_at >= age_s:
             with self._reading:  # one reads for all who wait here
-                if time.monotonic() - self._read_at >= READ_EVERY_S:
+                if time.monotonic() - self._read_at >= age_s:
                     asked_at = time.monotonic()
                     self._known = {token.id: token for token in self.list_all()}
                     self._read_at = asked_at
-        return self._known
+                    self._someone_renews = False
 
 
 def _digest(text: str) -> bytes:

@@ -10,6 +10,7 @@ from bottle import HTTPResponse, request
 
 from app.http.answers import refusal
 from app.http.limits import Limiter
+from app.later import LATER
 from app.settings import Rate
 from storage.errors import TweetDeleted, TweetNotFound
 from storage.tokens import Token, Tokens
@@ -33,6 +34,8 @@ class Guard:
 
     def enter(self) -> Token | None:
         """The token of the request, None while nobody needs one. Raises the refusal: 401 or 429."""
+        if LATER not in request.environ:  # this thread may wait
+            self._tokens.renew()
         needed = self._tokens.are_needed()
         if not needed and self._limiter is None:
             return None
