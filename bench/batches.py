@@ -47,13 +47,13 @@ def count_batches(options: Options, fields: Fields, tables: list[Table]) -> None
     each = f"{seen['added'] / max(seen['batch'], 1):.1f}"
     batches = f"{seen['batch']:,}"
     title = WORKLOADS["viral"].title
-    table.add(title, connections, batches, each, f"{increments:.2f}", "", "", ONE, ONE.verdict(increments))
+    table.add(title, connections, batches, each, f"{increments:.2f}", "", "", *_judged(ONE, increments, connections))
     _time_batches(options, fields, table)
 
 
 def _time_batches(options: Options, fields: Fields, table: Table) -> None:
     alone_us = 0.0
-    for connections in (1, options.connections[-1]):
+    for connections in sorted({1, options.connections[-1]}):
         with staged(fields, WORKLOADS["deep"], options.tweets[-1]) as stage, _client(stage) as client:
             before, ranked = _stats(client), stage.total()
             run_wrk(stage.contestant(), connections=connections, seconds=options.seconds)
@@ -62,7 +62,6 @@ def _time_batches(options: Options, fields: Fields, table: Table) -> None:
         took_us = after["script_us"] - before["script_us"]
         each_us = took_us / batches
         alone_us = alone_us or each_us
-        last = connections == options.connections[-1]
         table.add(
             WORKLOADS["deep"].title,
             connections,
@@ -71,9 +70,13 @@ def _time_batches(options: Options, fields: Fields, table: Table) -> None:
             "",
             f"{each_us:,.0f}",
             f"{took_us / max(tweets, 1):,.0f}",
-            PER_BATCH if last else "",
-            PER_BATCH.verdict(each_us / alone_us) if last else "",
+            *_judged(PER_BATCH, each_us / alone_us, connections),
         )
+
+
+def _judged(target: Target, figure: float, connections: int) -> tuple[Target | str, str]:
+    """The target and whether it holds; neither for one client, whose batches are of one tweet and cannot miss it."""
+    return (target, target.verdict(figure)) if connections > 1 else ("", "")
 
 
 def _client(stage: Stage) -> "closing[Any]":
