@@ -1,11 +1,11 @@
-"""`application` for any WSGI server: settings -> storage -> app. Nothing else is decided here."""
+"""`application` for any WSGI server: the settings of the environment, and what `app.bootstrap` makes of them."""
 
 import atexit
 import logging
 
+from app.bootstrap import open_tweets
 from app.factory import create_app
-from app.log import set_up
-from app.opening import open_tweets
+from app.logging import set_up
 from app.settings import SettingError, Settings
 from storage.errors import CannotOpen
 

@@ -1,11 +1,19 @@
-"""`python -m app VERB`: see `python -m app --help`."""
+"""`python -m app COMMAND`, and the entry point of the command `simple-twitter`: see `--help`."""
 
 import gc
 import sys
 
-gc.disable()  # see `app.cli.main`
+from app.signals import handle_signals
 
-from app.cli.main import main  # noqa: E402  # what is imported is not to be collected
+
+def run() -> int:
+    """Run the command of the command line; returns the exit code."""
+    handle_signals()  # first: Ctrl-C while the rest is imported is no fault
+    gc.disable()  # see `app.cli.main`
+    from app.cli.main import main  # noqa: PLC0415  # what is imported is not to be collected
+
+    return main(sys.argv[1:])
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

@@ -17,7 +17,7 @@ from app.http import tweets as tweet_routes
 from app.http.answers import JSON, UNSTORED, refusal
 from app.http.auth import Guard
 from app.later import Begun, Later
-from app.log import Request, Watch, log_request
+from app.logging import Request, Watch, log_request
 from app.server import Hooks
 from app.settings import Settings
 from storage import Tweets

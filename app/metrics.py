@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from prometheus_client.values import MultiProcessValue
 
-from app.log import Request
+from app.logging import Request
 from storage.data_dir import usable
 from storage.describe import describe
 from storage.errors import StorageError

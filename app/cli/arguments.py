@@ -128,7 +128,7 @@ def parser() -> ArgumentParser:
     whole = ArgumentParser(
         prog="python -m app", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
+    verbs = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
 
     def add(name: str, words: str, description: str) -> ArgumentParser:
         return verbs.add_parser(
@@ -158,7 +158,8 @@ def parser() -> ArgumentParser:
 
 
 def _add_migrate_arguments(verb: ArgumentParser) -> None:
-    verb.add_argument("act", choices=("up", "down", "status", "check"), help="what to do")
+    verb.add_argument("action", choices=("up", "down", "status", "check"), help="what to do")
+    verb.add_argument("--json", action="store_true", help="print the revisions as JSON")
     verb.add_argument("--to", metavar="REVISION", help="down: the revision to go back to, `base` for none")
     verb.add_argument("--yes", action="store_true", help="down: yes, drop what the revisions taken back had made")
 
@@ -170,11 +171,12 @@ def _add_seed_arguments(verb: ArgumentParser) -> None:
 
 
 def _add_token_arguments(verb: ArgumentParser) -> None:
-    acts = verb.add_subparsers(dest="act", required=True, metavar="ACT", title="acts")
+    acts = verb.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
     adding = acts.add_parser("add", help="make a token, and show it", allow_abbrev=False)
     adding.add_argument("user", help="the only user_name that it writes as")
     adding.add_argument("--admin", action="store_true", help="it may also delete any tweet and set count_retweet")
-    acts.add_parser("list", help="show all tokens, without their secrets", allow_abbrev=False)
+    listing = acts.add_parser("list", help="show all tokens, without their secrets", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="print them as JSON")
     revoking = acts.add_parser("revoke", help="take a token back, for good", allow_abbrev=False)
     revoking.add_argument("id", help="as `list` shows it")
 

@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
+from app.cli import CommandError
 from app.cli.progress import Progress
-from app.cli.verb import Refused, Verbs
 from app.settings import Settings
 from storage.backup import Contents, back_up, file_of
 from storage.backup import restore as put_back
@@ -15,10 +15,10 @@ UNDUMP = "`pg_restore --clean --if-exists --dbname=URL FILE`, while no service r
 
 
 def backup(arguments: Namespace, settings: Settings) -> int:
-    """Copy the database to a file. Raises Refused or BackupRefused, with whatever was at that name untouched."""
+    """Copy the database to a file. Raises CommandError or BackupRefused, with whatever was at that name untouched."""
     source = file_of(settings.data_dir, settings.database_url, DUMP)
     if is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
-        raise Refused(f"{arguments.file} is a file of the service itself; name another one.")
+        raise CommandError(f"{arguments.file} is a file of the service itself; name another one.")
     with Progress("copying", "pages") as progress:
         contents = back_up(source, Path(arguments.file), lambda done, total: progress.show(done, done / max(total, 1)))
     print(f"Backed up {_told(contents)} to {arguments.file}.")
@@ -43,6 +43,3 @@ def restore(arguments: Namespace, settings: Settings) -> int:
 
 def _told(contents: Contents) -> str:
     return f"{contents.live:,} tweets ({contents.entries:,} log entries of store {contents.store})"
-
-
-VERBS: Verbs = {"backup": backup, "restore": restore}

@@ -4,9 +4,8 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 
-from app.cli.opening import tweets_opened
+from app.bootstrap import opened_tweets
 from app.cli.progress import Progress
-from app.cli.verb import Verbs
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.compare import Difference
@@ -28,7 +27,7 @@ def verify(arguments: Namespace, settings: Settings) -> int:
 
     The exit code is 1 when a count differs and, with `--repair`, still does after a rebuild.
     """
-    with tweets_opened(settings, attach=True) as tweets:
+    with opened_tweets(settings, attach=True) as tweets:
         if settings.metrics:
             _keep_verdicts(tweets, settings)
         began = time.monotonic()
@@ -46,7 +45,7 @@ def verify(arguments: Namespace, settings: Settings) -> int:
 
 def rebuild(arguments: Namespace, settings: Settings) -> int:
     """Build the index anew, with `--partitions` over so many, with `--ranked` of these tweets."""
-    with tweets_opened(settings, attach=True) as tweets:
+    with opened_tweets(settings, attach=True) as tweets:
         moved = bool(arguments.partitions) and _repartition(tweets, arguments.partitions)
         if arguments.ranked:
             moved |= rank_only(tweets.database, arguments.ranked)
@@ -123,6 +122,3 @@ def print_verdict(differences: Sequence[Difference], live: int, took_s: float) -
 
 def _shown(count: int | None) -> str:
     return "missing" if count is None else str(count)
-
-
-VERBS: Verbs = {"verify": verify, "rebuild": rebuild}

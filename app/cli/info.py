@@ -5,8 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from app.cli.opening import tweets_opened
-from app.cli.verb import Verbs
+from app.bootstrap import opened_tweets
 from app.settings import Settings
 from storage.describe import Description, PartitionState, describe
 
@@ -15,7 +14,7 @@ PACKAGES = ("alembic", "bottle", "msgspec", "redis", "sqlalchemy", "waitress")
 
 def info(_arguments: Namespace, settings: Settings) -> int:
     """Print the description of the tweets, a fact a line."""
-    with tweets_opened(settings, attach=True) as tweets:
+    with opened_tweets(settings, attach=True) as tweets:
         description = describe(tweets)
     for name, value in _facts(settings, description):
         print(f"{name:10}  {value}")
@@ -42,6 +41,3 @@ def _part(each: PartitionState) -> str:
         return f"{each.live:,} live, {each.entries:,} entries, its server is away"
     at = each.entries - each.lag
     return f"{each.live:,} live, {each.ranked:,} ranked, at {at:,} of {each.entries:,} entries, lag {each.lag:,}"
-
-
-VERBS: Verbs = {"info": info}

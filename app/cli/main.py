@@ -1,44 +1,60 @@
-"""From the words of the command line to a verb, and from what it raises to one sentence and an exit code."""
+"""From the words of the command line to a command, and from what it raises to one sentence and an exit code."""
 
 import gc
+import importlib
 import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from app.cli import CommandError
 from app.cli.arguments import parser
-from app.cli.stopping import heed_signals
-from app.cli.verb import Refused, Verbs
-from app.log import set_up
+from app.logging import set_up
 from app.settings import SettingError, Settings
+from app.signals import handle_signals
 
 FAILED = 1
-"""The exit code of a verb that could not do its work; argparse's own for wrong words is 2."""
+"""The exit code of a command that could not do its work; argparse's own for wrong words is 2."""
 
 PIPE_CLOSED = 141
 """As a shell reports a program whose reader went away, as in `export | head`."""
 
+COMMANDS = {
+    "serve": "serve.serve",
+    "migrate": "migrate.migrate",
+    "verify": "index.verify",
+    "rebuild": "index.rebuild",
+    "import": "transfer.import_file",
+    "export": "transfer.export_file",
+    "backup": "backup.backup",
+    "restore": "backup.restore",
+    "seed": "seed.seed",
+    "token": "token.token",
+    "info": "info.info",
+}
+"""The module of each command, and its function there. No other module is imported: `serve` need not wait for it."""
 
 MAKERS = ("serve", "import", "seed", "restore", "migrate up", "token add")
-"""What makes the embedded database if it is not there. To all else a folder without one is a DATA_DIR misspelt."""
+"""The commands that make the embedded database if it is missing. For all others a folder without one is a mistake."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the verb that *words* name; returns the exit code."""
+    """Run the command that *words* name; returns the exit code."""
     arguments = parser().parse_args(words)
-    serving = arguments.verb == "serve"
-    heed_signals(0 if serving else None)
+    serving = arguments.command == "serve"
+    handle_signals(0 if serving else None)
     try:
         settings = Settings.from_environment()
-        # What a service does by itself is news; in a verb it is what was asked for.
+        # What a service does by itself is news; in a command it is what was asked for.
         set_up(settings, logging.WARNING if serving else logging.ERROR)
-        verb = _verbs_with(arguments.verb)[arguments.verb]
+        module, _, function = COMMANDS[arguments.command].partition(".")
+        command: Callable[[Namespace, Settings], int] = getattr(importlib.import_module(f"app.cli.{module}"), function)
         _check_there(arguments, settings)
         # What was imported stays. The collector, which `__main__` has put off, would go through it again and again.
         gc.freeze()
         gc.enable()
-        code = verb(arguments, settings)
+        code = command(arguments, settings)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails again
@@ -51,42 +67,23 @@ def main(words: Sequence[str]) -> int:
     return code
 
 
-def _verbs_with(name: str) -> Verbs:
-    """The verbs of the module that has *name*. No other module is imported: `serve` must not wait for `import`'s."""
-    if name == "serve":
-        from app.cli.serve import VERBS
-    elif name == "migrate":
-        from app.cli.migrate import VERBS
-    elif name in {"verify", "rebuild"}:
-        from app.cli.index import VERBS
-    elif name in {"import", "export"}:
-        from app.cli.transfer import VERBS
-    elif name in {"backup", "restore"}:
-        from app.cli.backup import VERBS
-    elif name == "token":
-        from app.cli.token import VERBS
-    elif name == "seed":
-        from app.cli.seed import VERBS
-    else:
-        from app.cli.info import VERBS
-    return VERBS
-
-
 def _check_there(arguments: Namespace, settings: Settings) -> None:
-    """Raise Refused when the database should be embedded and is not there, unless the verb is one that makes it."""
-    verb = f"{arguments.verb} {getattr(arguments, 'act', '')}".rstrip()
-    if settings.database_url or verb in MAKERS:
+    """Raise CommandError when the database should be embedded and is missing, unless the command makes it."""
+    command = f"{arguments.command} {getattr(arguments, 'action', '')}".rstrip()
+    if settings.database_url or command in MAKERS:
         return
     from storage.data_dir import database_file
 
     file = database_file(settings.data_dir)
     if not file.exists():
-        raise Refused(f"There is no database at {file}: correct DATA_DIR, or `python -m app serve` makes one there.")
+        raise CommandError(
+            f"There is no database at {file}: correct DATA_DIR, or `python -m app serve` makes one there."
+        )
 
 
 def _is_for_a_person(error: Exception) -> bool:
     """Whether the message of *error* is a sentence that says what to do; anything else is a fault of ours."""
-    if isinstance(error, (SettingError, Refused)):
+    if isinstance(error, (SettingError, CommandError)):
         return True
     from app.server import CannotServe
     from storage.errors import StorageError

@@ -6,9 +6,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from app.cli.opening import tweets_opened
+from app.bootstrap import opened_tweets
 from app.cli.transfer import store
-from app.cli.verb import Verbs
 from app.settings import Settings
 from storage.transfer import Given
 
@@ -65,7 +64,7 @@ class _Tweet(NamedTuple):
 def seed(arguments: Namespace, settings: Settings) -> int:
     """Add the tweets, in one import. Raises ImportRefused when MAX_ANCESTORS is less than the depth."""
     given = seeded(arguments.tweets, arguments.depth, arguments.seed, time.time_ns() // 1_000_000)
-    with tweets_opened(settings, attach=True) as tweets:
+    with opened_tweets(settings, attach=True) as tweets:
         store(tweets, given, settings, lambda: None)
     return 0
 
@@ -103,6 +102,3 @@ def _words(rng: random.Random, parent: _Tweet | None) -> tuple[str, str]:
     if parent is None:
         return rng.choice(SUBJECTS)
     return rng.choice(REMARKS) if rng.random() < OWN_WORDS else (parent.title, parent.body)
-
-
-VERBS: Verbs = {"seed": seed}

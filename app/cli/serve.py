@@ -1,76 +1,52 @@
-"""`serve`: the service itself, from the settings to the last answer."""
+"""`serve`: the service itself, from the settings to the last response."""
 
-import gc
 import ipaddress
 import os
 import socket
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 
-from app.cli.opening import tweets_opened
-from app.cli.stopping import heed_signals
-from app.cli.verb import Verbs
-from app.crew import Crew
-from app.factory import create_app
+from app.bootstrap import opened_tweets, serve_requests
 from app.server import CannotServe, open_socket, url_of
-from app.server import serve as serve_app
 from app.settings import Settings
+from app.supervisor import Supervisor
 from storage import Tweets
 from storage.data_dir import serving_alone
 from storage.tokens import Tokens
 
-STOPPED = 0
-"""The exit code of a service that was asked to stop, at whatever moment."""
-
 
 def serve(_arguments: Namespace, settings: Settings) -> int:
     """Serve until a signal. Raises CannotServe and CannotOpen."""
+    # One service on an embedded database; a database that is named by its URL may have several.
+    alone = (
+        nullcontext()
+        if settings.database_url
+        else serving_alone(settings.data_dir, embedded_index=not settings.redis_url)
+    )
+    folder = settings.data_dir if settings.data_dir.is_absolute() else f"./{settings.data_dir}"
+
+    def announce(url: str) -> None:
+        print(f"Serving on {url}  (data in {folder}; Ctrl-C stops)", flush=True)
+
     with (
         closing(open_socket(settings.host, settings.port)) as listening,
-        alone(settings),
-        tweets_opened(settings, attach=False) as tweets,
+        alone,
+        opened_tweets(settings, attach=False) as tweets,
     ):
         check_writers(tweets, settings, listening)
-
-        def announce(url: str) -> None:
-            print(f"Serving on {url}  (data in {shown(settings)}; Ctrl-C stops)", flush=True)
-
         workers = settings.workers or min(4, max(1, (os.cpu_count() or 1) // 2))
-        try:
-            if settings.metrics:
-                _count(tweets, settings, alone=workers == 1)
+        if settings.metrics:
+            from app.metrics import Metrics, forget_ended
+
+            forget_ended(settings.data_dir)
             if workers > 1:
-                Crew(workers, listening).run(lambda: announce(url_of(listening)))
-                return STOPPED
-            answer_requests(tweets, settings, listening, announce)
-        finally:
-            heed_signals(STOPPED)  # the server had taken them over
-    return STOPPED
-
-
-def alone(settings: Settings) -> AbstractContextManager[None]:
-    """No other service on the same embedded database; one that is named by its URL several may share."""
-    if settings.database_url:
-        return nullcontext()
-    return serving_alone(settings.data_dir, embedded_index=not settings.redis_url)
-
-
-def answer_requests(
-    tweets: Tweets, settings: Settings, listening: socket.socket, on_ready: Callable[[str], None]
-) -> None:
-    """Answer what comes to *listening*, in this process, until a signal."""
-    app = create_app(tweets, settings)
-    gc.freeze()  # what is there by now stays: the collector need not go through it again and again, while all wait
-    serve_app(
-        app,
-        host=settings.host,
-        port=settings.port,
-        threads=settings.threads,
-        on_ready=on_ready,
-        listening=listening,
-        hooks=app,
-    )
+                Metrics(settings.data_dir, tweets)  # of what the storage of the parent does
+        if workers > 1:
+            url = url_of(listening)
+            Supervisor(workers, listening).run(lambda: announce(url))
+        else:
+            serve_requests(tweets, settings, listening, announce)
+    return 0
 
 
 def check_writers(tweets: Tweets, settings: Settings, listening: socket.socket) -> None:
@@ -89,21 +65,3 @@ def is_loopback(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
     return (mapped or parsed).is_loopback
-
-
-def _count(tweets: Tweets, settings: Settings, *, alone: bool) -> None:
-    """Begin the numbers of a service anew; a parent of workers counts what its own storage does."""
-    from app.metrics import Metrics, forget_ended
-
-    forget_ended(settings.data_dir)
-    if not alone:
-        Metrics(settings.data_dir, tweets)
-
-
-def shown(settings: Settings) -> str:
-    """The data directory as one would type it: `./data` rather than `data`."""
-    path = settings.data_dir
-    return str(path) if path.is_absolute() else f"./{path}"
-
-
-VERBS: Verbs = {"serve": serve}

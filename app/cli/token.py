@@ -1,42 +1,36 @@
-"""`token`: who may write. A running service heeds what is said here within about a second."""
+"""`token`: API tokens. A running service sees a change within about a second."""
 
+import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from app.cli.verb import Refused, Verbs
+from app.bootstrap import opened_database
+from app.cli import CommandError
 from app.http.wire import RULES, names_user
 from app.settings import Settings
-from storage import open_log, prepare_schema
 from storage.tokens import Token, Tokens
 
 
 def token(arguments: Namespace, settings: Settings) -> int:
-    """Do one of the three acts. Raises Refused, TokenNotFound, CannotOpen."""
-    with _opened(settings) as tokens:
-        if arguments.act == "add":
+    """Do one of the three actions. Raises CommandError, TokenNotFound, CannotOpen."""
+    with opened_database(settings) as database:
+        tokens = Tokens(database)
+        if arguments.action == "add":
             _add(tokens, arguments.user, admin=arguments.admin)
-        elif arguments.act == "revoke":
+        elif arguments.action == "revoke":
             tokens.revoke(arguments.id)
             print(f"Revoked {arguments.id}.")
         else:
-            _print_table(tokens.list_all())
+            _print_all(tokens.list_all(), as_json=arguments.json)
     return 0
 
 
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Tokens]:
-    with closing(open_log(settings.data_dir, settings.database_url)) as database:
-        prepare_schema(database, settings.partitions, settings.ranked, embedded=not settings.database_url)
-        yield Tokens(database)
-
-
 def _add(tokens: Tokens, user_name: str, *, admin: bool) -> None:
-    """Print the token alone on stdout, so that a script can take it; what there is to say goes to stderr."""
+    """Print the token alone on stdout, so that a script can take it; all else goes to stderr."""
     if not names_user(user_name):
-        raise Refused(f"A user must be {RULES['user_name']}.")
+        raise CommandError(f"A user must be {RULES['user_name']}.")
     first = not tokens.list_all()
     print(tokens.add(user_name, admin=admin), flush=True)
     print("Keep it: it is not shown again. Send it as `Authorization: Bearer TOKEN`.", file=sys.stderr)
@@ -44,16 +38,29 @@ def _add(tokens: Tokens, user_name: str, *, admin: bool) -> None:
         print("It is the first one: from now on every write needs a token.", file=sys.stderr)
 
 
-def _print_table(tokens: Iterable[Token]) -> None:
-    print(f"{'id':12}  {'kind':5}  {'made':16}  {'revoked':16}  user")
-    for each in tokens:
-        kind = "admin" if each.admin else "user"
-        print(f"{each.id}  {kind:5}  {_time(each.created_at)}  {_time(each.revoked_at)}  {each.user_name}")
+def _print_all(tokens: Sequence[Token], *, as_json: bool) -> None:
+    rows = [
+        {
+            "id": each.id,
+            "kind": "admin" if each.admin else "user",
+            "created_at": _time(each.created_at),
+            "revoked_at": _time(each.revoked_at),
+            "user": each.user_name,
+        }
+        for each in tokens
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    print(f"{'id':12}  {'kind':5}  {'created':17}  {'revoked':17}  user")
+    for row in rows:
+        print(
+            "{id}  {kind:5}  {created_at}  {revoked_at:17}  {user}".format(
+                **row | {"revoked_at": row["revoked_at"] or "-"}
+            )
+        )
 
 
-def _time(time_ms: int | None) -> str:
-    """To the minute, UTC; as many dashes for none."""
-    return "-" * 16 if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M}"
-
-
-VERBS: Verbs = {"token": token}
+def _time(time_ms: int | None) -> str | None:
+    """To the minute, UTC; None for none."""
+    return None if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%MZ}"

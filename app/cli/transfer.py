@@ -13,13 +13,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from app.bootstrap import opened_database, opened_tweets
+from app.cli import CommandError
 from app.cli.formats import read_tweets, write_tweet
 from app.cli.index import count_anew
-from app.cli.opening import tweets_opened
 from app.cli.progress import Progress
-from app.cli.verb import Refused, Verbs
 from app.settings import Settings
-from storage import Tweets, open_log, prepare_schema
+from storage import Tweets
 from storage.data_dir import is_ours
 from storage.export import Kept, count_tweets, export_tweets
 from storage.follow import REBUILT_FROM
@@ -32,12 +32,12 @@ SHOW_EVERY = 1_000
 
 
 def import_file(arguments: Namespace, settings: Settings) -> int:
-    """Add the tweets of a file. Raises Refused or ImportRefused, with nothing stored."""
-    with _opened(arguments.file) as file, tweets_opened(settings, attach=True) as tweets:
+    """Add the tweets of a file. Raises CommandError or ImportRefused, with nothing stored."""
+    with _opened(arguments.file) as file, opened_tweets(settings, attach=True) as tweets:
         try:
             store(tweets, read_tweets(_unpacked(file)), settings, _share_read(file))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise Refused(f"{arguments.file} is damaged ({error}); nothing of it was stored.") from error
+            raise CommandError(f"{arguments.file} is damaged ({error}); nothing of it was stored.") from error
     return 0
 
 
@@ -63,11 +63,10 @@ def store(tweets: Tweets, given: Iterable[Given], settings: Settings, share: Cal
 
 
 def export_file(arguments: Namespace, settings: Settings) -> int:
-    """Write every tweet to a file. Raises Refused, CannotOpen."""
+    """Write every tweet to a file. Raises CommandError, CannotOpen."""
     if arguments.file != STANDARD and is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
-        raise Refused(f"{arguments.file} is a file of the service itself; name another one.")
-    with closing(open_log(settings.data_dir, settings.database_url)) as database:
-        prepare_schema(database, settings.partitions, settings.ranked, embedded=not settings.database_url)
+        raise CommandError(f"{arguments.file} is a file of the service itself; name another one.")
+    with opened_database(settings) as database:
         total = count_tweets(database)
         with _created(arguments.file) as file, closing(export_tweets(database)) as tweets:
             if file.isatty():
@@ -96,7 +95,7 @@ def _opened(name: str) -> Iterator[BufferedReader]:
         try:
             file = stack.enter_context(Path(name).open("rb"))
         except OSError as error:
-            raise Refused(f"{name} cannot be read ({error.strerror}).") from error
+            raise CommandError(f"{name} cannot be read ({error.strerror}).") from error
         yield file
 
 
@@ -120,14 +119,14 @@ def _created(name: str) -> Iterator[BinaryIO]:
         return
     goal = Path(name)
     if goal.is_dir():
-        raise Refused(f"{name} is a folder; name a file.")
+        raise CommandError(f"{name} is a folder; name a file.")
     part = goal.with_name(f".{goal.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as raw, _packed(raw, goal) as file:
             yield file
         part.replace(goal)
     except OSError as error:
-        raise Refused(f"{name} cannot be written ({error.strerror}).") from error
+        raise CommandError(f"{name} cannot be written ({error.strerror}).") from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -138,6 +137,3 @@ def _packed(raw: BinaryIO, goal: Path) -> AbstractContextManager[BinaryIO]:
     if goal.suffix != ".gz":
         return nullcontext(raw)
     return cast("AbstractContextManager[BinaryIO]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
-
-
-VERBS: Verbs = {"import": import_file, "export": export_file}

@@ -5,25 +5,19 @@ It knows WSGI and the shape of an error, and nothing of tweets. `serve` is for a
 """
 
 import errno
-import os
-import signal
 import socket
-import time
 from collections.abc import Callable
 from contextlib import closing
-from types import FrameType
 from wsgiref.types import WSGIApplication
 
 from app.server.hooks import Hooks
 from app.server.listener import Limits, Server, url_of
+from app.signals import stopping_with
 
 __all__ = ["CannotServe", "Hooks", "Limits", "Server", "open_socket", "serve", "url_of"]
 
 _BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted (listen(2)); it lowers this to its own limit."""
-
-_SAME_SIGNAL_S = 0.5
-"""`make`, `timeout` and service managers hand one signal on more than once: until then it is still the first."""
 
 
 class CannotServe(Exception):
@@ -48,8 +42,7 @@ def serve(
     which *host* and *port* then do not matter to; it is closed at the end. For *hooks* see Server. Raises CannotServe.
     """
     opened = listening or open_socket(host, port)
-    with closing(Server(application, opened, threads=threads, hooks=hooks)) as server:
-        _stop_on_signals(server)
+    with closing(Server(application, opened, threads=threads, hooks=hooks)) as server, stopping_with(server.stop):
         on_ready(server.url)
         server.run()
 
@@ -73,21 +66,3 @@ def _advice(error: Exception, host: str, port: int) -> str:
     if number == errno.EADDRNOTAVAIL or isinstance(error, (socket.gaierror, UnicodeError)):
         return f"{host!r} is no address of this machine: set HOST to one, such as 127.0.0.1."
     return f"Cannot listen on port {port} of {host} ({error}): set HOST and PORT to an address that can be used."
-
-
-def _stop_on_signals(server: Server) -> None:
-    """Let a signal stop *server*, and a second one end the process; those ignored, as under nohup, stay ignored."""
-    stopped_at: list[float] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not stopped_at:
-            stopped_at.append(now)
-            server.stop()
-        elif now - stopped_at[0] > _SAME_SIGNAL_S:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)

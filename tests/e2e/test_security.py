@@ -268,7 +268,9 @@ def test_the_log_of_a_service(tmp_path: Path, data_dir: Path) -> None:
 
 def workers_of(pid: int) -> list[int]:
     """The worker processes of a service."""
-    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "app.worker"], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["pgrep", "-P", str(pid), "-f", "app.supervisor"], capture_output=True, text=True, check=True
+    )
     return [int(worker) for worker in found.stdout.split()]
 
 

@@ -194,9 +194,9 @@ def test_a_second_signal_ends_at_once(busy: tuple[subprocess.Popen[str], Wire]) 
 
 
 PATIENT = """
-from app import server
+from app import signals
 from tests.e2e import server_apps
-server._SAME_SIGNAL_S = 60
+signals.SAME_SIGNAL_S = 60
 server_apps.main()
 """
 """Takes a signal for the same one for longer than the slowest machine takes between two lines of a test."""

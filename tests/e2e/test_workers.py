@@ -13,7 +13,7 @@ from tests.faults.services import eventually
 def workers_of(service: Service) -> list[int]:
     """The worker processes of a service."""
     found = subprocess.run(
-        ["pgrep", "-P", str(service.process.pid), "-f", "app.worker"], capture_output=True, text=True, check=False
+        ["pgrep", "-P", str(service.process.pid), "-f", "app.supervisor"], capture_output=True, text=True, check=False
     )
     return [int(pid) for pid in found.stdout.split()]
 

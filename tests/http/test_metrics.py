@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from app.log import Request
+from app.logging import Request
 from app.metrics import Metrics
 from storage import Tweets
 from storage.embedded import socket_of
@@ -52,7 +52,7 @@ def numbers(service: Service) -> Numbers:
 def workers_of(service: Service) -> list[int]:
     """The worker processes of a service."""
     found = subprocess.run(
-        ["pgrep", "-P", str(service.process.pid), "-f", "app.worker"], capture_output=True, text=True, check=False
+        ["pgrep", "-P", str(service.process.pid), "-f", "app.supervisor"], capture_output=True, text=True, check=False
     )
     return [int(pid) for pid in found.stdout.split()]
 

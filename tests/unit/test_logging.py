@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app import log
+from app import logging as app_logging
 from app.factory import create_app
-from app.log import Lines, Objects, Request, log_request, set_up
+from app.logging import Lines, Objects, Request, log_request, set_up
 from app.settings import Settings
 from storage import Tweets
 from storage.tokens import Tokens
@@ -95,10 +95,10 @@ def test_nothing_begins_a_line_of_its_own(text: str) -> None:
 def test_what_is_written_has_bounds() -> None:
     """A message, a traceback, a path and a method of any length are cut."""
     long = "x" * 100_000
-    assert len(Lines().format(record(long))) < log.LONGEST_MESSAGE + 100
-    assert len(Objects().format(record("gone", error=failed(long)))) < log.LONGEST_TRACE + 300
+    assert len(Lines().format(record(long))) < app_logging.LONGEST_MESSAGE + 100
+    assert len(Objects().format(record("gone", error=failed(long)))) < app_logging.LONGEST_TRACE + 300
     told = accessed(Request(long, "/", f"/{long}", 200, 0.1, 1))
-    assert (len(told["path"]), len(told["method"])) == (log.LONGEST_PATH, log.LONGEST_METHOD)
+    assert (len(told["path"]), len(told["method"])) == (app_logging.LONGEST_PATH, app_logging.LONGEST_METHOD)
 
 
 def test_a_request() -> None:

@@ -1,0 +1,64 @@
+"""The composition root: settings -> database and index -> tweets -> application -> server. The only one there is."""
+
+import gc
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from app.factory import create_app
+from app.server import serve
+from app.settings import Settings
+from app.signals import signals_held, signals_released
+from storage import Tweets, open_log, open_storage, prepare_schema
+from storage.sql.engine import Database
+
+
+def open_tweets(settings: Settings, *, attach: bool = False) -> Tweets:
+    """The tweets of *settings*; *attach* where a running service may be there too. Raises CannotOpen."""
+    return open_storage(
+        settings.data_dir,
+        settings.database_url,
+        settings.redis_url,
+        partitions=settings.partitions,
+        ranked=settings.ranked,
+        max_ancestors=settings.max_ancestors,
+        queue_limit=settings.queue_limit,
+        attach=attach,
+    )
+
+
+@contextmanager
+def opened_tweets(settings: Settings, *, attach: bool) -> Iterator[Tweets]:
+    """As `open_tweets`, closed at the end of the block; a signal waits while they are opened and closed."""
+    with signals_held(), open_tweets(settings, attach=attach) as tweets, signals_released():
+        yield tweets
+
+
+@contextmanager
+def opened_database(settings: Settings, *, prepare: bool = True) -> Iterator[Database]:
+    """
+    The database of *settings* without an index, closed at the end of the block. Raises CannotOpen.
+
+    With *prepare* it is at the latest revision: an embedded one is migrated, another one raises SchemaOutdated.
+    """
+    with closing(open_log(settings.data_dir, settings.database_url)) as database:
+        if prepare:
+            prepare_schema(database, settings.partitions, settings.ranked, embedded=not settings.database_url)
+        yield database
+
+
+def serve_requests(
+    tweets: Tweets, settings: Settings, listening: socket.socket, on_ready: Callable[[str], None]
+) -> None:
+    """Answer what comes to *listening*, in this process, until a signal; *on_ready* gets the address."""
+    app = create_app(tweets, settings)
+    gc.freeze()  # the collector need not go through what is there by now again and again, while all requests wait
+    serve(
+        app,
+        host=settings.host,
+        port=settings.port,
+        threads=settings.threads,
+        on_ready=on_ready,
+        listening=listening,
+        hooks=app,
+    )

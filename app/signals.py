@@ -1,0 +1,140 @@
+"""
+How a process ends: SIGTERM, SIGINT and SIGHUP stop it in order; a second signal, or a stop that takes long, at once.
+
+The service, its workers and every command use it. Signals belong to the whole process, so their state is kept here.
+A signal that is ignored, as SIGHUP is under nohup, stays ignored.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+SAME_SIGNAL_S = 0.5
+"""`make`, `timeout` and service managers may pass one signal on several times: until then it is still the first."""
+
+STOP_WITHIN_S = 15.0
+"""After the first signal the process has ended within this time, whatever it waits for."""
+
+STUCK_S = 1.0
+"""Ctrl-C ends a process whose main thread has not come back to Python code within this time."""
+
+
+class _State:
+    """What is known of the signals of this process."""
+
+    exit_code: int | None = None
+    """The exit code of a stop in order; None: 128 and the number of the signal."""
+    is_installed = False
+    held = False
+    number: int | None = None
+    """The first signal, once its handler has run."""
+    stopped_at = 0.0
+    stop: Callable[[], None] | None = None
+    kill: Callable[[], None] | None = None
+
+
+def handle_signals(exit_code: int | None = None) -> None:
+    """
+    From now on the first signal raises SystemExit in the main thread, so that everything opened is closed.
+
+    Call it in the main thread; a second call only changes *exit_code*, by default 128 and the signal's number.
+    """
+    _State.exit_code = exit_code
+    if _State.is_installed:
+        return
+    _State.is_installed = True
+    # A handler runs when the main thread is back in Python code, which may be late; the kernel's wake-up is not.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reading,), name="signals", daemon=True).start()
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _received)
+
+
+@contextmanager
+def stopping_with(stop: Callable[[], None], kill: Callable[[], None] | None = None) -> Iterator[None]:
+    """
+    Within this block the first signal calls *stop* instead of raising SystemExit.
+
+    *kill* is called before the process ends at once: it ends what would outlive it.
+    """
+    if not _State.is_installed:
+        handle_signals(0)
+    _State.stop, _State.kill = stop, kill
+    if _State.number is not None:
+        stop()
+    try:
+        yield
+    finally:
+        _State.stop = _State.kill = None
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let the first signal wait until the end of this block, or until a `signals_released` block inside it."""
+    before, _State.held = _State.held, True
+    try:
+        yield
+    finally:
+        _State.held = before
+    _exit_if_asked()
+
+
+@contextmanager
+def signals_released() -> Iterator[None]:
+    """Let signals through inside this block, beginning with one that waits."""
+    before, _State.held = _State.held, False
+    try:
+        _exit_if_asked()
+        yield
+    finally:
+        _State.held = before
+
+
+def _received(number: int, _frame: FrameType | None) -> None:
+    now = time.monotonic()
+    if _State.number is None:
+        _State.number, _State.stopped_at = number, now
+        if _State.stop:
+            _State.stop()
+        else:
+            _exit_if_asked()
+    elif now - _State.stopped_at > SAME_SIGNAL_S:
+        if _State.kill:
+            _State.kill()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _exit_if_asked() -> None:
+    if _State.number is not None and not _State.held and not _State.stop:
+        raise SystemExit(128 + _State.number if _State.exit_code is None else _State.exit_code)
+
+
+def _watch(reading: int) -> NoReturn:
+    """End the process where its main thread does not: after a second signal, after Ctrl-C, and when time is up."""
+    while (first := os.read(reading, 1)[0]) not in SIGNALS:
+        pass
+    began = time.monotonic()
+    while True:
+        is_stuck = first == signal.SIGINT and _State.number is None
+        left_s = began + (STUCK_S if is_stuck else STOP_WITHIN_S) - time.monotonic()
+        if left_s <= 0:
+            break
+        readable, _, _ = select.select([reading], [], [], min(left_s, STUCK_S))
+        if readable and os.read(reading, 1)[0] in SIGNALS and time.monotonic() - began > SAME_SIGNAL_S:
+            time.sleep(STUCK_S)  # the handler ends the process before that, if the main thread is not stuck
+            break
+    if _State.kill:
+        _State.kill()
+    os._exit(128 + first)
