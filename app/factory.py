@@ -77,7 +77,7 @@ class Service(Bottle, Hooks):
 
     def pause(self) -> None:
         """Let be done what was begun."""
-        self._tweets.hand_over()
+        self._tweets.flush()
 
     def tick(self) -> None:
         """Let nobody wait for too long."""

@@ -6,6 +6,7 @@ from any thread. Under any other server the route waits, as is usual in WSGI.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 from wsgiref.types import WSGIApplication
@@ -13,7 +14,6 @@ from wsgiref.types import WSGIApplication
 from bottle import HTTPResponse, request
 
 from storage.errors import StorageError
-from storage.pending import Pending, Tell
 
 LATER = "simple_twitter.later"
 
@@ -47,25 +47,25 @@ class Begun:
 
 
 def begin(
-    act: Callable[[Tell | None], Pending[Result]],
+    future: Future[Result],
     answer: Callable[[Result], HTTPResponse],
     *,
     is_quick: Callable[[Result], bool] | None = None,
 ) -> HTTPResponse:
     """
-    What *answer* makes of what *act* begins: now, if that means to wait, or by raising Later.
+    What *answer* makes of the result of *future*: now, if that means to wait, or by raising Later.
 
     *is_quick* says of a result whether *answer* is a matter of microseconds; without it, it always is.
     """
-    tell: Tell | None = request.environ.get(LATER)
-    pending = act(tell)
-    if tell is None:
-        return answer(pending.get())
+    resume: Callable[[], None] | None = request.environ.get(LATER)
+    if resume is None:
+        return answer(future.result())
+    future.add_done_callback(lambda _: resume())
 
     def is_ready() -> bool:
         try:
-            return pending.is_ready() and (is_quick is None or is_quick(pending.get()))
+            return is_quick is None or is_quick(future.result())
         except StorageError:
             return True
 
-    raise Later(lambda: answer(pending.get()), is_ready)
+    raise Later(lambda: answer(future.result()), is_ready)

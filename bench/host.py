@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from storage import Tweets, open_storage
-from storage.records import Draft
+from storage.records import NewTweet
 
 THREADS = 32
 
@@ -23,22 +23,22 @@ Work = Callable[[Tweets, Sequence[int], random.Random], object]
 
 def post(tweets: Tweets, _ids: Sequence[int], _rng: random.Random) -> int:
     """Post an original."""
-    return tweets.post(Draft("ann", "Title", "Body")).tweet.id
+    return tweets.post(NewTweet("ann", "Title", "Body")).result().tweet.id
 
 
 def retweet(tweets: Tweets, target: int) -> int:
     """Retweet *target*."""
-    return tweets.post(Draft("bob", None, None, retweet=target)).tweet.id
+    return tweets.post(NewTweet("bob", None, None, retweet=target)).result().tweet.id
 
 
 WORKS: dict[str, Work] = {
     "post": post,
     "retweet of one tweet": lambda tweets, ids, _rng: retweet(tweets, ids[0]),
     "retweet of any tweet": lambda tweets, ids, rng: retweet(tweets, rng.choice(ids)),
-    "one tweet": lambda tweets, ids, rng: tweets.get(rng.choice(ids)),
-    "top 10": lambda tweets, _ids, _rng: tweets.top(10),
+    "one tweet": lambda tweets, ids, rng: tweets.get(rng.choice(ids)).result(),
+    "top 10": lambda tweets, _ids, _rng: tweets.top(10).result(),
     "top 10, written to": lambda tweets, ids, rng: (
-        retweet(tweets, rng.choice(ids)) if rng.random() < 0.1 else tweets.top(10)
+        retweet(tweets, rng.choice(ids)) if rng.random() < 0.1 else tweets.top(10).result()
     ),
 }
 

@@ -18,13 +18,13 @@ from storage.errors import ChainTooLong, KeyReused, StorageError, TweetDeleted, 
 from storage.fold import Entry, Link
 from storage.ids import next_id
 from storage.links import Links
-from storage.records import Draft, Tweet
+from storage.records import NewTweet, Posted, Tweet
 from storage.sql import log
 from storage.sql.log import Head, Store, Target
 
 
 @dataclass(frozen=True, slots=True)
-class Deletion:
+class DeleteTweet:
     """A request to delete a tweet."""
 
     tweet_id: int
@@ -36,8 +36,8 @@ class Replay(NamedTuple):
     tweet_id: int
 
 
-Job = Draft | Deletion
-Outcome = Tweet | Replay | StorageError | None
+Command = NewTweet | DeleteTweet
+Outcome = Posted | Replay | StorageError | None
 """The tweet posted, the tweet of a repeated call, why it was refused, or None for a deletion done."""
 
 
@@ -51,14 +51,14 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The outcome of each job, in order, and a step for each partition that was appended to."""
+    """The outcome of each command, in order, and a step for each partition that was appended to."""
 
     outcomes: list[Outcome]
     steps: dict[int, Step]
 
 
 class Batch:
-    """Collects the rows of one transaction while it decides the outcome of each job."""
+    """Collects the rows of one transaction while it decides the outcome of each command."""
 
     def __init__(self, connection: Connection, store: Store, links: Links, max_ancestors: int) -> None:
         self._connection = connection
@@ -75,10 +75,10 @@ class Batch:
         self._deletions: list[dict[str, int]] = []
         self._entries: dict[int, list[Entry]] = {}
 
-    def append(self, jobs: Sequence[Job], now_ms: int) -> Appended:
-        """Store *jobs*, posted at *now_ms*, in the caller's transaction."""
-        self._look(jobs)
-        outcomes = [self._outcome(job, now_ms) for job in jobs]
+    def append(self, commands: Sequence[Command], now_ms: int) -> Appended:
+        """Store *commands*, posted at *now_ms*, in the caller's transaction."""
+        self._look(commands)
+        outcomes = [self._outcome(command, now_ms) for command in commands]
         if self._rows:
             log.append_tweets(self._connection, self._rows)
         if self._deletions:
@@ -92,36 +92,38 @@ class Batch:
         }
         return Appended(outcomes, steps)
 
-    def _look(self, jobs: Sequence[Job]) -> None:
+    def _look(self, commands: Sequence[Command]) -> None:
         """Lock the heads of all partitions concerned, then read what the outcomes depend on."""
-        named = [target for job in jobs if (target := _target_of(job)) is not None]
+        named = [target for command in commands if (target := _target_of(command)) is not None]
         partitions = {link.partition for target in named if (link := self._links.find(target))}
-        if any(isinstance(job, Draft) and job.retweet is None for job in jobs):
+        if any(isinstance(command, NewTweet) and command.retweet is None for command in commands):
             partitions.add(self._root_partition)
         self._before = log.lock_heads(self._connection, self._store, partitions)
         self._heads = dict(self._before)
         if named:
             self._targets = log.list_targets(self._connection, set(named))
-        digests = [_key_digest(job) for job in jobs if isinstance(job, Draft) and job.key is not None]
+        digests = [
+            _key_digest(command) for command in commands if isinstance(command, NewTweet) and command.key is not None
+        ]
         if digests:
             self._calls = log.list_calls(self._connection, digests)
 
-    def _outcome(self, job: Job, now_ms: int) -> Outcome:
+    def _outcome(self, command: Command, now_ms: int) -> Outcome:
         try:
-            if isinstance(job, Draft):
-                return self._post(job, now_ms)
-            self._delete(job.tweet_id)
+            if isinstance(command, NewTweet):
+                return self._post(command, now_ms)
+            self._delete(command.tweet_id)
         except StorageError as refusal:
             return refusal
         return None
 
-    def _post(self, draft: Draft, now_ms: int) -> Tweet | Replay:
+    def _post(self, new: NewTweet, now_ms: int) -> Posted | Replay:
         key = call = None
-        if draft.key is not None:
-            key, call = _key_digest(draft), _call_digest(draft)
+        if new.key is not None:
+            key, call = _key_digest(new), _call_digest(new)
             if key in self._calls:
                 return _replay(call, *self._calls[key])
-        tweet, link = self._place(draft, now_ms)
+        tweet, link = self._place(new, now_ms)
         seq, nonce = self._next_place(link.partition, last_id=tweet.id, live=1)
         self._rows.append(
             {
@@ -131,7 +133,7 @@ class Batch:
                 "depth": link.depth,
                 "seq": seq,
                 "nonce": nonce,
-                "base": draft.base,
+                "base": new.base,
                 "created_at": now_ms,
                 "user_name": tweet.user_name,
                 "title": tweet.title,
@@ -140,27 +142,27 @@ class Batch:
                 "call_digest": call,
             }
         )
-        self._enter(link.partition, Entry(seq, nonce, tweet.id, tweet.retweet, draft.base, 1))
+        self._enter(link.partition, Entry(seq, nonce, tweet.id, tweet.retweet, new.base, 1))
         if key and call:
             self._calls[key] = (tweet.id, call)
-        return tweet
+        return Posted(tweet)
 
-    def _place(self, draft: Draft, now_ms: int) -> tuple[Tweet, Link]:
+    def _place(self, new: NewTweet, now_ms: int) -> tuple[Tweet, Link]:
         """The tweet with its id, and where it hangs. Raises when its target refuses it."""
         target, link = None, Link(None, self._root_partition, 0)
-        if draft.retweet is not None:
-            target = self._live_target(draft.retweet)
+        if new.retweet is not None:
+            target = self._live_target(new.retweet)
             above = self._links.find(target.id)
             if above is None:
                 raise TweetNotFound
             if above.depth >= self._max_ancestors:
                 raise ChainTooLong
             link = Link(target.id, above.partition, above.depth + 1)
-        title, body = draft.title, draft.body
+        title, body = new.title, new.body
         if target:
             title, body = title or target.title, body or target.body
         tweet_id = next_id(self._heads[link.partition].last_id, now_ms, link.partition)
-        return Tweet(tweet_id, draft.user_name, title, body, draft.retweet, draft.base, now_ms), link
+        return Tweet(tweet_id, new.user_name, title, body, new.retweet, new.base, now_ms), link
 
     def _delete(self, tweet_id: int) -> None:
         target, link = self._live_target(tweet_id), self._links.find(tweet_id)
@@ -189,13 +191,13 @@ class Batch:
         self._entries.setdefault(partition, []).append(entry)
 
 
-def _target_of(job: Job) -> int | None:
-    return job.tweet_id if isinstance(job, Deletion) else job.retweet
+def _target_of(command: Command) -> int | None:
+    return command.tweet_id if isinstance(command, DeleteTweet) else command.retweet
 
 
-def targets_of(jobs: Sequence[Job]) -> set[int]:
-    """The tweets that *jobs* name: their links must be loaded before the batch."""
-    return {target for job in jobs if (target := _target_of(job)) is not None}
+def targets_of(commands: Sequence[Command]) -> set[int]:
+    """The tweets that *commands* name: their links must be loaded before the batch."""
+    return {target for command in commands if (target := _target_of(command)) is not None}
 
 
 def _replay(call: bytes, tweet_id: int, first_call: bytes) -> Replay:
@@ -204,11 +206,11 @@ def _replay(call: bytes, tweet_id: int, first_call: bytes) -> Replay:
     return Replay(tweet_id)
 
 
-def _key_digest(draft: Draft) -> bytes:
+def _key_digest(new: NewTweet) -> bytes:
     """Of user and key, so that the key outlives the tweet's deletion without its author's name."""
-    return hashlib.blake2b(f"{draft.user_name}\0{draft.key}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{new.user_name}\0{new.key}".encode(), digest_size=16).digest()
 
 
-def _call_digest(draft: Draft) -> bytes:
-    values = [draft.user_name, draft.title, draft.body, draft.retweet, draft.base]
+def _call_digest(new: NewTweet) -> bytes:
+    values = [new.user_name, new.title, new.body, new.retweet, new.base]
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).digest()

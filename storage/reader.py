@@ -1,126 +1,88 @@
 """
 The reader: one thread that answers the questions asked most, for one tweet and for the ranking.
 
-It takes whatever was asked as one: one read of the log, one round trip to Redis. While these are on their way the next
-questions gather; each reading begins after the last of its questions came, so nobody is told an older state.
+All pending queries are answered as one batch: one read of the log, one round trip to Redis. Each batch begins after the
+last of its queries was submitted, so none is answered with an older state.
 """
 
-import logging
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
+from storage.append import Replay
+from storage.batch_worker import BatchWorker
 from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
 from storage.fresh import FreshIndex
-from storage.pending import Asked, Outcome, Tell, Ticket
-from storage.records import Place, Ranking, Tweet
+from storage.records import Place, Posted, Ranking, Tweet
+from storage.sql import reads
 from storage.sql.engine import Database
 from storage.sql.log import LogState
-from storage.sql.reads import tweet_of
+from storage.sql.reads import Row, tweet_of
 from storage.tops import Tops
 
-_log = logging.getLogger(__name__)
+BATCH_LIMIT = 1024
+QUEUE_LIMIT = 16_384
+"""Queries that may wait: more than the server has connections."""
+
+COUNTED_AT_MOST = 10_000
+"""Descendants that are counted one by one for a reader while the index is away."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
-class TopAsked(NamedTuple):
-    """A question for the first *limit* tweets of the ranking below *after*."""
+class TopQuery(NamedTuple):
+    """A query for the first *limit* tweets of the ranking below *after*."""
 
     limit: int
     after: Place | None
 
 
-Answer = Tweet | Ranking | StorageError
+Query = int | TopQuery | Replay
+"""A tweet by its id, a page of the ranking, or the tweet of a repeated call."""
+
+Found = Tweet | Ranking | Posted
 
 
 class Reader:
-    """Answers questions. Start it with `start`, end it with `stop`."""
+    """Answers queries in batches."""
 
     def __init__(self, database: Database, index: FreshIndex, tops: Tops) -> None:
         self._database = database
         self._index = index
         self._tops = tops
-        self._asked: list[Ticket[Any, Any]] = []
-        self._arrival = threading.Condition(threading.Lock())
-        self._stopping = False
         self._state: LogState | None = None
-        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+        self.worker: BatchWorker[Query, Found] = BatchWorker(
+            "reader", self._handle, batch_limit=BATCH_LIMIT, queue_limit=QUEUE_LIMIT
+        )
 
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Answer those who have asked, and end."""
-        with self._arrival:
-            self._stopping = True
-            self._arrival.notify()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def begin_tweet(self, tweet_id: int, tell: Tell | None) -> Ticket[int, Tweet]:
+    def counts(self, rows: Sequence[Row], state: LogState | None = None) -> dict[int, int]:
         """
-        Let a tweet be found; *tell* is called when it is.
+        The counts of live tweets: of the index, or, where it cannot say, of the log.
 
-        The outcome may be TweetNotFound, TweetDeleted, or IndexUnavailable when only its count is not known.
+        Those whose descendants are too many to count one by one are left out.
         """
-        ticket: Ticket[int, Tweet] = Ticket(tweet_id, tell)
-        return self._begin(ticket, tell)
+        answers = self._index.counts([(row.partition, row.id) for row in rows], state)
+        counts = {row.id: count for row, count in zip(rows, answers, strict=True) if isinstance(count, int)}
+        unknown = [row for row in rows if row.id not in counts]
+        return counts | self._counts_by_log(unknown) if unknown else counts
 
-    def begin_top(self, limit: int, after: Place | None, tell: Tell | None) -> Ticket[TopAsked, Ranking]:
-        """Let a page of the ranking be read; *tell* is called when it is. The outcome may be IndexUnavailable."""
-        ticket: Ticket[TopAsked, Ranking] = Ticket(TopAsked(limit, after), tell)
-        return self._begin(ticket, tell)
+    def _counts_by_log(self, rows: Sequence[Row]) -> dict[int, int]:
+        with self._database.reading() as connection:
+            found = reads.count_descendants(connection, [row.id for row in rows], COUNTED_AT_MOST)
+            if found is None:  # too many in all
+                each = (reads.count_descendants(connection, [row.id], COUNTED_AT_MOST) for row in rows)
+                found = {tweet: count for counts in each if counts for tweet, count in counts.items()}
+        return {row.id: row.base + found[row.id] for row in rows if row.id in found}
 
-    def _begin(self, ticket: Ticket[Asked, Outcome], tell: Tell | None) -> Ticket[Asked, Outcome]:
-        with self._arrival:
-            self._asked.append(ticket)
-            if tell is None:
-                self._arrival.notify()
-        return ticket
-
-    def hand_over(self) -> None:
-        """See that what was asked is taken in hand."""
-        if self._asked:
-            with self._arrival:
-                self._arrival.notify()
-
-    def _run(self) -> None:
-        while tickets := self._next():
-            self._state = None
-            self._answer([ticket for ticket in tickets if isinstance(ticket.asked, int)], self._tweets)
-            self._answer([ticket for ticket in tickets if isinstance(ticket.asked, TopAsked)], self._pages)
-
-    def _next(self) -> list[Ticket[Any, Any]]:
-        with self._arrival:
-            while not self._asked and not self._stopping:
-                self._arrival.wait()
-            asked, self._asked = self._asked, []
-        return asked
-
-    def _answer(
-        self, tickets: Sequence[Ticket[Asked, Any]], find: Callable[[Collection[Asked]], Mapping[Asked, Answer]]
-    ) -> None:
-        questions = {ticket.asked for ticket in tickets}
-        answers: Mapping[Asked, Answer] = {}
-        try:
-            answers = find(questions) if questions else {}
-        except Exception as error:  # noqa: BLE001  # each one who asked must get an answer
-            answers = dict.fromkeys(questions, _failure(error))
-        for ticket in tickets:
-            ticket.answer(answers[ticket.asked])
-
-    def _pages(self, questions: Collection[TopAsked]) -> dict[TopAsked, Answer]:
-        # When one has waited for the index in vain, the others would as well, one after the other: they are left to
-        # those who have asked.
-        answers: dict[TopAsked, Answer] = dict.fromkeys(questions, IndexUnavailable("not asked for"))
-        for question in questions:
-            try:
-                ranking = answers[question] = self._tops.page(*question, self._state_of_log())
-            except IndexUnavailable:
-                break
-            if ranking.stale:
-                break
-        return answers
+    def _handle(self, queries: list[Query]) -> list[Found | StorageError]:
+        self._state = None
+        ids = {_tweet_id(query) for query in queries if not isinstance(query, TopQuery)}
+        tweets = _answers(self._tweets, ids)
+        pages = _answers(self._pages, {query for query in queries if isinstance(query, TopQuery)})
+        return [
+            pages[query] if isinstance(query, TopQuery) else _posted(query, tweets[_tweet_id(query)])
+            for query in queries
+        ]
 
     def _state_of_log(self) -> LogState:
         """Where the log stands: read once for all that is answered together."""
@@ -128,20 +90,49 @@ class Reader:
             self._state = self._database.get_state()
         return self._state
 
-    def _tweets(self, ids: Collection[int]) -> dict[int, Answer]:
+    def _tweets(self, ids: Collection[int]) -> dict[int, Tweet | StorageError]:
         rows = self._database.find_rows(ids)
         live = [row for row in rows.values() if not row.deleted]
-        asked = [(row.partition, row.id) for row in live]
-        counts = self._index.counts(asked, self._state_of_log()) if asked else []
-        answers: dict[int, Answer] = {tweet_id: TweetDeleted() for tweet_id in rows}
-        for row, count in zip(live, counts, strict=True):
-            # None: deleted since it was read, or on its way to another partition.
-            answers[row.id] = tweet_of(row, count) if isinstance(count, int) else IndexUnavailable("cannot say")
-        return {tweet_id: answers.get(tweet_id, TweetNotFound()) for tweet_id in ids}
+        counts = self.counts(live, self._state_of_log()) if live else {}
+        answers: dict[int, Tweet | StorageError] = {}
+        for tweet_id in ids:
+            if tweet_id not in rows:
+                answers[tweet_id] = TweetNotFound()
+            elif rows[tweet_id].deleted:
+                answers[tweet_id] = TweetDeleted()
+            elif tweet_id in counts:
+                answers[tweet_id] = tweet_of(rows[tweet_id], counts[tweet_id])
+            else:
+                answers[tweet_id] = IndexUnavailable("too many retweets to count one by one")
+        return answers
+
+    def _pages(self, queries: Collection[TopQuery]) -> dict[TopQuery, Ranking | StorageError]:
+        answers: dict[TopQuery, Ranking | StorageError] = {}
+        is_current = True  # where one has waited for the index in vain, the others would, one after the other
+        for query in queries:
+            try:
+                ranking = self._tops.page(*query, self._state_of_log()) if is_current else self._tops.last_known(*query)
+                is_current = not ranking.stale
+                answers[query] = ranking
+            except IndexUnavailable as error:
+                is_current = False
+                answers[query] = error
+        return answers
 
 
-def _failure(error: Exception) -> StorageError:
-    if isinstance(error, StorageError):
-        return error
-    _log.error("a question was not answered", exc_info=error)
-    return StorageError("a question was not answered")
+def _answers(
+    find: Callable[[Collection[Key]], Mapping[Key, Value | StorageError]], wanted: Collection[Key]
+) -> Mapping[Key, Value | StorageError]:
+    """What *find* finds of *wanted*, or for each of them why it cannot."""
+    try:
+        return find(wanted) if wanted else {}
+    except StorageError as error:
+        return dict.fromkeys(wanted, error)
+
+
+def _tweet_id(query: int | Replay) -> int:
+    return query.tweet_id if isinstance(query, Replay) else query
+
+
+def _posted(query: int | Replay, answer: Tweet | StorageError) -> Found | StorageError:
+    return Posted(answer, replayed=True) if isinstance(query, Replay) and isinstance(answer, Tweet) else answer

@@ -12,7 +12,7 @@ LARGEST_COUNT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class NewTweet:
     """
     A tweet to be posted, checked by the caller.
 

@@ -70,6 +70,13 @@ class Tops:
         self._kept[limit] = _Kept(state, ranking)
         return ranking
 
+    def last_known(self, limit: int, after: Place | None) -> Ranking:
+        """The first *limit* tweets as last known, less the deleted ones, and stale. Raises IndexUnavailable."""
+        kept = None if after else self._kept.get(limit)
+        if not kept:
+            raise IndexUnavailable("the ranking is not known")
+        return self._without_deleted(kept.ranking)
+
     def _without_deleted(self, known: Ranking) -> Ranking:
         """The last ranking *known*, and that it is that; who was deleted since is not shown any more."""
         rows = self._database.find_rows([tweet.id for tweet in known.tweets])

@@ -1,21 +1,21 @@
 """What the service can do with tweets: post, retweet, delete, read, rank. The whole of storage as the app sees it."""
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
-from storage.append import Deletion, Replay
+from storage.append import DeleteTweet, Replay
 from storage.embedded import EmbeddedServer
-from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
+from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetDeleted, TweetNotFound
 from storage.follow import Follower
 from storage.fresh import FreshIndex
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
 from storage.order import Order
-from storage.pending import FOREVER, Pending, Tell
-from storage.reader import Reader
-from storage.records import Draft, Health, Page, Place, Posted, Rank, Ranking, Tweet
+from storage.reader import Reader, TopQuery
+from storage.records import Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
 from storage.sql import reads
 from storage.sql.engine import Database
@@ -24,9 +24,6 @@ from storage.sql.reads import Row, tweet_of
 from storage.standing import LOOKS, lag
 from storage.tops import Tops
 from storage.writer import Writer
-
-COUNTED_AT_MOST = 10_000
-"""Descendants that are counted one by one for a reader while the index is away."""
 
 
 class Tweets:
@@ -50,13 +47,19 @@ class Tweets:
         self.index = index
         self.server = server
         self.follower = Follower(database, index, store)
-        self._writer = Writer(
-            database, index, self.follower, store, max_ancestors=max_ancestors, queue_limit=queue_limit
-        )
         self._index = FreshIndex(database, index, self.follower)
         self._order = Order(database, self._index)
         self._tops = Tops(database, self._order)
         self._reader = Reader(database, self._index, self._tops)
+        self._writer = Writer(
+            database,
+            index,
+            self.follower,
+            store,
+            self._find_replayed,
+            max_ancestors=max_ancestors,
+            queue_limit=queue_limit,
+        )
         self.scrub: Scrub | None = None
         """Who compares the index when it is not trusted; None where somebody else does."""
 
@@ -73,57 +76,29 @@ class Tweets:
             if all(map(self.follower.is_away, range(self.store.partitions))):
                 raise
         self.follower.start()
-        self._writer.start()
-        self._reader.start()
+        self._writer.worker.start()
+        self._reader.worker.start()
 
-    def post(self, draft: Draft) -> Posted:
+    def post(self, new: NewTweet) -> "Future[Posted]":
         """
-        Post *draft*, a tweet or a retweet; every ancestor of a retweet gains one.
+        Post a tweet or a retweet; every ancestor of a retweet gains one.
 
-        Returns when it is on disk. Raises TweetNotFound or TweetDeleted (the target), ChainTooLong, KeyReused,
-        TweetDeleted (the tweet that the key had posted), Overloaded.
+        The future is done when it is on disk. Its errors: TweetNotFound or TweetDeleted (the target), ChainTooLong,
+        KeyReused, TweetDeleted (the tweet that the key had posted), Overloaded. Raises Overloaded when too many wait.
         """
-        return self.begin_post(draft).get()
+        return cast("Future[Posted]", self._writer.worker.submit(new))
 
-    def begin_post(self, draft: Draft, tell: Tell | None = None) -> Pending[Posted]:
-        """As `post`, without waiting: *tell* is called, by another thread, when it is done."""
-        ticket = self._writer.begin(draft, tell)
-
-        def get() -> Posted:
-            outcome = self._writer.outcome_of(ticket)
-            if isinstance(outcome, Tweet):
-                return Posted(outcome)
-            if isinstance(outcome, Replay):
-                return Posted(self.get(outcome.tweet_id), replayed=True)
-            raise StorageError("a post had no outcome")
-
-        return Pending(get, lambda: not isinstance(ticket.outcome, Replay))
-
-    def delete(self, tweet_id: int) -> None:
+    def delete(self, tweet_id: int) -> "Future[None]":
         """
         Delete a tweet: its text goes, its place in the chain stays, each of its ancestors loses one.
 
-        Raises TweetNotFound, TweetDeleted (before), Overloaded.
+        Errors of the future: TweetNotFound, TweetDeleted (before), Overloaded. Raises Overloaded when too many wait.
         """
-        self._writer.outcome_of(self._writer.begin(Deletion(tweet_id)))
+        return cast("Future[None]", self._writer.worker.submit(DeleteTweet(tweet_id)))
 
-    def get(self, tweet_id: int) -> Tweet:
-        """The tweet with its count. Raises TweetNotFound, TweetDeleted."""
-        return self.begin_get(tweet_id).get()
-
-    def begin_get(self, tweet_id: int, tell: Tell | None = None) -> Pending[Tweet]:
-        """As `get`, without waiting: *tell* is called, by another thread, when it is done."""
-        ticket = self._reader.begin_tweet(tweet_id, tell)
-
-        def get() -> Tweet:
-            ticket.wait(FOREVER)
-            try:
-                return ticket.result()
-            except IndexUnavailable:
-                row = _live(self.database.find_row(tweet_id))
-                return tweet_of(row, self._counts([row])[tweet_id])
-
-        return Pending(get, lambda: not isinstance(ticket.outcome, IndexUnavailable))
+    def get(self, tweet_id: int) -> "Future[Tweet]":
+        """The tweet with its count. Errors of the future: TweetNotFound, TweetDeleted. Raises Overloaded."""
+        return cast("Future[Tweet]", self._reader.worker.submit(tweet_id))
 
     def list_chain(self, tweet_id: int) -> tuple[Tweet, ...]:
         """The tweet and its ancestors: target first, root last; deleted ones as tombstones. Raises TweetNotFound."""
@@ -152,22 +127,9 @@ class Tweets:
         rows = self.database.find_rows(ids)
         return {row.id: None if row.deleted else row.user_name for row in rows.values()}
 
-    def top(self, limit: int, after: Place | None = None) -> Ranking:
-        """The first *limit* tweets of the ranking below *after*."""
-        return self.begin_top(limit, after).get()
-
-    def begin_top(self, limit: int, after: Place | None = None, tell: Tell | None = None) -> Pending[Ranking]:
-        """As `top`, without waiting: *tell* is called, by another thread, when it is done."""
-        ticket = self._reader.begin_top(limit, after, tell)
-
-        def get() -> Ranking:
-            ticket.wait(FOREVER)
-            try:
-                return ticket.result()
-            except IndexUnavailable:
-                return self._tops.page(limit, after)
-
-        return Pending(get, lambda: not isinstance(ticket.outcome, IndexUnavailable))
+    def top(self, limit: int, after: Place | None = None) -> "Future[Ranking]":
+        """The first *limit* tweets of the ranking below *after*. Raises Overloaded."""
+        return cast("Future[Ranking]", self._reader.worker.submit(TopQuery(limit, after)))
 
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
@@ -199,21 +161,22 @@ class Tweets:
 
     def waiting(self) -> int:
         """How many writes wait to be stored."""
-        return self._writer.waiting()
+        return self._writer.worker.waiting()
 
-    def hand_over(self) -> None:
-        """Let all that was begun with a *tell* be taken in hand, at once: the more together, the less each costs."""
-        self._writer.hand_over()
-        self._reader.hand_over()
+    def flush(self) -> None:
+        """Start the batches of what was submitted: the more together, the less each costs."""
+        self._writer.worker.flush()
+        self._reader.worker.flush()
 
     def tick(self) -> None:
-        """Refuse writes that have waited for too long; once a second, where nobody waits for what he began."""
-        self._writer.give_up()
+        """Once a second: end what has waited for ten seconds as Overloaded."""
+        self._writer.worker.expire()
+        self._reader.worker.expire()
 
     def close(self) -> None:
         """End the threads and connections, and the embedded server; what was accepted is stored before."""
-        self._writer.stop()
-        self._reader.stop()
+        self._writer.worker.close()
+        self._reader.worker.close()
         self.follower.stop()
         if self.scrub:
             self.scrub.stop()
@@ -232,17 +195,20 @@ class Tweets:
     ) -> None:
         self.close()
 
+    def _find_replayed(self, replay: Replay) -> Future[Any] | StorageError:
+        try:
+            found = self._reader.worker.submit(replay)
+        except Overloaded as error:
+            return error
+        self._reader.worker.flush()
+        return found
+
     def _with_counts(self, rows: Sequence[Row]) -> tuple[Tweet, ...]:
         live = [row for row in rows if not row.deleted]
-        counts = self._counts(live)
+        counts = self._reader.counts(live) if live else {}
+        if len(counts) < len(live):
+            raise IndexUnavailable("too many retweets to count one by one")
         return tuple(tweet_of(row, counts.get(row.id)) for row in rows)
-
-    def _counts(self, rows: Sequence[Row]) -> dict[int, int]:
-        """The counts of live tweets: of the index, or, where it cannot say, of the log itself."""
-        answer = self._index.counts([(row.partition, row.id) for row in rows])
-        counts = {row.id: count for row, count in zip(rows, answer, strict=True) if isinstance(count, int)}
-        missing = [row for row in rows if row.id not in counts]
-        return counts | self._counts_by_log(missing) if missing else counts
 
     def _count_ranked(self, tweet_id: int) -> int:
         """The count of a tweet as it is ranked. Raises TweetNotFound, TweetDeleted."""
@@ -253,13 +219,6 @@ class Tweets:
                 return count
             # It was deleted since it was read, or the log was laid out anew: reading it again tells which.
         raise IndexUnavailable("the tweet is on its way to another partition")
-
-    def _counts_by_log(self, rows: Sequence[Row]) -> dict[int, int]:
-        with self.database.reading() as connection:
-            descendants = reads.count_descendants(connection, [row.id for row in rows], COUNTED_AT_MOST)
-        if descendants is None:
-            raise IndexUnavailable("too many retweets to count one by one")
-        return {row.id: row.base + descendants[row.id] for row in rows}
 
     def _page(self, rows: Sequence[Row], limit: int) -> Page:
         return Page(self._with_counts(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)

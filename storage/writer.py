@@ -2,20 +2,19 @@
 The writer: one thread through which all writes of this process go.
 
 It takes whatever waits as one batch: one transaction, one commit to disk, one round trip to Redis. While a batch is on
-its way the next one gathers, so the load itself makes the batches as large as they need to be; no clock ever makes one
-wait for company. A server that takes many requests in hand at once hands them over at once.
+its way the next one gathers (see `storage.batch_worker`).
 """
 
 import logging
-import threading
 import time
-from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 
-from storage.append import Appended, Batch, Deletion, Job, Outcome, Replay, Step, targets_of
+from storage.append import Appended, Batch, Command, DeleteTweet, Outcome, Replay, Step, targets_of
+from storage.batch_worker import BatchWorker
 from storage.errors import (
     IndexUnavailable,
     LayoutChanged,
-    Overloaded,
     Retryable,
     StorageError,
     StoreConflict,
@@ -27,17 +26,13 @@ from storage.index.keys import Position
 from storage.index.ranking import Delivery, Folded, RankingIndex
 from storage.links import Links
 from storage.observer import Observer
-from storage.pending import FOREVER, Tell, Ticket
-from storage.records import Tweet
+from storage.records import Posted
 from storage.sql.engine import Database
 from storage.sql.log import Store
 from storage.standing import LOOKS, ON_ITS_WAY_S, is_before, reaches
 
 BATCH_AT_MOST = 512
 """Writes in one transaction: bounds how long it takes."""
-
-WAIT_AT_MOST_S = 10.0
-"""How long a write may wait before it is begun."""
 
 COPY_BACK_EACH = 32
 """Writes after which what they have left in SQLite's write-ahead log is copied back into its file."""
@@ -48,11 +43,8 @@ FORGET_AGAIN_S = 0.5
 _log = logging.getLogger(__name__)
 
 
-WriteTicket = Ticket[Job, Tweet | Replay | None]
-
-
 class Writer:
-    """Stores writes in batches and folds them into the index. Start it with `start`, end it with `stop`."""
+    """Stores writes in batches and folds them into the index."""
 
     def __init__(
         self,
@@ -60,6 +52,7 @@ class Writer:
         index: RankingIndex,
         follower: Follower,
         store: Store,
+        find: Callable[[Replay], Future[Posted | None] | StorageError],
         *,
         max_ancestors: int,
         queue_limit: int,
@@ -68,143 +61,76 @@ class Writer:
         self._index = index
         self._follower = follower
         self._store = store
+        self._find = find
         self.observer = Observer()
         self._links = Links(database)
         self._max_ancestors = max_ancestors
-        self._queue_limit = queue_limit
-        self._waiting: deque[WriteTicket] = deque()
-        self._arrival = threading.Condition(threading.Lock())
-        self._stopping = False
         self._not_copied = 0
         self._forget_at: float | None = time.monotonic()  # whoever wrote before us may have been killed before he did
         """When to take deleted texts out of the write-ahead log; None while there are none."""
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.worker: BatchWorker[Command, Posted | None] = BatchWorker(
+            "writer", self._handle, batch_limit=BATCH_AT_MOST, queue_limit=queue_limit, rest=self._rest
+        )
 
-    def start(self) -> None:
-        """Begin to take writes."""
-        self._thread.start()
+    def _handle(self, commands: list[Command]) -> list[Posted | Future[Posted | None] | StorageError | None]:
+        """Store a batch and fold it. The outcome of a repeated call is a Future: the reader finds its tweet."""
+        began = time.monotonic()
+        with self._follower.batch_on_its_way():
+            outcomes = self._outcomes(commands)
+        # First: whoever has an answer is to find his write counted.
+        self.observer.wrote(len(commands), self.worker.waiting(), time.monotonic() - began)
+        self._not_copied += len(commands)
+        return [self._find(outcome) if isinstance(outcome, Replay) else outcome for outcome in outcomes]
 
-    def stop(self) -> None:
-        """Take no more writes, store those that wait, and end."""
-        with self._arrival:
-            self._stopping = True
-            self._arrival.notify()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def begin(self, job: Job, tell: Tell | None = None) -> WriteTicket:
-        """
-        Let *job* be stored; *tell* is called when it is on disk, and in the index if that can be reached.
-
-        With *tell* it waits for `hand_over`, with others that come meanwhile. Raises Overloaded when too many wait.
-        """
-        ticket: WriteTicket = Ticket(job, tell)
-        with self._arrival:
-            if self._stopping or len(self._waiting) >= self._queue_limit:
-                raise Overloaded("too many writes wait")
-            self._waiting.append(ticket)
-            if tell is None:
-                self._arrival.notify()
-        return ticket
-
-    def hand_over(self) -> None:
-        """See that what was begun is taken in hand."""
-        if self._waiting:
-            with self._arrival:
-                self._arrival.notify()
-
-    def outcome_of(self, ticket: WriteTicket) -> Tweet | Replay | None:
-        """
-        The outcome of what was begun, once it is there.
-
-        Raises the StorageError that refused it; Overloaded after ten seconds of waiting for its turn.
-        """
-        if not ticket.wait(WAIT_AT_MOST_S):
-            self.give_up()
-            ticket.wait(FOREVER)  # it is being stored: only its outcome tells whether it was
-        return ticket.result()
-
-    def give_up(self) -> None:
-        """Refuse the writes that have waited for their turn for too long."""
-        before = time.monotonic() - WAIT_AT_MOST_S
-        given_up = []
-        with self._arrival:
-            while self._waiting and self._waiting[0].since <= before:
-                given_up.append(self._waiting.popleft())
-        for ticket in given_up:
-            ticket.answer(Overloaded("the write waited too long"))
-
-    def waiting(self) -> int:
-        """How many writes wait for the next batch."""
-        return len(self._waiting)
-
-    def _run(self) -> None:
+    def _rest(self) -> float | None:
+        self._copy_back_if_due()
         self._forget_if_due()
-        while tickets := self._next_batch():
-            began = time.monotonic()
-            with self._follower.batch_on_its_way():
-                outcomes = self._outcomes([ticket.asked for ticket in tickets])
-            # First: whoever has an answer is to find his write counted.
-            self.observer.wrote(len(tickets), self.waiting(), time.monotonic() - began)
-            for ticket, outcome in zip(tickets, outcomes, strict=True):
-                ticket.answer(outcome)
-            self._copy_back_if_due(len(tickets))
-            self._forget_if_due()
+        return None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic())
 
-    def _next_batch(self) -> list[WriteTicket]:
-        """Wait for writes and take them; none when it is time to stop."""
-        while True:
-            with self._arrival:
-                if not self._waiting and not self._stopping:
-                    self._arrival.wait(self._forget_in_s())
-                if self._waiting or self._stopping:
-                    return [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_AT_MOST))]
-            self._forget_if_due()  # not while we keep others from asking
-
-    def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
+    def _outcomes(self, commands: list[Command]) -> list[Outcome]:
         """
-        Store *jobs* in one transaction; if that is refused, each in its own.
+        Store *commands* in one transaction; if that is refused, each in its own.
 
         A batch whose commit has an unknown outcome is not tried again: all of it may have been stored. Each of its
         writes ends as StoreUnavailable, and whoever gave an idempotency key can find out by asking again.
         """
         try:
-            return self._store_batch(jobs)
+            return self._store_batch(commands)
         except (Retryable, StoreFull) as error:
-            return [error] * len(jobs)
+            return [error] * len(commands)
         except Exception:  # noqa: BLE001  # each one who waits must get an answer
-            return [self._outcome_alone(job) for job in jobs]  # one of them spoils it
+            return [self._outcome_alone(command) for command in commands]  # one of them spoils it
 
-    def _outcome_alone(self, job: Job) -> Outcome:
+    def _outcome_alone(self, command: Command) -> Outcome:
         try:
             try:
-                return self._store_batch([job])[0]
+                return self._store_batch([command])[0]
             except StoreConflict:
                 # Another host stored its key since we looked. The refusal came of its commit: now the key is found.
-                return self._store_batch([job])[0]
+                return self._store_batch([command])[0]
         except (Retryable, StoreFull) as error:
             return error
         except Exception as error:  # noqa: BLE001  # as above
             _log.exception("a write failed")
             return error if isinstance(error, StorageError) else StorageError("a write failed")
 
-    def _store_batch(self, jobs: list[Job]) -> list[Outcome]:
+    def _store_batch(self, commands: list[Command]) -> list[Outcome]:
         try:
-            appended = self._database.keep_trying(lambda: self._append(jobs))
+            appended = self._database.keep_trying(lambda: self._append(commands))
         except LayoutChanged:
             self._learn_layout()
-            appended = self._database.keep_trying(lambda: self._append(jobs))
-        if self._forget_at is None and any(isinstance(job, Deletion) for job in jobs):
+            appended = self._database.keep_trying(lambda: self._append(commands))
+        if self._forget_at is None and any(isinstance(command, DeleteTweet) for command in commands):
             self._forget_at = time.monotonic()
         self._remember(appended)
         self._fold(appended.steps)
         return appended.outcomes
 
-    def _append(self, jobs: list[Job]) -> Appended:
+    def _append(self, commands: list[Command]) -> Appended:
         with self._database.writing() as connection:
-            self._links.load(targets_of(jobs), connection)
+            self._links.load(targets_of(commands), connection)
             batch = Batch(connection, self._store, self._links, self._max_ancestors)
-            return batch.append(jobs, now_ms=time.time_ns() // 1_000_000)
+            return batch.append(commands, now_ms=time.time_ns() // 1_000_000)
 
     def _learn_layout(self) -> None:
         """Take the layout that the database has now; where tweets hang has changed with it."""
@@ -269,9 +195,8 @@ class Writer:
         # The heads were locked since the parents were seen to be live: what was deleted since is in this very step.
         return Delivery(partition, at, to, only_counted(whole, parents_of(step.entries)))
 
-    def _copy_back_if_due(self, written: int) -> None:
+    def _copy_back_if_due(self) -> None:
         # Not left to the commits, by which all would wait for it: now the server has answers to send.
-        self._not_copied += written
         if self._not_copied < COPY_BACK_EACH:
             return
         self._not_copied = 0
@@ -280,11 +205,8 @@ class Writer:
         except StorageError as error:
             _log.warning("the write-ahead log was not copied back: %s", error.__cause__)
 
-    def _forget_in_s(self) -> float | None:
-        return None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic())
-
     def _forget_if_due(self) -> None:
-        if self._forget_in_s() != 0:
+        if self._forget_at is None or self._forget_at > time.monotonic():
             return
         self._forget_at = time.monotonic() + FORGET_AGAIN_S
         try:

@@ -4,18 +4,18 @@ import threading
 from collections.abc import Callable
 
 from storage import Tweets
-from storage.records import Draft, Place, Tweet
+from storage.records import NewTweet, Place, Tweet
 
 
 def post(tweets: Tweets, user_name: str = "ann", title: str = "Title", body: str = "Body", base: int = 0) -> Tweet:
     """Post an original."""
-    return tweets.post(Draft(user_name, title, body, base=base)).tweet
+    return tweets.post(NewTweet(user_name, title, body, base=base)).result().tweet
 
 
 def retweet(tweets: Tweets, target: Tweet | int, user_name: str = "bob", base: int = 0) -> Tweet:
     """Retweet *target* with its own words."""
     parent = target if isinstance(target, int) else target.id
-    return tweets.post(Draft(user_name, None, None, retweet=parent, base=base)).tweet
+    return tweets.post(NewTweet(user_name, None, None, retweet=parent, base=base)).result().tweet
 
 
 def whole_ranking(tweets: Tweets, limit: int = 100) -> list[tuple[int, int]]:
@@ -23,7 +23,7 @@ def whole_ranking(tweets: Tweets, limit: int = 100) -> list[tuple[int, int]]:
     rows: list[tuple[int, int]] = []
     after: Place | None = None
     while True:
-        page = tweets.top(limit, after)
+        page = tweets.top(limit, after).result()
         assert not page.stale
         rows += [(tweet.count_retweet or 0, tweet.id) for tweet in page.tweets]
         after = page.next

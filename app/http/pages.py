@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial, wraps
+from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,7 +163,7 @@ def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
     @friendly
     def ranking() -> HTTPResponse:
         """The top 10; 304 when the browser has them, 503 when nothing is known of them."""
-        return begin(partial(tweets.begin_top, _TOP, None), friendly(ranking_page.answer), is_quick=ranking_page.shows)
+        return begin(tweets.top(_TOP), friendly(ranking_page.answer), is_quick=ranking_page.shows)
 
     @app.get("/tweet/<text>")
     @friendly

@@ -1,7 +1,5 @@
 """The routes of the ranking: the top, and the place of one tweet in it."""
 
-from functools import partial
-
 from bottle import Bottle, HTTPResponse
 
 from app.http.answers import Tagged, answer, encode
@@ -35,7 +33,7 @@ def mount(app: Bottle, tweets: Tweets) -> None:
     def get_top() -> HTTPResponse:
         """A page of the ranking, or 304; said to be stale, in a field and a header, when the index is away."""
         limit, after = read_query(DEFAULT_LIMIT, place_of)
-        return begin(partial(tweets.begin_top, limit, after), shown)
+        return begin(tweets.top(limit, after), shown)
 
     @app.get("/api/v1/tweet/<tweet_id>/rank")
     def get_rank(tweet_id: str) -> HTTPResponse:

@@ -1,7 +1,5 @@
 """The routes of tweets: post, retweet, read, delete, and the lists around one. Each parses, calls and answers."""
 
-from functools import partial
-
 import msgspec
 from bottle import Bottle, HTTPResponse
 
@@ -11,8 +9,8 @@ from app.http.bodies import read_body
 from app.http.parameters import id_of, read_key, read_query
 from app.http.wire import Chain, NewRetweet, NewTweet, link_of, list_of, names_user, tweet_of
 from app.later import begin
-from storage import ids
-from storage.records import Draft, Page, Posted, Tweet
+from storage import ids, records
+from storage.records import Page, Posted, Tweet
 from storage.tweets import Tweets
 
 DEFAULT_LIMIT = 20
@@ -34,23 +32,23 @@ def _mount_writes(app: Bottle, tweets: Tweets, guard: Guard) -> None:
         """Post an original: 201 with the new tweet."""
         token, key, new = guard.enter(), read_key(), read_body(_new_tweet)
         check_may_post(token, new.user_name, new.count_retweet)
-        draft = Draft(new.user_name, new.title, new.body, None, new.count_retweet or 0, key)
-        return begin(partial(tweets.begin_post, draft), _created)
+        draft = records.NewTweet(new.user_name, new.title, new.body, None, new.count_retweet or 0, key)
+        return begin(tweets.post(draft), _created)
 
     @app.post("/api/v1/retweet")
     def post_retweet() -> HTTPResponse:
         """Post a retweet: 201 with the new tweet, 404 or 410 when there is no such target."""
         token, key, new = guard.enter(), read_key(), read_body(_new_retweet)
         check_may_post(token, new.user_name, new.count_retweet)
-        draft = Draft(new.user_name, new.title, new.body, id_of(new.retweet), new.count_retweet or 0, key)
-        return begin(partial(tweets.begin_post, draft), _created)
+        draft = records.NewTweet(new.user_name, new.title, new.body, id_of(new.retweet), new.count_retweet or 0, key)
+        return begin(tweets.post(draft), _created)
 
     @app.delete("/api/v1/tweet/<tweet_id>")
     def delete_tweet(tweet_id: str) -> HTTPResponse:
         """Delete a tweet: 204, and 410 from then on."""
         token, found = guard.enter(), id_of(tweet_id)
         check_may_delete(token, found, tweets)
-        tweets.delete(found)
+        tweets.delete(found).result()
         return HTTPResponse(status=204, headers=[("Cache-Control", "no-store")])
 
 
@@ -58,7 +56,7 @@ def _mount_reads(app: Bottle, tweets: Tweets) -> None:
     @app.get("/api/v1/tweet/<tweet_id>")
     def get_tweet(tweet_id: str) -> HTTPResponse:
         """The tweet with its count, or 304."""
-        return begin(partial(tweets.begin_get, id_of(tweet_id)), _found)
+        return begin(tweets.get(id_of(tweet_id)), _found)
 
     @app.get("/api/v1/tweet/<tweet_id>/chain")
     def get_chain(tweet_id: str) -> HTTPResponse:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, s
 from app.factory import create_app
 from app.settings import Settings
 from storage import Tweets
-from storage.records import Draft, Tweet
+from storage.records import NewTweet, Tweet
 from tests.e2e.server_wire import serving
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Site:
 
     def post(self, title: str, base: int = 0, retweet: int | None = None, **fields: str) -> Tweet:
         """Post a tweet past the page."""
-        draft = Draft(fields.get("user_name", "ada"), title, fields.get("body", f"About {title}."), retweet, base)
-        return self.tweets.post(draft).tweet
+        draft = NewTweet(fields.get("user_name", "ada"), title, fields.get("body", f"About {title}."), retweet, base)
+        return self.tweets.post(draft).result().tweet
 
 
 @dataclass

@@ -31,7 +31,7 @@ def full(site: Site) -> Site:
         site.post(title, number, middle.id)
     gone = site.post("Gone")
     site.post("Orphan", 70, gone.id)
-    site.tweets.delete(gone.id)
+    site.tweets.delete(gone.id).result()
     return site
 
 
@@ -54,7 +54,7 @@ def test_full(open_page: OpenPage, look: dict[str, Any]) -> None:
 def test_chain(open_page: OpenPage, full: Site, look: dict[str, Any]) -> None:
     """The page of a tweet: of a root, of one in the middle of a chain, and above a deleted one."""
     page = open_page(**look)
-    for tweet in full.tweets.top(3).tweets:
+    for tweet in full.tweets.top(3).result().tweets:
         page.goto(f"{full.url}/tweet/{ids.encode(tweet.id)}")
         assert_accessible(page)
 

@@ -60,7 +60,7 @@ def test_a_deleted_target_is_named_as_such(open_page: OpenPage, site: Site) -> N
     """The name of a deleted tweet's author is not told."""
     root = site.post("Root", user_name="grace")
     site.post("Leaf", 3, root.id)
-    site.tweets.delete(root.id)
+    site.tweets.delete(root.id).result()
 
     page = open_page()
 
@@ -87,7 +87,7 @@ def test_the_chain_of_a_tweet(open_page: OpenPage, site: Site) -> None:
     middle = site.post("Middle", 0, root.id)
     leaf = site.post("Leaf", 0, middle.id)
     site.post("Tip", 0, leaf.id)
-    site.tweets.delete(middle.id)
+    site.tweets.delete(middle.id).result()
     page = open_page()
 
     page.get_by_role("article", name="Leaf").get_by_role("link", name="Chain").click()

@@ -133,7 +133,7 @@ def test_a_fault_of_no_field_stands_above_them(open_page: OpenPage, site: Site) 
     page = open_page()
     page.get_by_role("button", name="Retweet").click()
     form = fill(page, Your_name="alan")
-    site.tweets.delete(root.id)
+    site.tweets.delete(root.id).result()
 
     form.get_by_role("button", name="Retweet").click()
 

@@ -87,8 +87,8 @@ def test_only_counted_tweets_are_in_redis(tweets: Tweets) -> None:
     based = post(tweets, base=3)
     held = {tweet for partition in range(tweets.store.partitions) for tweet in held_by(tweets, partition)}
     assert held == {(encode(root.id), 2), (encode(middle.id), 1), (encode(based.id), 3)}
-    tweets.delete(leaf.id)
-    tweets.delete(middle.id)
+    tweets.delete(leaf.id).result()
+    tweets.delete(middle.id).result()
     assert (encode(root.id), 2) not in held_by(tweets, partition_of(tweets, root.id))
     assert whole_ranking(tweets) == [(3, based.id), (0, root.id)]
     assert tweets.follower.verify() == []
@@ -120,7 +120,7 @@ def test_whichever_keys_are_evicted(tweets: Tweets) -> None:
             if write:
                 retweet(tweets, root)
             live = sum(head.live for head in tweets.database.get_state().heads.values())
-            count = tweets.get(root.id).count_retweet
+            count = tweets.get(root.id).result().count_retweet
             assert count == live - 2, lost
             assert tweets.rank(other.id) == Rank(2 if count > 1 else 1, 1, live), lost
             assert len(whole_ranking(tweets)) == live, lost
@@ -137,7 +137,7 @@ def test_a_lost_member_is_missed_for_ever(tweets: Tweets, key: str) -> None:
         raw(tweets).zrem(getattr(keys_of(partition_of(tweets, root.id)), key), encode(root.id))
         if write:
             retweet(tweets, root)
-        assert tweets.get(root.id).count_retweet == 1 + write
+        assert tweets.get(root.id).result().count_retweet == 1 + write
         assert tweets.rank(leaf.id).total == 4 + write
         assert tweets.follower.verify() == []
 
@@ -203,13 +203,13 @@ def test_pages_and_ranks_while_others_write(tweets: Tweets) -> None:
         for _ in range(12):
             made = retweet(tweets, rng.choice(mine)) if mine and rng.random() < 0.5 else post(tweets)
             mine.append(made.id)
-            shown = [tweet.id for tweet in tweets.top(100).tweets]
+            shown = [tweet.id for tweet in tweets.top(100).result().tweets]
             assert set(mine) <= set(shown)
             assert len(set(shown)) == len(shown)
             rank = tweets.rank(rng.choice(mine))
             assert 1 <= rank.rank <= rank.total
             if rng.random() < 0.2:
-                tweets.delete(mine.pop())
+                tweets.delete(mine.pop()).result()
 
     at_once(4, write)
     assert tweets.follower.verify() == []
@@ -265,7 +265,7 @@ def test_each_way_back(tweets: Tweets) -> None:
     assert whole_ranking(tweets)[0] == (1, root.id)
     assert tweets.store.id != before.id
     assert not [key for key in all_keys(tweets) if key.endswith("by_id")]
-    assert tweets.top(1, Place(1, root.id)).tweets[0].count_retweet == 0
+    assert tweets.top(1, Place(1, root.id)).result().tweets[0].count_retweet == 0
     assert tweets.follower.verify() == []
 
 

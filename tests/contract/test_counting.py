@@ -11,7 +11,7 @@ from storage.errors import TweetDeleted
 from storage.fold import Change, change, only_counted
 from storage.index.keys import Keys, Position, keys_of
 from storage.links import Links
-from storage.records import Draft
+from storage.records import NewTweet
 from storage.sql import counted, log
 from tests.builders import at_once, post, retweet, whole_ranking
 from tests.model import PlainTweets
@@ -100,7 +100,7 @@ def act(tweets: Tweets, model: PlainTweets, rng: random.Random) -> None:
     dice = rng.random()
     if live and dice < 0.15:
         victim = rng.choice(live)
-        tweets.delete(victim)
+        tweets.delete(victim).result()
         model.delete(victim)
         return
     target = rng.choice(live[-6:]) if live and dice < 0.85 else None
@@ -127,7 +127,7 @@ def test_equal_to_a_plain_recount(tweets: Tweets, seed: int) -> None:
     for rank, (count, tweet_id) in enumerate(ranking, 1):
         found = tweets.rank(tweet_id)
         assert (found.rank, found.count_retweet, found.total) == (rank, count, len(ranking))
-        assert tweets.get(tweet_id).count_retweet == count
+        assert tweets.get(tweet_id).result().count_retweet == count
 
 
 def test_eight_writers_lose_nothing_where_the_naive_way_does(tweets: Tweets) -> None:
@@ -142,7 +142,7 @@ def test_eight_writers_lose_nothing_where_the_naive_way_does(tweets: Tweets) -> 
             client.zadd("naive", {"viral": float(client.zscore("naive", "viral") or 0) + 1})
 
     at_once(8, write)
-    assert tweets.get(viral.id).count_retweet == 2000
+    assert tweets.get(viral.id).result().count_retweet == 2000
     assert tweets.follower.verify() == []
     naive: float = client.zscore("naive", "viral")
     assert naive < 2000, "the control lost nothing: this test does not race"
@@ -156,22 +156,22 @@ def test_deleting_at_once_counts_once(tweets: Tweets) -> None:
 
     def delete(number: int) -> None:
         try:
-            tweets.delete(middle.id)
+            tweets.delete(middle.id).result()
         except TweetDeleted:
             refused.append(number)
 
     at_once(8, delete)
     assert len(refused) == 7
-    assert tweets.get(root.id).count_retweet == 0
+    assert tweets.get(root.id).result().count_retweet == 0
 
 
 def test_the_same_key_at_once_posts_once(tweets: Tweets) -> None:
     """Sixteen equal calls with one idempotency key post one tweet, which counts once."""
     root = post(tweets)
     ids: list[int] = []
-    at_once(16, lambda _n: ids.append(tweets.post(Draft("bob", None, None, root.id, key="k")).tweet.id))
+    at_once(16, lambda _n: ids.append(tweets.post(NewTweet("bob", None, None, root.id, key="k")).result().tweet.id))
     assert len(set(ids)) == 1
-    assert tweets.get(root.id).count_retweet == 1
+    assert tweets.get(root.id).result().count_retweet == 1
 
 
 def test_long_chain_credits_every_ancestor(tweets: Tweets) -> None:

@@ -87,7 +87,7 @@ def test_merged_answers_equal_those_of_one_partition(laid_out: Tweets, seed: int
     expected = pages_of(given, limit)
     found, after = [], None
     for _ in expected:
-        found.append(laid_out.top(limit, after))
+        found.append(laid_out.top(limit, after).result())
         after = found[-1].next
     assert found == expected
     ranked = [tweet for page in expected for tweet in page.tweets]
@@ -141,7 +141,7 @@ def write(tweets: Tweets, model: PlainTweets, rng: random.Random) -> None:
         made = retweet(tweets, target) if target else post(tweets)
         model.post(made.id, target, 0)
     victim = rng.choice(model.live())
-    tweets.delete(victim)
+    tweets.delete(victim).result()
     model.delete(victim)
 
 
@@ -175,7 +175,7 @@ def test_who_does_not_know_of_it_is_right_all_the_same(
 def answer(tweets: Tweets, question: str, tweet_id: int) -> object:
     """What the service says when asked."""
     if question == "get":
-        return tweets.get(tweet_id).count_retweet
+        return tweets.get(tweet_id).result().count_retweet
     return tweets.rank(tweet_id) if question == "rank" else whole_ranking(tweets)
 
 

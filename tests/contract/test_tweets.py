@@ -7,7 +7,7 @@ import pytest
 from storage import Tweets, open_storage
 from storage.errors import ChainTooLong, KeyReused, Overloaded, TweetDeleted, TweetNotFound
 from storage.ids import LARGEST
-from storage.records import Draft, Place, Rank
+from storage.records import NewTweet, Place, Rank
 from tests.builders import at_once, post, retweet
 
 
@@ -15,7 +15,7 @@ def test_retweet_takes_what_is_left_out_from_its_target(tweets: Tweets) -> None:
     """Title and body, each by itself, are the target's when they are left out."""
     root = post(tweets, title="A", body="B")
     assert retweet(tweets, root).title == "A"
-    other = tweets.post(Draft("bob", "C", None, root.id)).tweet
+    other = tweets.post(NewTweet("bob", "C", None, root.id)).result().tweet
     assert (other.title, other.body) == ("C", "B")
 
 
@@ -23,15 +23,15 @@ def test_the_first_page_is_the_same_object_until_it_may_look_different(tweets: T
     """A post below it changes nothing; a count in it does, and a deletion: a page names whom its tweets retweet."""
     root = post(tweets, base=10)
     below = post(tweets)
-    seen = tweets.top(1)
+    seen = tweets.top(1).result()
     post(tweets)
-    assert tweets.top(1) is seen
+    assert tweets.top(1).result() is seen
     retweet(tweets, root)
-    counted = tweets.top(1)
+    counted = tweets.top(1).result()
     assert counted is not seen
-    tweets.delete(below.id)
-    assert tweets.top(1) == counted
-    assert tweets.top(1) is not counted
+    tweets.delete(below.id).result()
+    assert tweets.top(1).result() == counted
+    assert tweets.top(1).result() is not counted
 
 
 def test_base_is_kept_for_ever(tweets: Tweets) -> None:
@@ -39,14 +39,19 @@ def test_base_is_kept_for_ever(tweets: Tweets) -> None:
     root = post(tweets, base=10**12)
     retweet(tweets, root)
     tweets.follower.rebuild()
-    assert tweets.get(root.id).count_retweet == 10**12 + 1
+    assert tweets.get(root.id).result().count_retweet == 10**12 + 1
 
 
 def test_unknown_and_deleted_targets(tweets: Tweets) -> None:
     """A tweet that never was is not found; one that was deleted is deleted, for each call that needs it."""
     gone = post(tweets)
-    tweets.delete(gone.id)
-    for call in (tweets.get, tweets.delete, tweets.rank, lambda tweet_id: retweet(tweets, tweet_id)):
+    tweets.delete(gone.id).result()
+    for call in (
+        lambda tweet_id: tweets.get(tweet_id).result(),
+        lambda tweet_id: tweets.delete(tweet_id).result(),
+        tweets.rank,
+        lambda tweet_id: retweet(tweets, tweet_id),
+    ):
         with pytest.raises(TweetNotFound):
             call(LARGEST)
         with pytest.raises(TweetDeleted):
@@ -62,21 +67,21 @@ def test_deleted_link_stays_in_the_chain(tweets: Tweets) -> None:
     root = post(tweets)
     middle = retweet(tweets, root)
     leaf = retweet(tweets, middle)
-    tweets.delete(middle.id)
+    tweets.delete(middle.id).result()
     target, tombstone, last = tweets.list_chain(leaf.id)
     assert (target, last.count_retweet) == (leaf, 1)
     assert (tombstone.id, tombstone.retweet, tombstone.created_at) == (middle.id, root.id, middle.created_at)
     assert (tombstone.user_name, tombstone.title, tombstone.body, tombstone.count_retweet) == (None,) * 4
     retweet(tweets, leaf)
-    assert tweets.get(root.id).count_retweet == 2
-    assert [tweet.id for tweet in tweets.top(10).tweets][:2] == [root.id, leaf.id]
+    assert tweets.get(root.id).result().count_retweet == 2
+    assert [tweet.id for tweet in tweets.top(10).result().tweets][:2] == [root.id, leaf.id]
 
 
 def test_deleted_retweet_leaves_the_lists(tweets: Tweets) -> None:
     """Deleted tweets are in no list; lists are newest first and page without doubles."""
     root = post(tweets)
     made = [retweet(tweets, root).id for _ in range(5)]
-    tweets.delete(made[2])
+    tweets.delete(made[2]).result()
     expected = [made[4], made[3], made[1], made[0]]
     first = tweets.list_retweets(root.id, 3)
     rest = tweets.list_retweets(root.id, 3, first.next)
@@ -90,22 +95,22 @@ def test_exact_page_ends_the_list(tweets: Tweets) -> None:
     """A page that holds the last row says that there is no next one."""
     for _ in range(4):
         post(tweets)
-    assert tweets.top(4).next is None
-    assert tweets.top(3).next is not None
+    assert tweets.top(4).result().next is None
+    assert tweets.top(3).result().next is not None
     assert tweets.list_by_user("ann", 4).next is None
 
 
 def test_place_that_nobody_holds_any_more(tweets: Tweets) -> None:
     """A page goes on after a place although its tweet has been deleted or has risen since."""
     made = sorted((post(tweets) for _ in range(9)), key=lambda tweet: tweet.id)
-    page = tweets.top(4)
+    page = tweets.top(4).result()
     assert page.next == Place(0, made[5].id)
-    tweets.delete(made[5].id)
-    assert [tweet.id for tweet in tweets.top(4, page.next).tweets] == [tweet.id for tweet in made[4:0:-1]]
-    riser = tweets.top(4, page.next).next
+    tweets.delete(made[5].id).result()
+    assert [tweet.id for tweet in tweets.top(4, page.next).result().tweets] == [tweet.id for tweet in made[4:0:-1]]
+    riser = tweets.top(4, page.next).result().next
     assert riser == Place(0, made[1].id)
     retweet(tweets, made[1])
-    assert [tweet.id for tweet in tweets.top(4, riser).tweets] == [made[0].id]
+    assert [tweet.id for tweet in tweets.top(4, riser).result().tweets] == [made[0].id]
 
 
 def test_rank_counts_from_one(tweets: Tweets) -> None:
@@ -125,26 +130,26 @@ def test_chain_has_its_limit(data_dir: Path, database_url: str) -> None:
             last = retweet(tweets, last)
         with pytest.raises(ChainTooLong):
             retweet(tweets, last)
-        assert tweets.get(last.id).count_retweet == 0
+        assert tweets.get(last.id).result().count_retweet == 0
 
 
 def test_idempotency_key(data_dir: Path, database_url: str) -> None:
     """One key of one user names one call for ever: again the same tweet, with other values refused, deleted gone."""
     with open_storage(data_dir, database_url) as tweets:
-        draft = Draft("ann", "t", "b", key="k")
-        first = tweets.post(draft).tweet
+        draft = NewTweet("ann", "t", "b", key="k")
+        first = tweets.post(draft).result().tweet
     with open_storage(data_dir, database_url) as tweets:
         retweet(tweets, first)
-        again = tweets.post(draft)
+        again = tweets.post(draft).result()
         assert again.replayed
         assert (again.tweet.id, again.tweet.count_retweet) == (first.id, 1)
-        for other in (Draft("ann", "t", "x", key="k"), Draft("ann", "t", "b", first.id, key="k")):
+        for other in (NewTweet("ann", "t", "x", key="k"), NewTweet("ann", "t", "b", first.id, key="k")):
             with pytest.raises(KeyReused):
-                tweets.post(other)
-        assert not tweets.post(Draft("bob", "t", "b", key="k")).replayed
-        tweets.delete(first.id)
+                tweets.post(other).result()
+        assert not tweets.post(NewTweet("bob", "t", "b", key="k")).result().replayed
+        tweets.delete(first.id).result()
         with pytest.raises(TweetDeleted):
-            tweets.post(draft)
+            tweets.post(draft).result()
         assert len(tweets.list_by_user("ann", 10).tweets) == 0
 
 

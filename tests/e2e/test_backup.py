@@ -81,7 +81,7 @@ def test_what_came_after_the_backup_is_gone(tmp_path: Path) -> None:
     with open_storage(data) as tweets:
         for _ in range(4):
             retweet(tweets, root)
-        assert tweets.get(root).count_retweet == 7
+        assert tweets.get(root).result().count_retweet == 7
     done(data, "restore", "--force", copy)
     with open_storage(data) as tweets:
         assert whole_ranking(tweets)[0] == (3, root)

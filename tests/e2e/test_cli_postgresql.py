@@ -50,14 +50,14 @@ def test_import_verify_rebuild_info(tmp_path: Path, url: str) -> None:
     done(tmp_path, "import", SAMPLE, DATABASE_URL=url)
     assert done(tmp_path, "verify", DATABASE_URL=url).startswith(f"{count:,} right, 0 wrong".encode())
     with open_storage(tmp_path, url, attach=True) as tweets:  # without a scrub, which would be first to find it
-        top = tweets.top(1).tweets[0]
+        top = tweets.top(1).result().tweets[0]
         spoil(tmp_path, encode(top.id))
         wrong = run(tmp_path, "verify", DATABASE_URL=url)
         assert wrong.returncode == 1
         assert f"{count - 1:,} right, 1 wrong".encode() in wrong.stdout
         done(tmp_path, "rebuild", DATABASE_URL=url)
         assert tweets.follower.verify() == []
-        assert tweets.top(1).tweets[0] == top
+        assert tweets.top(1).result().tweets[0] == top
     told = done(tmp_path, "info", DATABASE_URL=url).decode()
     assert "(postgresql 1" in told
     assert "postgresql+psycopg://postgres@/" in told

@@ -12,7 +12,7 @@ from app.cli.formats import read_tweets
 from storage import Tweets, open_storage
 from storage.follow import REBUILT_FROM
 from storage.ids import decode
-from storage.records import Draft
+from storage.records import NewTweet
 from storage.transfer import import_tweets
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, SAMPLE, command, done, environment, nothing_runs, refused, serving
@@ -27,9 +27,9 @@ def fill(tweets: Tweets) -> None:
     for number in range(5):
         chain.append(retweet(tweets, chain[-1], f"user{number}", base=number))
     retweet(tweets, root, "bob")
-    tweets.post(Draft("ann", "With a key", "posted once", key="idem-7"))
+    tweets.post(NewTweet("ann", "With a key", "posted once", key="idem-7")).result()
     for gone in (chain[2], chain[5], post(tweets, "leaver", base=10**12)):
-        tweets.delete(gone.id)
+        tweets.delete(gone.id).result()
 
 
 def number_of(text: str) -> int:
@@ -102,9 +102,9 @@ def test_real_cascades_count_as_their_file_says(tmp_path: Path) -> None:
     expected = {f"Tweet {row[0]}": int(row[4]) for row in rows}
     with open_storage(data) as tweets:
         places = {tweet: count for count, tweet in whole_ranking(tweets)}
-        top = [tweet.count_retweet for tweet in tweets.top(10).tweets]
+        top = [tweet.count_retweet for tweet in tweets.top(10).result().tweets]
         deepest = max(rows, key=lambda row: int(row[0]))
-        assert tweets.get(max(places)).body == f"{deepest[1]} retweets tweet {deepest[2]}"
+        assert tweets.get(max(places)).result().body == f"{deepest[1]} retweets tweet {deepest[2]}"
     exported = [json.loads(line) for line in done(data, "export").splitlines()]
     assert {line["title"]: places[number_of(line["id"])] for line in exported} == expected
     assert top == sorted(expected.values(), reverse=True)[:10]
@@ -150,7 +150,7 @@ def test_into_several_partitions(tmp_path: Path) -> None:
     with open_storage(data) as tweets:
         count, tweet = whole_ranking(tweets)[0]
         retweet(tweets, tweet)
-        assert tweets.get(tweet).count_retweet == count + 1
+        assert tweets.get(tweet).result().count_retweet == count + 1
     exported = done(data, "export")
     done(tmp_path / "one", "import", "-", given=exported)
     assert done(tmp_path / "one", "export") == exported

@@ -86,7 +86,7 @@ def test_verify_and_rebuild_without_a_service(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done(data, "import", SAMPLE)
     with open_storage(data) as tweets:
-        spoil(data, encode(tweets.top(1).tweets[0].id))
+        spoil(data, encode(tweets.top(1).result().tweets[0].id))
     assert run(data, "verify").returncode == 1
     assert done(data, "rebuild").startswith(b"Rebuilt the index of 4,192 tweets in ")
     assert done(data, "verify").startswith(b"4,192 right, 0 wrong, in ")
@@ -135,7 +135,7 @@ def test_seed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done(data, "seed", "--tweets", "200", "--depth", "9", "--seed", "3")
     with open_storage(data) as tweets:
-        top = tweets.top(100).tweets
+        top = tweets.top(100).result().tweets
         counts = [tweet.count_retweet for tweet in top]
         assert tweets.rank(top[0].id).total == 200
         assert max(len(tweets.list_chain(tweet)) for _, tweet in whole_ranking(tweets)) == 10

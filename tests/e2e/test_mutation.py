@@ -16,7 +16,7 @@ from app.factory import create_app
 from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
-from storage.records import Draft
+from storage.records import NewTweet
 from tests.e2e.server_mutations import mutate, valid_requests
 from tests.e2e.server_wire import Answer, Wire, check_problem, serving
 
@@ -40,8 +40,8 @@ def post_some(tweets: Tweets) -> list[str]:
     """The ids of a chain of thirty tweets."""
     made: list[int] = []
     for _ in range(30):
-        draft = Draft("ada", "A title", "A body", made[-1] if made else None)
-        made.append(tweets.post(draft).tweet.id)
+        draft = NewTweet("ada", "A title", "A body", made[-1] if made else None)
+        made.append(tweets.post(draft).result().tweet.id)
     return [ids.encode(tweet_id) for tweet_id in made]
 
 
@@ -67,7 +67,7 @@ def count_live(tweets: Tweets) -> int:
     """How many tweets are in the ranking."""
     found, after = 0, None
     while True:
-        page = tweets.top(100, after)
+        page = tweets.top(100, after).result()
         found, after = found + len(page.tweets), page.next
         if after is None:
             return found

@@ -9,7 +9,7 @@ from app.factory import create_app
 from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
-from storage.records import Draft
+from storage.records import NewTweet
 from tests.e2e.server_wire import Wire, serving
 
 REQUESTS = 60
@@ -47,7 +47,7 @@ def request_for(kind: str, root: str) -> bytes:
 @pytest.mark.parametrize("kind", [*GETS, *POSTS])
 def test_an_answer_leaves_no_circle(tweets: Tweets, server: Server, kind: str) -> None:
     """Fewer objects than requests are left in circles: a request that made one of its own would leave some dozens."""
-    root = tweets.post(Draft("ada", "a title", "a body")).tweet.id
+    root = tweets.post(NewTweet("ada", "a title", "a body")).result().tweet.id
     asked = request_for(kind, ids.encode(root))
     with Wire(server.url) as wire:
         assert wire.ask(asked).status in (200, 201, 404)  # what is made once

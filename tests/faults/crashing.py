@@ -13,16 +13,16 @@ from typing import Any
 
 from app.cli.main import main
 from storage.append import Batch
+from storage.batch_worker import BatchFuture
 from storage.follow import Follower
 from storage.index.ranking import RankingIndex
-from storage.pending import Ticket
 from storage.writer import Writer
 
 AFTER: dict[str, tuple[type, str]] = {
     "rows sent, not committed": (Batch, "append"),
     "committed, not folded": (Writer, "_append"),
     "folded, not answered": (Writer, "_fold"),
-    "some answered, some not": (Ticket, "answer"),
+    "some answered, some not": (BatchFuture, "set_result"),
 }
 """Moments of a write: right after these calls."""
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from storage import Tweets, open_storage
 from storage.errors import TweetDeleted
-from storage.records import Draft
+from storage.records import NewTweet
 from tests.builders import at_once, post, retweet
 
 THREADS = 8
@@ -50,14 +50,14 @@ def write(tweets: Tweets, root: int, victims: list[int]) -> Report:
             last = retweet(tweets, last)
             mine += [last.id, retweet(tweets, root).id]
             key = f"{number}-{turn}"
-            posted = tweets.post(Draft("same", "Title", "Body", None if turn % 2 else root, key=key))
+            posted = tweets.post(NewTweet("same", "Title", "Body", None if turn % 2 else root, key=key)).result()
             with adding:
                 report.keyed[key] = posted.tweet.id
         with adding:
             report.posted.extend(mine)
         for victim in victims[number::THREADS]:
             try:
-                tweets.delete(victim)
+                tweets.delete(victim).result()
             except TweetDeleted:
                 continue
             with adding:

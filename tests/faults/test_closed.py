@@ -11,7 +11,7 @@ def test_closed_storage_has_no_file_open(data_dir: Path, database_url: str) -> N
     """After close this process has no file of the data folder open: a verb may replace it."""
     with open_storage(data_dir, database_url) as tweets:
         post(tweets)
-        tweets.top(10)
+        tweets.top(10).result()
         assert open_files(data_dir)
     assert open_files(data_dir) == []
 

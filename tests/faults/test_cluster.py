@@ -211,7 +211,7 @@ def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim
     hanging = {partition for partition in roots if cluster.primary_of(partition) is victim}
     assert 0 < len(hanging) < PARTITIONS
     cluster.replica_of(victim).client.config_set("cluster-replica-no-failover", "yes")
-    known = tweets.top(5).tweets
+    known = tweets.top(5).result().tweets
     os.kill(victim.process.pid, signal.SIGSTOP)
     try:
         for root in roots.values():
@@ -222,15 +222,15 @@ def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim
         stands = tweets.index.counts_all(dict.fromkeys(others, ()))
         assert all(not isinstance(stand, IndexUnavailable) for stand in stands)
         assert all(tweets.follower.is_in_step(partition) for partition in others)
-        assert all(tweets.get(root.id).count_retweet == 2 for root in roots.values())
-        assert tweets.top(5).stale
-        assert tweets.top(5).tweets == known
+        assert all(tweets.get(root.id).result().count_retweet == 2 for root in roots.values())
+        assert tweets.top(5).result().stale
+        assert tweets.top(5).result().tweets == known
         assert tweets.health().index is False
     finally:
         os.kill(victim.process.pid, signal.SIGCONT)
         eventually(victim.answers)
     eventually(lambda: is_exact(tweets))
-    assert not tweets.top(5).stale
+    assert not tweets.top(5).result().stale
 
 
 def test_whole_cluster_killed(tweets: Tweets, cluster: Cluster) -> None:
@@ -261,7 +261,7 @@ def test_service_starts_while_a_part_is_away(tweets: Tweets, cluster: Cluster, v
     victim.kill()
     with open_storage(data_dir, redis_url=cluster.url) as beside:
         retweet(beside, root)
-        assert beside.get(root.id).count_retweet == 1
+        assert beside.get(root.id).result().count_retweet == 1
         replica.client.config_set("cluster-replica-no-failover", "no")
         eventually(lambda: is_exact(beside))
         assert beside.rank(root.id).count_retweet == 1

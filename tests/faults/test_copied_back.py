@@ -57,4 +57,4 @@ def test_a_failure_is_logged_and_writing_goes_on(
     posted = [post(tweets) for _ in range(COPY_BACK_EACH)]
     posted.append(post(tweets))
     assert "not copied back: disk full" in caplog.text
-    assert [tweets.get(tweet.id).id for tweet in posted] == [tweet.id for tweet in posted]
+    assert [tweets.get(tweet.id).result().id for tweet in posted] == [tweet.id for tweet in posted]

@@ -10,7 +10,7 @@ import pytest
 
 from storage import Tweets, open_storage
 from storage.export import export_tweets
-from storage.records import Draft
+from storage.records import NewTweet
 from tests.builders import post, retweet
 from tests.e2e.commands import PATIENCE_S
 from tests.faults.services import eventually
@@ -31,10 +31,10 @@ def test_deleted_text_is_in_no_file(tweets: Tweets, data_dir: Path) -> None:
     child = retweet(tweets, made[1])
     assert files_with(data_dir, marks[0])
     for tweet in made[::2]:
-        tweets.delete(tweet.id)
+        tweets.delete(tweet.id).result()
     eventually(lambda: not any(files_with(data_dir, mark) for mark in marks[::2]))
     assert all(files_with(data_dir, mark) for mark in marks[1::2])
-    assert tweets.get(child.id).title == f"{marks[1]} title"
+    assert tweets.get(child.id).result().title == f"{marks[1]} title"
 
 
 def test_reader_in_the_way_only_delays_it(tweets: Tweets, data_dir: Path) -> None:
@@ -42,7 +42,7 @@ def test_reader_in_the_way_only_delays_it(tweets: Tweets, data_dir: Path) -> Non
     made = post(tweets, body="mark-of-a-text")
     with tweets.database.reading() as connection:
         connection.exec_driver_sql("SELECT count(*) FROM tweets").all()
-        tweets.delete(made.id)
+        tweets.delete(made.id).result()
         time.sleep(0.2)
         assert files_with(data_dir, "mark-of-a-text")
     eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
@@ -53,7 +53,7 @@ def test_a_start_takes_out_what_a_killed_service_has_left(
 ) -> None:
     """The text of a tweet that was deleted just before a crash is in no file soon after the next start."""
     monkeypatch.setattr(tweets.database, "forget_deleted", lambda: False)  # as when there was no time left
-    tweets.delete(post(tweets, body="mark-of-a-text").id)
+    tweets.delete(post(tweets, body="mark-of-a-text").id).result()
     left = tmp_path / "left"
     shutil.copytree(data_dir, left, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
     assert files_with(left, "mark-of-a-text")
@@ -66,7 +66,7 @@ def test_an_export_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
     first, made = post(tweets), post(tweets, body="mark-of-a-text")
     with closing(export_tweets(tweets.database, at_once=1)) as exported:
         assert next(exported).id == first.id
-        tweets.delete(made.id)
+        tweets.delete(made.id).result()
         post(tweets, body="Later")
         eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
         assert [(kept.id, kept.body) for kept in exported] == [(made.id, None)]
@@ -81,9 +81,9 @@ def test_nobody_waits_to_ask_while_it_is_taken_out(tweets: Tweets, monkeypatch: 
         return go_on.wait(0 if at_it._value < 2 else PATIENCE_S)  # in vain at first, so that it is tried while idle
 
     monkeypatch.setattr(tweets.database, "forget_deleted", take_out)
-    tweets.delete(post(tweets).id)
+    tweets.delete(post(tweets).id).result()
     eventually(lambda: at_it._value == 2)
-    begun = threading.Thread(target=tweets.begin_post, args=(Draft("ann", "t", "b"), lambda: None), daemon=True)
+    begun = threading.Thread(target=tweets.post, args=(NewTweet("ann", "t", "b"),), daemon=True)
     begun.start()
     begun.join(PATIENCE_S / 10)
     was_begun = not begun.is_alive()

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from storage import Tweets, open_storage
-from storage.append import Job
+from storage.append import Command
 from storage.errors import KeyReused, Retryable, StorageError, StoreUnavailable, TweetDeleted, TweetNotFound
 from storage.ids import LARGEST
-from storage.records import Draft
+from storage.records import NewTweet
 from storage.writer import Writer
 from tests.builders import at_once, post, whole_ranking
 from tests.e2e.commands import PATIENCE_S
@@ -37,11 +37,11 @@ class Round:
         self._taken = taken
         self.victim = victim
         self.drafts = [
-            Draft("ann", f"Alone {number}", "b", key=f"alone {number}"),
-            *[Draft("ann", f"Title {number}", "b", base=3, key=f"post {number} {each}") for each in range(3)],
-            *[Draft("bob", None, None, root, key=f"retweet {number} {each}") for each in range(3)],
-            Draft("bob", None, None, LARGEST, key=f"nothing {number}"),
-            Draft("ann", "Another title", "b", key="used"),
+            NewTweet("ann", f"Alone {number}", "b", key=f"alone {number}"),
+            *[NewTweet("ann", f"Title {number}", "b", base=3, key=f"post {number} {each}") for each in range(3)],
+            *[NewTweet("bob", None, None, root, key=f"retweet {number} {each}") for each in range(3)],
+            NewTweet("bob", None, None, LARGEST, key=f"nothing {number}"),
+            NewTweet("ann", "Another title", "b", key="used"),
         ]
         self.outcomes: list[Outcome] = [None] * len(self.drafts)
         self.deletion: Outcome = None
@@ -62,13 +62,13 @@ class Round:
 
     def _post(self, each: int) -> None:
         try:
-            self.outcomes[each] = self._tweets.post(self.drafts[each]).tweet.id
+            self.outcomes[each] = self._tweets.post(self.drafts[each]).result().tweet.id
         except StorageError as error:
             self.outcomes[each] = type(error)
 
     def _delete(self) -> None:
         try:
-            self._tweets.delete(self.victim)
+            self._tweets.delete(self.victim).result()
         except StorageError as error:
             self.deletion = type(error)
 
@@ -81,12 +81,12 @@ class Round:
                 assert told in {TweetNotFound, *FAILURES}, told
             else:
                 assert isinstance(told, int) or told in FAILURES, told
-                posted = self._tweets.post(draft)
+                posted = self._tweets.post(draft).result()
                 assert not isinstance(told, int) or (posted.replayed and posted.tweet.id == told)
                 model.post(posted.tweet.id, draft.retweet, draft.base)
         assert self.deletion is None or self.deletion in FAILURES
         try:
-            self._tweets.delete(self.victim)
+            self._tweets.delete(self.victim).result()
             assert self.deletion is not None
         except TweetDeleted:
             pass
@@ -97,9 +97,9 @@ def tell_when_taken(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Is set by the writer each time that it has taken a batch."""
     taken, outcomes = threading.Event(), Writer._outcomes
 
-    def noted(writer: Writer, jobs: list[Job]) -> list[Any]:
+    def noted(writer: Writer, commands: list[Command]) -> list[Any]:
         taken.set()
-        return outcomes(writer, jobs)
+        return outcomes(writer, commands)
 
     monkeypatch.setattr(Writer, "_outcomes", noted)
     return taken
@@ -116,7 +116,7 @@ def test_the_nth_call_of_a_batch_fails(
     with open_storage(data_dir) as tweets:
         root = post(tweets).id
         model.post(root, None, 0)
-        model.post(tweets.post(Draft("ann", "A title", "b", key="used")).tweet.id, None, 0)
+        model.post(tweets.post(NewTweet("ann", "A title", "b", key="used")).result().tweet.id, None, 0)
         for number in range(1, CALLS_AT_MOST):
             victim = post(tweets).id
             model.post(victim, None, 0)
@@ -151,10 +151,10 @@ def test_one_call_in_fifteen_fails(data_dir: Path, monkeypatch: pytest.MonkeyPat
             rng = random.Random(thread)
             for number in range(25):
                 try:
-                    draft = Draft("bob", None, None, root, key=f"{thread} {number}")
-                    told[f"{thread} {number}"] = tweets.post(draft).tweet.id
+                    draft = NewTweet("bob", None, None, root, key=f"{thread} {number}")
+                    told[f"{thread} {number}"] = tweets.post(draft).result().tweet.id
                     if rng.random() < 0.3:
-                        tweets.top(10)
+                        tweets.top(10).result()
                 except Retryable:
                     time.sleep(0.001)
 
@@ -165,7 +165,7 @@ def test_one_call_in_fifteen_fails(data_dir: Path, monkeypatch: pytest.MonkeyPat
         for thread in range(8):
             for number in range(25):
                 key = f"{thread} {number}"
-                posted = tweets.post(Draft("bob", None, None, root, key=key)).tweet.id
+                posted = tweets.post(NewTweet("bob", None, None, root, key=key)).result().tweet.id
                 assert told.get(key, posted) == posted
         tweets.follower.catch_up()
         assert whole_ranking(tweets)[0] == (200, root)

@@ -43,7 +43,7 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, ranked: str
         tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
 
     spoil()
-    assert tweets.get(root.id).count_retweet == 1
+    assert tweets.get(root.id).result().count_retweet == 1
     spoil()
     assert whole_ranking(tweets, 7) == [(1, root.id), (0, leaf.id)]
     spoil()
@@ -82,7 +82,7 @@ def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets, ranked:
         retweet(tweets, root)
         eventually(lambda: tweets.health().lag == 0 and tweets.follower.is_in_step(0))
         assert tweets.follower.verify() == [], name
-        assert tweets.get(root.id).count_retweet == written
+        assert tweets.get(root.id).result().count_retweet == written
 
 
 @pytest.mark.parametrize("ranked", RANKED)

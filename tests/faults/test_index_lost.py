@@ -16,7 +16,7 @@ from storage.errors import CannotOpen, IndexUnavailable
 from storage.ids import encode
 from storage.index.keys import keys_of
 from storage.index.ranking import RankingIndex
-from storage.records import Draft, Place
+from storage.records import NewTweet, Place
 from storage.sql.log import RANKED
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually, is_alive
@@ -45,7 +45,7 @@ def test_killed_server_comes_back_by_itself(tweets: Tweets) -> None:
         for _ in range(5):
             retweet(tweets, root)
     eventually(lambda: is_exact(tweets))
-    assert tweets.get(root.id).count_retweet == 25
+    assert tweets.get(root.id).result().count_retweet == 25
 
 
 def test_a_server_that_cannot_be_started_is_tried_again(data_dir: Path, tweets: Tweets) -> None:
@@ -58,23 +58,23 @@ def test_a_server_that_cannot_be_started_is_tried_again(data_dir: Path, tweets: 
     retweet(tweets, root)
     log.rmdir()
     eventually(lambda: is_exact(tweets))
-    assert tweets.get(root.id).count_retweet == 1
+    assert tweets.get(root.id).result().count_retweet == 1
 
 
 def test_hanging_server_does_not_stop_writes(tweets: Tweets) -> None:
     """While the server hangs, writes are stored, a count is taken from the log, the ranking says that it is stale."""
     root = post(tweets)
-    known = tweets.top(10).tweets
+    known = tweets.top(10).result().tweets
     os.kill(pid_of(tweets), signal.SIGSTOP)
     try:
         for _ in range(20):
             retweet(tweets, root)
-        assert tweets.get(root.id).count_retweet == 20
-        ranking = tweets.top(10)
+        assert tweets.get(root.id).result().count_retweet == 20
+        ranking = tweets.top(10).result()
         assert ranking.stale
         assert ranking.tweets == known
         with pytest.raises(IndexUnavailable):
-            tweets.top(10, after=Place(5, 0))
+            tweets.top(10, after=Place(5, 0)).result()
         with pytest.raises(IndexUnavailable):
             tweets.rank(root.id)
         assert tweets.health().index is False
@@ -82,17 +82,17 @@ def test_hanging_server_does_not_stop_writes(tweets: Tweets) -> None:
         os.kill(pid_of(tweets), signal.SIGCONT)
     eventually(lambda: is_exact(tweets))
     assert tweets.rank(root.id).count_retweet == 20
-    assert not tweets.top(10).stale
+    assert not tweets.top(10).result().stale
 
 
 def test_a_stale_ranking_leaves_out_who_was_deleted(tweets: Tweets) -> None:
     """While the server hangs, a deleted tweet is not shown any more, though the ranking is an older one."""
     root, gone, last = post(tweets, base=3), post(tweets, base=2), post(tweets, base=1)
-    assert len(tweets.top(10).tweets) == 3
+    assert len(tweets.top(10).result().tweets) == 3
     os.kill(pid_of(tweets), signal.SIGSTOP)
     try:
-        tweets.delete(gone.id)
-        ranking = tweets.top(10)
+        tweets.delete(gone.id).result()
+        ranking = tweets.top(10).result()
         assert (ranking.stale, [tweet.id for tweet in ranking.tweets]) == (True, [root.id, last.id])
     finally:
         os.kill(pid_of(tweets), signal.SIGCONT)
@@ -102,7 +102,7 @@ def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest
     """Once somebody has waited in vain, none of the others asks it; the follower alone looks whether it is back."""
     root, ask = post(tweets), RankingIndex._ask
     asked: set[str] = set()
-    assert len(tweets.top(10).tweets) == 1
+    assert len(tweets.top(10).result().tweets) == 1
 
     def noted(index: RankingIndex, read: Any, questions: Sequence[Any]) -> Any:
         asked.update({threading.current_thread().name} if questions else ())
@@ -115,12 +115,12 @@ def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest
         monkeypatch.setattr(RankingIndex, "_ask", noted)
         for _ in range(20):
             retweet(tweets, root)
-            assert tweets.top(10).stale
-        assert tweets.get(root.id).count_retweet == 21
+            assert tweets.top(10).result().stale
+        assert tweets.get(root.id).result().count_retweet == 21
     finally:
         os.kill(pid_of(tweets), signal.SIGCONT)
     assert asked <= {"follower"}
-    eventually(lambda: tweets.get(root.id).count_retweet == 21 and not tweets.top(10).stale)
+    eventually(lambda: tweets.get(root.id).result().count_retweet == 21 and not tweets.top(10).result().stale)
     assert asked > {"follower"}
 
 
@@ -137,7 +137,7 @@ def test_lost_member_is_seen_without_a_write(tweets: Tweets) -> None:
     root = post(tweets)
     retweet(tweets, root)
     tweets.index._client.zrem(keys_of(0).ranking, "x", *tweets.index._client.zrange(keys_of(0).ranking, 0, 0))
-    assert len(tweets.top(10).tweets) == 2
+    assert len(tweets.top(10).result().tweets) == 2
     assert tweets.follower.verify() == []
 
 
@@ -186,7 +186,7 @@ def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
         content[20:60] = b"\xff" * 40
         file.write_bytes(content)
     with open_storage(data_dir) as tweets:
-        assert tweets.get(root.id).count_retweet == 50
+        assert tweets.get(root.id).result().count_retweet == 50
         assert tweets.follower.verify() == []
     assert (data_dir / "redis" / "appendonlydir.unreadable").is_dir()
 
@@ -245,7 +245,7 @@ def test_older_backup_of_the_log_is_another_history(data_dir: Path) -> None:
     shutil.rmtree(data_dir / "redis")
     shutil.copytree(data_dir / "redis.later", data_dir / "redis")
     with open_storage(data_dir) as tweets:
-        assert tweets.get(root.id).count_retweet == 1
+        assert tweets.get(root.id).result().count_retweet == 1
         assert tweets.follower.verify() == []
         assert tweets.follower.rebuilds == 1
 
@@ -271,7 +271,7 @@ def test_orphaned_server_is_ended_before_a_new_one_starts(data_dir: Path) -> Non
     assert is_alive(orphan)
     with open_storage(data_dir) as tweets:
         assert not is_alive(orphan)
-        assert len(tweets.top(10).tweets) == 1
+        assert len(tweets.top(10).result().tweets) == 1
 
 
 def test_second_service_on_one_folder_is_refused(data_dir: Path, tweets: Tweets) -> None:
@@ -280,9 +280,9 @@ def test_second_service_on_one_folder_is_refused(data_dir: Path, tweets: Tweets)
         open_storage(data_dir)
     post(tweets)
     with open_storage(data_dir, attach=True) as beside:
-        assert len(beside.top(10).tweets) == 1
+        assert len(beside.top(10).result().tweets) == 1
     post(tweets)
-    assert len(tweets.top(10).tweets) == 2
+    assert len(tweets.top(10).result().tweets) == 2
 
 
 def test_a_server_that_is_started_again_is_waited_for(
@@ -302,7 +302,7 @@ def test_a_server_that_is_started_again_is_waited_for(
     threading.Timer(0.5, started.set).start()
     with open_storage(data_dir, attach=True) as beside:
         assert started.is_set()
-        assert len(beside.top(10).tweets) == 1
+        assert len(beside.top(10).result().tweets) == 1
 
 
 def test_folder_with_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
@@ -329,11 +329,11 @@ def test_url_that_leads_nowhere_is_one_sentence(tmp_path: Path) -> None:
 
 def test_replay_answers_while_redis_is_away(tweets: Tweets) -> None:
     """A repeated call is answered with the present count although Redis is away."""
-    first = tweets.post(Draft("ann", "t", "b", key="k")).tweet
+    first = tweets.post(NewTweet("ann", "t", "b", key="k")).result().tweet
     retweet(tweets, first)
     os.kill(pid_of(tweets), signal.SIGSTOP)
     try:
-        again = tweets.post(Draft("ann", "t", "b", key="k"))
+        again = tweets.post(NewTweet("ann", "t", "b", key="k")).result()
     finally:
         os.kill(pid_of(tweets), signal.SIGCONT)
     assert again.replayed

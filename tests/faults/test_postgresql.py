@@ -14,7 +14,7 @@ from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreBusy, StoreFull
 from storage.rebuild import rebuild
-from storage.records import Draft
+from storage.records import NewTweet
 from storage.sql import log, postgresql
 from tests.builders import post, retweet
 from tests.faults.services import eventually
@@ -55,7 +55,7 @@ def test_what_came_to_nothing_is_tried_again(
     root = post(tweets, body="root")
     retweet(tweets, root)
     assert bodies(tweets) == ["root", "root"]
-    assert tweets.get(root.id).count_retweet == 1
+    assert tweets.get(root.id).result().count_retweet == 1
     assert is_gapless(tweets)
 
 
@@ -81,7 +81,7 @@ def test_full_disk(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str,
     postgresql.execute(RAISE_AT_FIRST.format(times=1, state="53100", when=when), name=postgresql_name)
     with pytest.raises(StoreFull):
         post(tweets)
-    assert tweets.get(root.id).body == "before"
+    assert tweets.get(root.id).result().body == "before"
     post(tweets, body="after")
     assert bodies(tweets) == ["before", "after"]
 
@@ -157,20 +157,19 @@ def waiting(server: PostgreSQL, name: str) -> int:
 
 def test_others_use_each_key_of_a_batch_at_that_moment(tweets: Tweets) -> None:
     """The batch is refused for its first key, then its second write, alone, for its own: both find their tweets."""
-    drafts = [Draft("ann", "Title", "Body", key=key) for key in ("first", "second")]
-    posted = [tweets.post(draft).tweet.id for draft in drafts]
+    drafts = [NewTweet("ann", "Title", "Body", key=key) for key in ("first", "second")]
+    posted = [tweets.post(draft).result().tweet.id for draft in drafts]
     digests = [free_key(tweets, tweet_id) for tweet_id in posted]
-    told = threading.Semaphore(0)
     with tweets.database.writing() as first, tweets.database.writing() as second:
         for other, tweet_id, digest in zip((first, second), posted, digests, strict=True):
             other.execute(USE_KEY, {"id": tweet_id, "digest": digest})
-        begun = [tweets.begin_post(draft, told.release) for draft in drafts]
-        tweets.hand_over()
+        posts = [tweets.post(draft) for draft in drafts]
+        tweets.flush()
         eventually(lambda: is_waited_for(tweets, first))
         first.commit()
         eventually(lambda: is_waited_for(tweets, second))
-    assert all(told.acquire(timeout=10) for _ in begun)
-    assert [(each.get().tweet.id, each.get().replayed) for each in begun] == [(each, True) for each in posted]
+    replays = [future.result(10) for future in posts]
+    assert [(each.tweet.id, each.replayed) for each in replays] == [(each, True) for each in posted]
 
 
 def free_key(tweets: Tweets, tweet_id: int) -> bytes:

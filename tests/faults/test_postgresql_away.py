@@ -10,7 +10,7 @@ import pytest
 
 from storage import Tweets, open_storage
 from storage.errors import StorageError, StoreBusy, StoreUnavailable
-from storage.records import Draft
+from storage.records import NewTweet
 from storage.sql import bounded
 from tests.builders import at_once, post, retweet
 from tests.faults.cutting import CuttingProxy
@@ -47,7 +47,7 @@ def test_connection_lost_before_the_commit(behind: Tweets, proxy: CuttingProxy) 
     retweet(behind, root)
     assert proxy.cuts == 3
     assert bodies(behind) == ["root", "root"]
-    assert behind.get(root.id).count_retweet == 1
+    assert behind.get(root.id).result().count_retweet == 1
 
 
 @pytest.mark.parametrize("delivered", [True, False])
@@ -58,17 +58,17 @@ def test_connection_lost_while_committing(behind: Tweets, proxy: CuttingProxy, d
     It is not tried again, it does not say that nothing was stored, and a call with a key is answered when repeated.
     """
     root = post(behind, body="root")
-    draft = Draft("bob", "Title", "with a key", root.id, key="k")
+    draft = NewTweet("bob", "Title", "with a key", root.id, key="k")
     proxy.word, proxy.delivered, proxy.times = b"COMMIT\0", delivered, 1
     with pytest.raises(StoreUnavailable) as caught:
-        behind.post(draft)
+        behind.post(draft).result()
     assert not isinstance(caught.value, StoreBusy)
     assert proxy.cuts == 1
     assert bodies(behind) == (["root", "with a key"] if delivered else ["root"])
 
-    assert behind.post(draft).replayed == delivered
+    assert behind.post(draft).result().replayed == delivered
     assert bodies(behind) == ["root", "with a key"]
-    assert behind.get(root.id).count_retweet == 1
+    assert behind.get(root.id).result().count_retweet == 1
     assert is_gapless(behind)
 
 
@@ -82,13 +82,13 @@ def test_restart_between_requests_is_not_noticed(
     postgresql.start()
     at_once(12, lambda _n: whole(tweets, root.id))
     retweet(tweets, root)
-    assert tweets.get(root.id).count_retweet == 1
+    assert tweets.get(root.id).result().count_retweet == 1
     assert [record for record in caplog.records if record.exc_info] == []
 
 
 def whole(tweets: Tweets, tweet_id: int) -> None:
     """Read a tweet in more than one way."""
-    tweets.get(tweet_id)
+    tweets.get(tweet_id).result()
     tweets.list_chain(tweet_id)
 
 
@@ -106,7 +106,7 @@ def test_server_that_says_nothing(
         retweet(tweets, root)
         while True:
             try:
-                assert tweets.get(root.id).count_retweet == 1
+                assert tweets.get(root.id).result().count_retweet == 1
             except StoreUnavailable:
                 continue  # one connection less that is stopped
             break
@@ -132,9 +132,9 @@ def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
         while not done.is_set():
             turn += 1
             body = f"{number}-{turn}"
-            draft = Draft("bob", "Title", body, root.id, key=body if turn % 2 else None)
+            draft = NewTweet("bob", "Title", body, root.id, key=body if turn % 2 else None)
             try:
-                tweets.post(draft)
+                tweets.post(draft).result()
             except StorageError as error:
                 outcomes[body] = error
             else:
@@ -163,8 +163,8 @@ def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
 
     for body, error in outcomes.items():
         if error and int(body.split("-")[1]) % 2:
-            posted = tweets.post(Draft("bob", "Title", body, root.id, key=body))
+            posted = tweets.post(NewTweet("bob", "Title", body, root.id, key=body)).result()
             assert posted.replayed == (body in stored)
     assert is_gapless(tweets)
-    assert tweets.get(root.id).count_retweet == len(bodies(tweets)) - 1
+    assert tweets.get(root.id).result().count_retweet == len(bodies(tweets)) - 1
     assert tweets.follower.verify() == []

@@ -58,7 +58,7 @@ def test_two_hosts_with_eight_threads_each(several: str, data_dir: Path, tmp_pat
             heads = log.list_heads(connection)
         assert all(seqs(tweets, partition) == list(range(1, head.seq + 1)) for partition, head in heads.items())
         assert sum(head.live for head in heads.values()) == 1 + len(posted) + THREADS * ROUNDS
-        assert tweets.get(root.id).count_retweet == 2 * THREADS * ROUNDS + THREADS * ROUNDS // 2
+        assert tweets.get(root.id).result().count_retweet == 2 * THREADS * ROUNDS + THREADS * ROUNDS // 2
         assert tweets.follower.verify() == []
 
 
@@ -68,7 +68,7 @@ def test_an_index_for_each_host(several: str, cluster: Cluster, data_dir: Path, 
         root = post(old)
         for expected, (writer, reader) in enumerate([(old, new), (new, old)] * 5, 1):
             made = retweet(writer, root)
-            assert reader.get(root.id).count_retweet == expected
+            assert reader.get(root.id).result().count_retweet == expected
             assert whole_ranking(reader)[0] == (expected, root.id)
             assert reader.rank(made.id).total == expected + 1
         old.follower.catch_up()
@@ -111,4 +111,4 @@ def test_a_late_commit_is_not_read_past(postgresql_url: str, data_dir: Path) -> 
             assert tweets.database.get_state().heads[0] == head
         other.join()
         assert seqs(tweets, 0) == [1, 2]
-        assert len(tweets.top(10).tweets) == 2
+        assert len(tweets.top(10).result().tweets) == 2

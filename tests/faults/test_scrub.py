@@ -87,7 +87,7 @@ def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, m
             tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
             tweets.follower.rebuild()
             assert tweets.follower.verify() == []
-            assert tweets.get(root.id).count_retweet == done
+            assert tweets.get(root.id).result().count_retweet == done
 
 
 def test_counts_are_compared_while_others_write(
@@ -112,7 +112,7 @@ def test_a_flipped_bit_is_found_after_an_unclean_stop(data_dir: Path) -> None:
     flip_a_bit(data_dir / "redis")
     with open_storage(data_dir) as tweets:
         eventually(lambda: tweets.follower.rebuilds == 1)
-        eventually(lambda: tweets.get(root).count_retweet == 6)
+        eventually(lambda: tweets.get(root).result().count_retweet == 6)
         assert tweets.follower.verify() == []
 
 
@@ -132,7 +132,7 @@ def test_a_flipped_bit_is_found_when_the_server_comes_back(tmp_path: Path, data_
         flip_a_bit(folder)
         opened.callback(EmbeddedServer(folder).stop)
         eventually(lambda: tweets.follower.rebuilds == 1)
-        eventually(lambda: tweets.get(root.id).count_retweet == 6)
+        eventually(lambda: tweets.get(root.id).result().count_retweet == 6)
 
 
 def test_after_a_clean_stop_nothing_is_compared(data_dir: Path) -> None:
@@ -165,7 +165,7 @@ def test_what_was_built_from_nothing_is_trusted(data_dir: Path) -> None:
     with open_storage(data_dir, attach=True) as tweets:
         assert tweets.scrub
         assert tweets.scrub.trusts()
-        assert tweets.get(root.id).count_retweet == 1
+        assert tweets.get(root.id).result().count_retweet == 1
 
 
 def test_a_verb_leaves_the_doubt_to_the_service(data_dir: Path) -> None:

@@ -1,14 +1,14 @@
 """The pages as HTTP sees them: types, tags, caches, policy, and what they answer when a part is away."""
 
 import re
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import NoReturn
 
 import pytest
 
 from storage import Tweets
 from storage.errors import IndexUnavailable, StoreUnavailable
-from storage.pending import Pending
+from storage.records import Ranking
 from tests.http.client import Client
 
 POLICY = (
@@ -173,11 +173,12 @@ def test_swagger_has_one_address(client: Client) -> None:
 def test_a_stale_ranking_says_so(fresh: Client, tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the ranking is the last one known, the page has a note and the answer a header."""
     fresh.tweet(title="Still here")
-    known = tweets.top(10)
+    known = tweets.top(10).result()
     calm = fresh.get("/")
 
-    pending = Pending(lambda: replace(known, stale=True), lambda: True)
-    monkeypatch.setattr(tweets, "begin_top", lambda *_asked: pending)
+    stale_top = Future[Ranking]()
+    stale_top.set_result(replace(known, stale=True))
+    monkeypatch.setattr(tweets, "top", lambda *_asked: stale_top)
     stale = fresh.get("/")
 
     assert "stale" not in calm.headers
@@ -190,11 +191,9 @@ def test_a_stale_ranking_says_so(fresh: Client, tweets: Tweets, monkeypatch: pyt
 @pytest.fixture(params=[IndexUnavailable, StoreUnavailable])
 def away(fresh: Client, tweets: Tweets, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Client:
     """A client of a service that can tell nothing of the ranking."""
-
-    def fail() -> NoReturn:
-        raise request.param
-
-    monkeypatch.setattr(tweets, "begin_top", lambda *_asked: Pending(fail, lambda: True))
+    failed = Future[Ranking]()
+    failed.set_exception(request.param())
+    monkeypatch.setattr(tweets, "top", lambda *_asked: failed)
     return fresh
 
 

@@ -72,7 +72,7 @@ def fill(data_dir: Path, at_least: int) -> bytes:
         while file.stat().st_size < at_least:
             made.append(retweet(tweets, made[len(made) // 2]).id)
             if len(made) % 10 == 0:
-                tweets.delete(made.pop())
+                tweets.delete(made.pop()).result()
     return file.read_bytes()
 
 

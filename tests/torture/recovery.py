@@ -53,7 +53,7 @@ def catch_up(seed: int, entries: int, folder: Path) -> Row:
     data_dir = folder / "catch-up"
     plant(data_dir, max(STORE, 3 * entries), seed)
     with open_storage(data_dir) as tweets:
-        top = [tweet.id for tweet in tweets.top(100).tweets]
+        top = [tweet.id for tweet in tweets.top(100).result().tweets]
         assert tweets.server
         os.kill(tweets.server.pid, signal.SIGSTOP)
         try:
