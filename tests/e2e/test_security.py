@@ -95,7 +95,12 @@ def test_the_verb(data_dir: Path) -> None:
     listed = done(data_dir, "token", "list").decode().splitlines()[1:]
     assert [line.split()[:2] for line in listed] == [[ids[0], "user"], [ids[1], "admin"]]
     assert [line.split()[-1] for line in listed] == ["ada", "root"]
-    assert ["-" * 16 in line for line in listed] == [False, True]
+    assert [line.split()[3] == "-" for line in listed] == [False, True]
+    rows = json.loads(done(data_dir, "token", "list", "--json"))
+    assert [(row["id"], row["user"], row["revoked_at"] is None) for row in rows] == [
+        (ids[0], "ada", False),
+        (ids[1], "root", True),
+    ]
     assert not any(each.stdout[16:].decode().strip() in "".join(listed) for each in (first, second))
 
     assert refused(data_dir, "token", "revoke", ids[0]).startswith(f"No token has the id '{ids[0]}', or it was revoked")
