@@ -20,7 +20,6 @@ def open_tweets(settings: Settings, *, attach: bool = False) -> Tweets:
         settings.database_url,
         settings.redis_url,
         partitions=settings.partitions,
-        ranked=settings.ranked,
         max_ancestors=settings.max_ancestors,
         queue_limit=settings.queue_limit,
         attach=attach,
@@ -43,7 +42,7 @@ def opened_database(settings: Settings, *, prepare: bool = True) -> Iterator[Dat
     """
     with closing(open_log(settings.data_dir, settings.database_url)) as database:
         if prepare:
-            prepare_schema(database, settings.partitions, settings.ranked, embedded=not settings.database_url)
+            prepare_schema(database, settings.partitions, embedded=not settings.database_url)
         yield database
 
 

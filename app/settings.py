@@ -23,7 +23,7 @@ class Rate(NamedTuple):
     per_s: int
 
 
-WORDS = {"log": ("text", "json"), "ranked": ("all", "counted")}
+WORDS = {"log": ("text", "json")}
 """What a setting may be that is one of some words."""
 
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600}
@@ -42,10 +42,7 @@ class Settings:
     redis_url: str = setting(
         "", "`redis://`, `rediss://`, `unix://` or `redis+cluster://`; empty: a private valkey-server in `DATA_DIR`"
     )
-    partitions: int = setting("1", "logs and sorted sets of a new database; later `rebuild --partitions`", at_most=1024)
-    ranked: str = setting(
-        "all", "tweets in the index of a new database: `all`, or `counted`, for less memory; later `rebuild --ranked`"
-    )
+    partitions: int = setting("1", "logs and sorted sets of a new database; fixed from then on", at_most=1024)
     max_ancestors: int = setting("1000", "how many ancestors a tweet may have", at_most=1_000_000)
     workers: int = setting("0", "processes that serve; 0: one for each two cores, at most 4", at_least=0, at_most=64)
     threads: int = setting("64", "requests worked on at once", at_most=1024)

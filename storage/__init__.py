@@ -12,9 +12,9 @@ from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidde
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
-from storage.scrub import Scrub, Trust
+from storage.scrub import CleanShutdownMarker, Scrub
 from storage.sql.engine import Database, open_database, read_url
-from storage.sql.log import ALL, get_store
+from storage.sql.log import get_store
 from storage.tweets import Tweets
 
 __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
@@ -32,7 +32,6 @@ def open_storage(
     redis_url: str = "",
     *,
     partitions: int = 1,
-    ranked: str = ALL,
     max_ancestors: int = 1000,
     queue_limit: int = 1024,
     attach: bool = False,
@@ -48,14 +47,14 @@ def open_storage(
     try:
         if not attach:
             database.check_whole(CHECKED_AT_START)
-        prepare_schema(database, partitions, ranked, embedded=not database_url)
+        prepare_schema(database, partitions, embedded=not database_url)
         index, server = _open_index(data_dir / "redis", redis_url, attach=attach)
         with database.reading() as connection:
             store = get_store(connection)
         tweets = Tweets(database, index, store, server=server, max_ancestors=max_ancestors, queue_limit=queue_limit)
         if server or not attach:
-            trust = Trust(data_dir / "index.trusted", embedded=server is not None)
-            tweets.scrub = Scrub(database, tweets.follower, index, trust)
+            marker = CleanShutdownMarker(data_dir / "index.trusted", embedded=server is not None)
+            tweets.scrub = Scrub(database, tweets.follower, index, marker)
         tweets.start()
         if tweets.scrub and not attach:
             tweets.scrub.start()
@@ -82,14 +81,14 @@ def open_log(data_dir: Path, database_url: str = "") -> Database:
     return open_database(url)
 
 
-def prepare_schema(database: Database, partitions: int, ranked: str = ALL, *, embedded: bool) -> None:
+def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
     """Bring an *embedded* database to the latest revision. Raises SchemaOutdated when another one is not there."""
     with database.reading() as connection:
         if is_current(connection):
             return
         if not embedded:
             check_current(connection)
-    up(database, partitions, ranked)
+    up(database, partitions)
 
 
 def _open_index(folder: Path, redis_url: str, *, attach: bool) -> tuple[RankingIndex, EmbeddedServer | None]:

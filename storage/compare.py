@@ -30,8 +30,7 @@ class Difference(NamedTuple):
     """
     A tweet whose count in the index is not the one of the log; None where it is missing.
 
-    `in_index` is -1 where the index has a score that is no count, or contradicts itself: of the two orders that it
-    keeps one alone has the tweet.
+    `in_index` is -1 where the index has a score that is no count.
     """
 
     tweet_id: int
@@ -66,17 +65,12 @@ def _suspects(database: Database, index: RankingIndex, breathe: Breathe, numbers
         store = log.get_store(connection)
         with closing(breathing(count_all(connection), breathe, numbers)) as rows:
             for tweet_id, partition, counted in rows:
-                if counted or store.ranks_all:
-                    negatives[partition].append(-tweet_id)
-                    counts[partition].append(counted)
+                negatives[partition].append(-tweet_id)
+                counts[partition].append(counted)
     suspects = {}
     for partition in range(store.partitions):
-        known = negatives[partition]
         places = breathing(index.scan(partition), breathe, numbers)
-        suspects[partition] = _unlike(known, counts[partition], places)
-        if not store.ranks_all:
-            zeros = array("q", bytes(8 * len(known)))
-            suspects[partition] |= _unlike(known, zeros, breathing(index.scan_by_id(partition), breathe, numbers))
+        suspects[partition] = _unlike(negatives[partition], counts[partition], places)
     return suspects
 
 
@@ -101,20 +95,18 @@ def _look_again(
     numbers: Iterator[int],
 ) -> Iterator[Difference]:
     """Those of *ids* whose count at one place of the log is not the one of the index at that place."""
-    ranks_all = database.get_state().store.ranks_all
-    answer = index.counts(partition, ids) if ranks_all else index.check(partition, ids)
+    answer = index.counts(partition, ids)
     with database.reading(snapshot=True) as connection:
         at, store = answer.stand, log.get_store(connection)
-        if store.ranks_all != ranks_all or not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
+        if not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
             raise IndexUnavailable("the index was brought in step meanwhile")
         wanted = set(ids)
         with closing(breathing(streams.stream_until(connection, partition, at.seq), breathe, numbers)) as rows:
             in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
     for tweet_id, found in zip(ids, answer.counts, strict=True):
         right = in_log.get(tweet_id)
-        in_index = 0 if found is None and right == 0 and not ranks_all else found  # who counts 0 is left out
-        if right != in_index:
-            yield Difference(tweet_id, right, in_index)
+        if right != found:
+            yield Difference(tweet_id, right, found)
 
 
 def _portions(ids: list[int]) -> Iterator[list[int]]:

@@ -26,14 +26,9 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """
-    The store's random name, which tweets are in the index, the engines and their versions, its bytes, the partitions.
-
-    `ranked` is one of `storage.sql.log.RANKED`.
-    """
+    """The store's random name, the engines and their versions, the bytes of the index, the partitions."""
 
     store: str
-    ranked: str
     database: str
     database_version: str
     index_version: str
@@ -53,7 +48,6 @@ def describe(tweets: Tweets) -> Description:
     states = [_state(store, *item, answer) for item, answer in zip(heads.items(), answers, strict=True)]
     return Description(
         store=store.id,
-        ranked=store.ranked,
         database=tweets.database.describe(),
         database_version=tweets.database.server_version(),
         index_version=tweets.index.server_name(),

@@ -65,11 +65,11 @@ class IndexUnavailable(Retryable):
 
 
 class IndexDamaged(IndexUnavailable):
-    """Redis holds, under a name of ours, what nobody of us wrote. Nothing is lost; it is taken out and built anew."""
+    """Redis holds, under a key of ours, what this service cannot have written. It is removed and rebuilt."""
 
 
-class LayoutChanged(Retryable):
-    """The log has been laid out over other partitions than this process knew. Nothing was stored; ask again."""
+class StoreReplaced(StoreUnavailable):
+    """Another database stands where this one was opened; restart the process. Nothing was stored."""
 
 
 class StoreConflict(StorageError):

@@ -5,18 +5,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, select
 
-from storage.errors import StorageError
-from storage.sql import log
 from storage.sql.engine import Database
-from storage.sql.log import Head, LogState
+from storage.sql.log import Head
 from storage.sql.tables import tweets
 
 EXPORTED_AT_ONCE = 1_000
 """Rows, which take some milliseconds to read."""
-
-
-class ExportEnded(StorageError):
-    """The export cannot go on; the message is a sentence for a person. What was given until then is not all."""
 
 
 class Kept(NamedTuple):
@@ -36,11 +30,11 @@ def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Genera
     Every tweet that is there at the beginning, in the order of ids; those deleted until they are read, as deleted ones.
 
     Read *at_once* so many: a reader of one instant would keep deleted texts on the disk until whoever takes the export
-    has taken all of it. Raises ExportEnded.
+    has taken all of it.
     """
     start, after = database.get_state(), 0
     left = _count(start.heads.values())
-    while left > 0 and (rows := _read_some(database, start, after, at_once)):
+    while left > 0 and (rows := _read_some(database, after, at_once)):
         after = rows[-1].id
         # Those posted later have later places. Their ids need not be greater, where there are several partitions.
         kept = [Kept(*row[:-2]) for row in rows if row.seq <= start.heads[row.partition].seq]
@@ -48,13 +42,10 @@ def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Genera
         yield from kept
 
 
-def _read_some(database: Database, start: LogState, after: int, limit: int) -> Sequence[Any]:
-    """At most *limit* rows with greater ids than *after*. Raises ExportEnded when places are not those of *start*."""
+def _read_some(database: Database, after: int, limit: int) -> Sequence[Any]:
+    """At most *limit* rows with greater ids than *after*."""
     with database.reading() as connection:
-        rows = connection.execute(_FROM, {"after": after, "limit": limit}).all()
-        if log.get_store(connection) != start.store:  # last: what was read before is of the layout that is there now
-            raise ExportEnded("The partitions were laid out anew meanwhile; export again.")
-    return rows
+        return connection.execute(_FROM, {"after": after, "limit": limit}).all()
 
 
 def count_tweets(database: Database) -> int:

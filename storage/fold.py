@@ -5,7 +5,7 @@ A tweet's count is the count it was posted with plus its live descendants. So an
 of its tweet: +1 when it was posted, -1 when it was deleted. A batch, a catch-up and a rebuild are the same fold.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -36,17 +36,11 @@ Worth = tuple[int, int | None, int]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """
-    What some entries do to a ranking: set these counts, add these gains, take these tweets out. No id is in two.
-
-    `created` is None where all tweets are ranked. Where only counted ones are, it has the gains of tweets that are
-    live, so that one which is not ranked counts 0 so far; `credited` those of tweets that are ranked unless deleted.
-    """
+    """What some entries do to a ranking: set these counts, add these gains, remove these tweets. No id is in two."""
 
     added: dict[int, int]
     credited: dict[int, int]
     removed: list[int]
-    created: dict[int, int] | None = None
 
 
 def gains(worths: Iterable[Worth], parent_of: Callable[[int], int | None]) -> Iterator[tuple[int, int]]:
@@ -107,25 +101,3 @@ def change(entries: Iterable[Entry], parent_of: Callable[[int], int | None]) -> 
         elif gain and tweet not in removed:
             credited[tweet] = gain
     return Change(added, credited, [tweet for tweet in removed if tweet not in passing])
-
-
-def parents_of(entries: Iterable[Entry]) -> set[int]:
-    """The tweets that *entries* retweet."""
-    return {entry.parent for entry in entries if entry.sign > 0 and entry.parent is not None}
-
-
-def only_counted(whole: Change, live: Collection[int]) -> Change:
-    """
-    What *whole* does to a ranking that holds only tweets with a count above 0.
-
-    A tweet that gains and is not ranked was deleted, or counts 0: *live* must hold all of the second kind, and none of
-    the first. For entries that were appended by those who saw their parents live these are `parents_of` them: any other
-    ancestor has such a parent among its descendants, so it counts already. A tweet that was deleted is in `removed`.
-    """
-    created = {tweet: gain for tweet, gain in whole.credited.items() if gain > 0 and tweet in live}
-    return Change(
-        added={tweet: count for tweet, count in whole.added.items() if count},
-        credited={tweet: gain for tweet, gain in whole.credited.items() if tweet not in created},
-        removed=whole.removed,
-        created=created,
-    )

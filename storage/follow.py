@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 from storage.compare import Difference, list_differences
-from storage.errors import IndexDamaged, IndexUnavailable, LayoutChanged, StorageError
-from storage.fold import Change, Entry, change, only_counted
+from storage.errors import IndexDamaged, IndexUnavailable, StorageError
+from storage.fold import Entry, change
 from storage.ids import PARTITIONS
 from storage.index.keys import Position
 from storage.index.ranking import RankingIndex, Stand
@@ -22,10 +22,10 @@ from storage.links import Links
 from storage.observer import Observer
 from storage.rebuild import rebuild
 from storage.recount import Breathe, no_rest
-from storage.sql import counted, log
+from storage.sql import log
 from storage.sql.engine import Database
 from storage.sql.log import Store
-from storage.standing import ON_ITS_WAY_S, equals, is_known, is_whole
+from storage.standing import ON_ITS_WAY_S, equals, is_known
 
 TICK_S = 1.0
 """How often the follower looks without being asked."""
@@ -117,15 +117,10 @@ class Follower:
         Raises StoreUnavailable, and IndexUnavailable when some partition is away: the others are in step nevertheless.
         The next tick tries again.
         """
-        try:
-            in_step = not self._look()
-        except LayoutChanged:
-            in_step = False
-        if not in_step:
+        if self._look():
             if not self._working.acquire(timeout=timeout_s):
                 return False
             try:
-                self._learn_layout()
                 self._mend(self._look())
             finally:
                 self._working.release()
@@ -136,7 +131,6 @@ class Follower:
     def rebuild(self) -> None:
         """Build every ranking anew from the log, from place zero. Writers may go on."""
         with self._working:
-            self._learn_layout()
             partitions = range(self.store.partitions)
             found = {partition: self._index.counts(partition).stand.position for partition in partitions}
             self._rebuild(found, insist=True)
@@ -176,7 +170,7 @@ class Follower:
                 _log.exception("following failed; the next tick tries again")
 
     def _look(self, partitions: Collection[int] | None = None) -> dict[int, Stand]:
-        """Where those partitions stand that answer and are not where the log is. Raises LayoutChanged."""
+        """Where those partitions stand that answer and are not where the log is. Raises StoreReplaced."""
         store = self.store
         chosen = range(store.partitions) if partitions is None else partitions
         # The positions before the heads: so no head is behind a position of this history.
@@ -197,7 +191,7 @@ class Follower:
 
     def _take_out(self, partition: int) -> bool:
         """Take the partition out whole, whatever its keys hold; False when that is not possible."""
-        _log.warning("the index of partition %d holds what nobody here wrote; it is taken out", partition)
+        _log.warning("the index of partition %d holds what nobody here wrote; it is removed", partition)
         try:
             self._index.drop([partition])
         except IndexUnavailable:
@@ -207,19 +201,6 @@ class Follower:
     def _found_in_step(self, partition: int) -> None:
         self._away.pop(partition, None)
         self._in_step.add(partition)
-
-    def _learn_layout(self) -> None:
-        """See that *store* is what the database says; when it is not, forget all that was known."""
-        store = self._database.get_state().store
-        if store == self.store:
-            return
-        _log.warning("the log was laid out anew, over %d partitions", store.partitions)
-        gone = range(store.partitions, self.store.partitions)
-        self.store, self._links = store, Links(self._database)
-        self._in_step.clear()
-        self._away.clear()
-        with suppress(IndexUnavailable):  # then a rebuild takes them out, at some time
-            self._index.drop(gone)
 
     def _mend(self, lagging: Mapping[int, Stand]) -> None:
         """Bring those partitions in step that stand elsewhere than the log."""
@@ -246,9 +227,8 @@ class Follower:
                 with self._database.reading() as connection:
                     known = is_known(stand, self.store, log.find_nonce(connection, partition, stand.seq))
                     entries = log.list_entries(connection, partition, stand.seq, FOLD_AT_ONCE) if known else []
-                    # Last: what was read before is of this layout if it still is the layout now.
                     head = log.get_state(connection).checked(self.store).heads[partition]
-                if not known or (stand.seq == head.seq and not is_whole(stand, self.store, head)):
+                if not known or (stand.seq == head.seq and stand.cardinality != head.live):
                     return False
                 if stand.seq == head.seq:
                     self._found_in_step(partition)
@@ -264,17 +244,7 @@ class Follower:
             return stand
         self._links.load({entry.parent for entry in entries if entry.parent is not None})
         to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
-        return self._index.fold(partition, stand.position, to, self._change(entries)).stand
-
-    def _change(self, entries: list[Entry]) -> Change:
-        """What *entries* do to the ranking. Of an import they may have parents that were deleted before."""
-        whole = change(entries, self._links.parent_of)
-        if self.store.ranks_all:
-            return whole
-        gaining = [tweet for tweet, gain in whole.credited.items() if gain > 0]
-        # Were the log laid out anew meanwhile, this would be wrong, and folded into an index of no store that there is.
-        with self._database.reading() as connection:
-            return only_counted(whole, counted.list_live(connection, gaining, entries[-1].seq))
+        return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).stand
 
     def _go_on(self, counted: int) -> None:
         """Raise IndexUnavailable when it is time to end: a rebuild may take longer than a stop may."""
@@ -286,7 +256,8 @@ class Follower:
         """Build partitions anew, each unless it moves from the position *found* there; with *insist* also then."""
         if not found:
             return
-        self._in_step.difference_update(found)
+        if not insist:  # else what is there is served until it is replaced
+            self._in_step.difference_update(found)
         for partition, position in found.items():
             # Without a position it is new or was emptied; with one it holds something else, which somebody should know.
             level = logging.WARNING if position else logging.INFO

@@ -5,15 +5,14 @@ The log's heads are read first, by whichever process wrote them last; an answer 
 beyond. So whoever was told that his tweet is posted sees it in the next answer, from every copy of the service.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 from storage.errors import IndexUnavailable
 from storage.follow import Follower
-from storage.index.ranking import Counts, Newer, Part, RankingIndex
+from storage.index.ranking import Counts, Part, RankingIndex
 from storage.records import Place
-from storage.sql import counted
 from storage.sql.engine import Database
 from storage.sql.log import LogState
 from storage.standing import LOOKS, reaches
@@ -21,7 +20,7 @@ from storage.standing import LOOKS, reaches
 CATCH_UP_WITHIN_S = 1.0
 """How long a reader waits for the index to be brought in step before it is told that it cannot be asked."""
 
-Answer = TypeVar("Answer", Part, Counts, Newer)
+Answer = TypeVar("Answer", Part, Counts)
 Count = int | None | IndexUnavailable
 """The count of a tweet, None when it is not live there, or why nobody can say."""
 
@@ -34,24 +33,17 @@ class FreshIndex:
         self._index = index
         self._follower = follower
 
-    def pages(
-        self,
-        limit: int,
-        after: Place | None = None,
-        asked: Mapping[int, Iterable[int]] | None = None,
-        state: LogState | None = None,
-    ) -> tuple[LogState, dict[int, Part]]:
+    def pages(self, limit: int, after: Place | None = None, state: LogState | None = None) -> dict[int, Part]:
         """
-        At most *limit* places below *after* of each partition, and the state of the log that they reach.
+        At most *limit* places below *after* of each partition, as of *state*, just read, or later.
 
-        That is *state*, if the caller has just read it. *asked* are tweets, by their partition, of which to say whether
-        they are in the index. Raises IndexUnavailable.
+        Raises IndexUnavailable.
         """
-        return self._ask_all(lambda chosen: self._index.pages(chosen, limit, after, asked), state)
-
-    def newer(self, tweet_id: int) -> tuple[LogState, dict[int, Newer]]:
-        """In each partition the counted tweets that are newer than *tweet_id*. Raises IndexUnavailable."""
-        return self._ask_all(lambda chosen: self._index.newer(chosen, tweet_id))
+        state = state or self._database.get_state()
+        parts = self._ask(state, state.heads, lambda chosen: self._index.pages(chosen, limit, after))
+        if len(parts) < len(state.heads):
+            raise IndexUnavailable("the index is away or being brought in step, or a part of it")
+        return parts
 
     def count(self, partition: int, tweet_id: int) -> int | None:
         """The count of a tweet, None when it is not live there. Raises IndexUnavailable."""
@@ -66,39 +58,14 @@ class FreshIndex:
         ids: dict[int, list[int]] = {}
         for partition, tweet_id in wanted:
             ids.setdefault(partition, []).append(tweet_id)
-        # A tweet may have been read just before the log was laid out anew: then its partition may be no more.
-        asked = ids.keys() & state.heads.keys()
-        answers = self._ask(state, asked, lambda chosen: self._index.counts_all({p: ids[p] for p in chosen}))
+        answers = self._ask(state, ids, lambda chosen: self._index.counts_all({p: ids[p] for p in chosen}))
         found: dict[int, Count] = {}
         for partition, those in ids.items():
             if partition in answers:
                 found.update(zip(those, answers[partition].counts, strict=True))
-            elif partition in asked:
+            else:
                 found.update(dict.fromkeys(those, IndexUnavailable(f"partition {partition} of the index cannot say")))
-        if not state.store.ranks_all:
-            found.update(self._uncounted({tweet_id: p for p, tweet_id in wanted if found.get(tweet_id, 0) is None}))
         return [found.get(tweet_id) for _, tweet_id in wanted]
-
-    def _uncounted(self, absent: Mapping[int, int]) -> dict[int, int]:
-        """0 for each of *absent*, tweets with the partition that does not rank them, if it is live there now."""
-        live: dict[int, int] = {}
-        if len(absent) == 1:  # the quickest way for the most frequent question
-            row = self._database.find_row(next(iter(absent)))
-            live = {} if row is None or row.deleted else {row.id: row.partition}
-        elif absent:
-            with self._database.reading() as connection:
-                live = counted.list_partitions(connection, absent)
-        return {tweet_id: 0 for tweet_id, partition in absent.items() if live.get(tweet_id) == partition}
-
-    def _ask_all(
-        self, question: Callable[[list[int]], list[Answer | IndexUnavailable]], known: LogState | None = None
-    ) -> tuple[LogState, dict[int, Answer]]:
-        """The answers of all partitions, and what they reach: *known*, or where the log stands now."""
-        state = known or self._database.get_state()
-        answers = self._ask(state, state.heads, question)
-        if len(answers) < len(state.heads):
-            raise IndexUnavailable("the index is away or being brought in step, or a part of it")
-        return state, answers
 
     def _ask(
         self,

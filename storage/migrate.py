@@ -69,17 +69,13 @@ def check_current(connection: Connection) -> None:
     )
 
 
-def up(database: Database, partitions: int, ranked: str = log.ALL) -> None:
-    """
-    Bring *database* to the latest revision; nothing if it is there.
-
-    A new one gets its name, its *partitions*, and in its index the tweets that *ranked* names.
-    """
+def up(database: Database, partitions: int) -> None:
+    """Bring *database* to the latest revision; nothing if it is there. A new one gets its name and its *partitions*."""
     with database.migrating() as connection:
         if find_number(connection) in {None, *list_numbers()}:
             _command().upgrade(_config(connection), "head")
         check_current(connection)
-        log.found_store(connection, partitions, ranked)
+        log.found_store(connection, partitions)
         connection.commit()
 
 

@@ -39,7 +39,7 @@ def rebuild(
     Build the partitions named in *found*, one or more, anew, each unless it moves from the position found there.
 
     With *insist* also then. *breathe* is called often; what it raises ends the rebuild, with nothing changed. Returns
-    those that could not be reached. Raises LayoutChanged, StoreUnavailable.
+    those that could not be reached. Raises StoreUnavailable, StoreReplaced.
     """
     lost: dict[int, IndexUnavailable] = {}
     staging = {partition: index.stage(partition) for partition in found}
@@ -48,12 +48,11 @@ def rebuild(
         heads = log.get_state(connection).checked(store).heads
         chosen = found if len(found) < store.partitions else None
         counts_of_all = breathing(count_all(connection, chosen), breathe, counting())
-        ranked = counts_of_all if store.ranks_all else (each for each in counts_of_all if each[2])
-        with closing(_in_portions(ranked, len(found))) as portions:
+        with closing(_in_portions(counts_of_all, len(found))) as portions:
             for partition, counts in portions:
                 if partition not in lost:
                     try:
-                        index.fill(staging[partition], counts, counted=not store.ranks_all)
+                        index.fill(staging[partition], counts)
                         sizes[partition] += len(counts)
                     except IndexUnavailable as error:
                         lost[partition] = error
@@ -61,7 +60,7 @@ def rebuild(
         head = heads[partition]
         to = Position(store.id, head.seq, head.nonce)
         try:
-            swap = partial(index.swap, partition, staging[partition], counted=not store.ranks_all)
+            swap = partial(index.swap, partition, staging[partition])
             swapped = swap(found[partition], to, sizes[partition])
             while insist and not swapped:
                 swapped = swap(index.counts(partition).stand.position, to, sizes[partition])

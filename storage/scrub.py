@@ -1,17 +1,16 @@
 """
-The scrub: every count compared with the log when there is reason to doubt the index, and a rebuild if one is wrong.
+The index rebuilt when there is reason to doubt it.
 
-A server that ended in disorder may load its file without a complaint and be wrong: one flipped bit of an append-only
-file in ten is like that. So after a start that follows no clean stop, and whenever the server turns out to be another
-process than the one that was compared, all is compared once, in a thread of its own, while the service serves. A server
-that is empty has loaded nothing wrongly: it is trusted from there.
+A server that crashed may load its file without a complaint and be wrong: one flipped bit of an append-only file in ten
+is like that. So after a start that follows no clean stop, and whenever the server turns out to be another process than
+the one that was trusted, the index is rebuilt once, in a thread of its own, while the service serves. A server that is
+empty has loaded nothing wrongly: it is trusted from there.
 """
 
 import contextlib
 import logging
 import os
 import threading
-import time
 from pathlib import Path
 
 from storage.errors import IndexUnavailable, StorageError, StoreDamaged
@@ -22,16 +21,13 @@ from storage.sql.engine import Database
 LOOK_EVERY_S = 2.0
 """How often to ask whether the server is still the same."""
 
-REST_S = 0.0005
-"""After each thousand tweets: requests come first, and a million tweets take half a second longer."""
-
 EMBEDDED = "embedded"
 """What the file of trust says of an embedded server: it is another process after each start."""
 
 _log = logging.getLogger(__name__)
 
 
-class Trust:
+class CleanShutdownMarker:
     """
     A file that is there while the index is trusted and nobody uses it. It names the server, unless that is *embedded*.
 
@@ -58,7 +54,7 @@ class Trust:
         return left_by == self._name(incarnation).encode()
 
     def leave(self, incarnation: str) -> None:
-        """Put the file there. What keeps us from it costs one comparison, at the next start."""
+        """Put the file there. What keeps us from it costs one rebuild, at the next start."""
         with contextlib.suppress(OSError):
             self._file.write_text(self._name(incarnation))
 
@@ -67,29 +63,31 @@ class Trust:
 
 
 class Scrub:
-    """Compares the index when it is not trusted, from `start` to `stop`; `leave` it when its server has ended."""
+    """Rebuilds the index when it is not trusted, from `start` to `stop`; `leave` it when its server has ended."""
 
-    def __init__(self, database: Database, follower: Follower, index: RankingIndex, trust: Trust) -> None:
+    def __init__(
+        self, database: Database, follower: Follower, index: RankingIndex, marker: CleanShutdownMarker
+    ) -> None:
         self._database = database
         self._follower = follower
         self._index = index
-        self._trust = trust
+        self._marker = marker
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         incarnation = self._find_incarnation()
-        self._trusted = incarnation if trust.take(incarnation or "") or self._is_empty() else None
+        self._trusted = incarnation if marker.take(incarnation or "") or self._is_empty() else None
 
     def trusts(self) -> bool:
-        """Whether the server was compared as it runs now; False while it is away."""
+        """Whether the index is known to be good as the server runs now; False while it is away."""
         return self._trusted is not None and self._trusted == self._find_incarnation()
 
     def start(self) -> None:
-        """Compare now if there is reason to, and whenever there is again."""
+        """Rebuild now if there is reason to, and whenever there is again."""
         self._thread = threading.Thread(target=self._run, name="scrub", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a comparison under way is given up."""
+        """End; call it after the follower's `stop`, which ends a rebuild under way."""
         self._stopping.set()
         if self._thread:
             self._thread.join()
@@ -99,23 +97,23 @@ class Scrub:
     def leave(self) -> None:
         """Let the next start trust the index, if this one does. Call it when the server has ended in order."""
         if self._trusted:
-            self._trust.leave(self._trusted)
+            self._marker.leave(self._trusted)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 incarnation = self._find_incarnation()
-                if incarnation not in {None, self._trusted} and self._is_right():
+                if incarnation not in {None, self._trusted}:
+                    self._database.check_whole()
+                    self._follower.rebuild()
                     self._trusted = incarnation
-            except _Stopped:
-                return
             except StoreDamaged as error:
                 _log.critical("%s", error)
                 return
             except StorageError:
                 pass  # the follower says so, and brings it in step when it is back
             except Exception:  # noqa: BLE001  # the thread must outlive any mistake
-                _log.exception("the comparison failed; it will be tried again")
+                _log.exception("the rebuild failed; it will be tried again")
             self._stopping.wait(LOOK_EVERY_S)
 
     def _find_incarnation(self) -> str | None:
@@ -128,21 +126,3 @@ class Scrub:
         """Whether the index holds nothing: all that comes is folded by a server that has not ended since."""
         answers = self._index.counts_all(dict.fromkeys(range(self._follower.store.partitions), ()))
         return all(isinstance(answer, Counts) and answer.stand == Stand(None, 0) for answer in answers)
-
-    def _is_right(self) -> bool:
-        """Whether every count is right; if not, the index is built anew, to be compared again."""
-        self._database.check_whole()
-        differences = self._follower.verify(self._breathe)
-        if differences:
-            _log.error("%d counts were wrong in an index that was not closed in order", len(differences))
-            self._follower.rebuild()
-        return not differences
-
-    def _breathe(self, _read: int) -> None:
-        if self._stopping.is_set():
-            raise _Stopped
-        time.sleep(REST_S)
-
-
-class _Stopped(Exception):
-    """It is time to end."""

@@ -9,19 +9,14 @@ LOOKS = 20
 
 
 def is_of(stand: Stand, store: Store) -> bool:
-    """Whether the index is one of *store*, with those tweets ranked that are to be."""
-    return stand.position is not None and stand.position.store == store.id and (stand.kept is None) == store.ranks_all
-
-
-def is_whole(stand: Stand, store: Store, head: Head) -> bool:
-    """Whether the index, which stands at *head*, has as many tweets as it must."""
-    return stand.cardinality == (head.live if store.ranks_all else stand.kept)
+    """Whether the index is one of *store*."""
+    return stand.position is not None and stand.position.store == store.id
 
 
 def equals(stand: Stand, store: Store, head: Head) -> bool:
     """Whether the index holds everything up to *head*, and nothing after it."""
     at = stand.position == (store.id, head.seq, head.nonce)
-    return at and is_of(stand, store) and is_whole(stand, store, head)
+    return at and stand.cardinality == head.live
 
 
 def reaches(stand: Stand, store: Store, head: Head) -> bool:
@@ -29,9 +24,7 @@ def reaches(stand: Stand, store: Store, head: Head) -> bool:
     at = stand.position
     if at is None or not is_of(stand, store) or at.seq < head.seq:
         return False
-    if at.seq == head.seq:
-        return at.nonce == head.nonce and is_whole(stand, store, head)
-    return store.ranks_all or is_whole(stand, store, head)
+    return at.seq > head.seq or (at.nonce == head.nonce and stand.cardinality == head.live)
 
 
 def is_before(stand: Stand, store: Store, head: Head) -> bool:

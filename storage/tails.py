@@ -19,8 +19,6 @@ class Tail:
     nonce: int
     last_id: int
     live: int
-    unordered_to: int = 0
-    """The place of the last tweet here that is older than one before it, 0 for none."""
 
     def move(self, nonce: int, live: int) -> tuple[int, int]:
         """Move on by one entry, which makes *live* more tweets live; returns its seq and *nonce*."""

@@ -1,13 +1,14 @@
-"""The ranking with its texts: places from the order, texts from memory or the log; the first page is kept."""
+"""The ranking with its texts: places from the index, texts from memory or the log; the first page is kept."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from heapq import nlargest
 from typing import NamedTuple
 
 from storage.errors import IndexUnavailable
-from storage.order import Order
+from storage.fresh import FreshIndex
 from storage.records import Place, Ranking
 from storage.sql.engine import Database
 from storage.sql.log import LogState
@@ -35,9 +36,9 @@ def only_posted(before: LogState, after: LogState) -> bool:
 class Tops:
     """Pages of the ranking. Safe to use from any thread."""
 
-    def __init__(self, database: Database, order: Order) -> None:
+    def __init__(self, database: Database, index: FreshIndex) -> None:
         self._database = database
-        self._order = order
+        self._index = index
         self._kept: dict[int, _Kept] = {}
         self._reading = threading.Lock()
         self._rows: OrderedDict[int, Row] = OrderedDict()
@@ -84,7 +85,8 @@ class Tops:
         return replace(known, tweets=live, stale=True)
 
     def _read(self, limit: int, after: Place | None, state: LogState | None) -> Ranking:
-        found = self._order.places(limit + 1, after, state)
+        parts = self._index.pages(limit + 1, after, state)
+        found = nlargest(limit + 1, (place for part in parts.values() for place in part.places))
         places = found[:limit]
         rows = self._rows_of([place.id for place in places])
         tweets = tuple(tweet_of(rows[place.id], place.count_retweet) for place in places if place.id in rows)

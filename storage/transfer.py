@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, func, select
 from storage import ids
 from storage.errors import StorageError
 from storage.forest import Forest, Node
-from storage.sql import counted, log
+from storage.sql import log
 from storage.sql.engine import Database
 from storage.sql.prepared import Insertion
 from storage.sql.tables import tweets
@@ -137,9 +137,6 @@ class _Import:
             reason = f"count_retweet is {wrong.announced}, but the rows of this file make it {wrong.counted}."
             raise ImportRefused(wrong.line, reason)
         log.move_heads(self._connection, {partition: tail.head() for partition, tail in self._tails.items()})
-        for partition, tail in self._tails.items():
-            if tail.unordered_to:
-                counted.note_unordered(self._connection, partition, tail.unordered_to)
 
     def _place(self, given: Given, above: int | None) -> Node:
         """The node of *given*, below the tweet at *above*. Raises ImportRefused."""
@@ -160,8 +157,8 @@ class _Import:
         return node
 
     def _partition_of_root(self, tweet_id: int | None) -> int:
-        """The one that the id names, if there is such a one, for that one alone would give the same id again."""
-        number = len(self.forest) if tweet_id is None else tweet_id % ids.PARTITIONS
+        """One for each root in turn, or by the hash of its id, so that every partition gets about as many chains."""
+        number = len(self.forest) if tweet_id is None else ids.hash_of(tweet_id)
         return number % len(self._tails)
 
     def _id_of(self, given: Given, partition: int) -> int:
@@ -186,8 +183,6 @@ class _Import:
             self._deleted_rows.append((*row, *tail.move(next(self._nonces), -1)))
         else:
             self._rows.append(row)
-        if node.id < tail.last_id:
-            tail.unordered_to = tail.seq
         tail.see(node.id)
         if (named := self._tails.get(node.id % ids.PARTITIONS, tail)) is not tail:
             named.see(node.id)

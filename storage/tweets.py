@@ -13,7 +13,6 @@ from storage.fresh import FreshIndex
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
-from storage.order import Order
 from storage.reader import Reader, TopQuery
 from storage.records import Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
@@ -48,8 +47,7 @@ class Tweets:
         self.server = server
         self.follower = Follower(database, index, store)
         self._index = FreshIndex(database, index, self.follower)
-        self._order = Order(database, self._index)
-        self._tops = Tops(database, self._order)
+        self._tops = Tops(database, self._index)
         self._reader = Reader(database, self._index, self._tops)
         self._writer = Writer(
             database,
@@ -65,7 +63,7 @@ class Tweets:
 
     @property
     def store(self) -> Store:
-        """Which database this is, in which layout."""
+        """Which database this is."""
         return self.follower.store
 
     def start(self) -> None:
@@ -134,9 +132,14 @@ class Tweets:
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
         for _ in range(LOOKS):
-            rank = self._order.rank(self._count_ranked(tweet_id), tweet_id)
-            if rank:
-                return rank
+            row = _live(self.database.find_row(tweet_id))
+            count = self._index.count(row.partition, tweet_id)
+            if count is None:  # deleted since it was read: reading it again tells
+                continue
+            parts = self._index.pages(0, Place(count, tweet_id))
+            if parts[row.partition].is_taken:  # else it got another count meanwhile, or was deleted
+                total = sum(part.stand.cardinality for part in parts.values())
+                return Rank(sum(part.above for part in parts.values()), count, total)
         raise IndexUnavailable("the count of the tweet changes all the time")
 
     def health(self) -> Health:
@@ -209,16 +212,6 @@ class Tweets:
         if len(counts) < len(live):
             raise IndexUnavailable("too many retweets to count one by one")
         return tuple(tweet_of(row, counts.get(row.id)) for row in rows)
-
-    def _count_ranked(self, tweet_id: int) -> int:
-        """The count of a tweet as it is ranked. Raises TweetNotFound, TweetDeleted."""
-        for _ in range(2):
-            row = _live(self.database.find_row(tweet_id))
-            count = self._index.count(row.partition, tweet_id)
-            if count is not None:
-                return count
-            # It was deleted since it was read, or the log was laid out anew: reading it again tells which.
-        raise IndexUnavailable("the tweet is on its way to another partition")
 
     def _page(self, rows: Sequence[Row], limit: int) -> Page:
         return Page(self._with_counts(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)

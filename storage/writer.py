@@ -14,13 +14,12 @@ from storage.append import Appended, Batch, Command, DeleteTweet, Outcome, Repla
 from storage.batch_worker import BatchWorker
 from storage.errors import (
     IndexUnavailable,
-    LayoutChanged,
     Retryable,
     StorageError,
     StoreConflict,
     StoreFull,
 )
-from storage.fold import Link, change, only_counted, parents_of
+from storage.fold import Link, change
 from storage.follow import Follower
 from storage.index.keys import Position
 from storage.index.ranking import Delivery, Folded, RankingIndex
@@ -115,11 +114,7 @@ class Writer:
             return error if isinstance(error, StorageError) else StorageError("a write failed")
 
     def _store_batch(self, commands: list[Command]) -> list[Outcome]:
-        try:
-            appended = self._database.keep_trying(lambda: self._append(commands))
-        except LayoutChanged:
-            self._learn_layout()
-            appended = self._database.keep_trying(lambda: self._append(commands))
+        appended = self._database.keep_trying(lambda: self._append(commands))
         if self._forget_at is None and any(isinstance(command, DeleteTweet) for command in commands):
             self._forget_at = time.monotonic()
         self._remember(appended)
@@ -131,10 +126,6 @@ class Writer:
             self._links.load(targets_of(commands), connection)
             batch = Batch(connection, self._store, self._links, self._max_ancestors)
             return batch.append(commands, now_ms=time.time_ns() // 1_000_000)
-
-    def _learn_layout(self) -> None:
-        """Take the layout that the database has now; where tweets hang has changed with it."""
-        self._store, self._links = self._database.get_state().store, Links(self._database)
 
     def _remember(self, appended: Appended) -> None:
         for partition, step in appended.steps.items():
@@ -189,11 +180,7 @@ class Writer:
     def _delivery(self, partition: int, step: Step) -> Delivery:
         at = Position(self._store.id, step.before.seq, step.before.nonce)
         to = Position(self._store.id, step.after.seq, step.after.nonce)
-        whole = change(step.entries, self._links.parent_of)
-        if self._store.ranks_all:
-            return Delivery(partition, at, to, whole)
-        # The heads were locked since the parents were seen to be live: what was deleted since is in this very step.
-        return Delivery(partition, at, to, only_counted(whole, parents_of(step.entries)))
+        return Delivery(partition, at, to, change(step.entries, self._links.parent_of))
 
     def _copy_back_if_due(self) -> None:
         # Not left to the commits, by which all would wait for it: now the server has answers to send.

@@ -45,20 +45,14 @@ def database_url() -> str:
 
 @pytest.fixture
 def partitions() -> int:
-    """Over how many partitions a new database is laid out."""
+    """How many partitions a new database has."""
     return 1
 
 
 @pytest.fixture
-def ranked() -> str:
-    """Which tweets the index of a new database holds."""
-    return "all"
-
-
-@pytest.fixture
-def tweets(data_dir: Path, database_url: str, ranked: str) -> Iterator[Tweets]:
+def tweets(data_dir: Path, database_url: str) -> Iterator[Tweets]:
     """Empty storage, its index embedded."""
-    with open_storage(data_dir, database_url, ranked=ranked) as opened:
+    with open_storage(data_dir, database_url) as opened:
         yield opened
 
 
@@ -86,11 +80,11 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture
-def postgresql_name(postgresql: PostgreSQL, partitions: int, ranked: str) -> Iterator[str]:
+def postgresql_name(postgresql: PostgreSQL, partitions: int) -> Iterator[str]:
     """The name of a database there with the present schema and without tweets."""
     with postgresql.database() as name:
         database = open_database(postgresql.url(name))
-        migrate.up(database, partitions, ranked)
+        migrate.up(database, partitions)
         database.close()
         yield name
 

@@ -37,18 +37,10 @@ examples:
   python -m app verify --repair"""
 
 REBUILD = """\
-Build the index anew from the log, beside the old one, and swap. Nothing else stops meanwhile.
+Rebuild the index from the log, beside the old one, and swap. Reads and writes go on meanwhile.
 
-With --partitions the log is laid out over so many partitions first. Services may run: they see it by themselves. Writes
-wait while tweets are moved, about 20 s for a million, and those that would wait too long are answered 503.
-
-With --ranked counted, only tweets with a count above 0 are in the index from then on: less memory, the same answers.
-With --ranked all, every tweet is in it again. Writes go on; the ranking is stale until the index is built.
-
-examples:
-  python -m app rebuild
-  python -m app rebuild --partitions 16
-  python -m app rebuild --ranked counted"""
+example:
+  python -m app rebuild"""
 
 IMPORT = """\
 Add the tweets of a file: JSON lines as `export` writes them, or tab-separated with the columns number, user,
@@ -140,9 +132,7 @@ def parser() -> ArgumentParser:
     add("verify", "compare every count with the log", VERIFY).add_argument(
         "--repair", action="store_true", help="rebuild the index when a count differs"
     )
-    rebuild = add("rebuild", "build the index anew from the log", REBUILD)
-    rebuild.add_argument("--partitions", type=_positive, metavar="N", help="lay the log out over N partitions first")
-    rebuild.add_argument("--ranked", choices=("all", "counted"), help="have the index hold those tweets from now on")
+    add("rebuild", "rebuild the index from the log", REBUILD)
     add("import", "add the tweets of a file", IMPORT).add_argument("file", help="the file, or - for standard input")
     add("export", "write all tweets to a file", EXPORT).add_argument(
         "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"

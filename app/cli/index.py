@@ -11,8 +11,6 @@ from storage import Tweets, ids
 from storage.compare import Difference
 from storage.describe import describe
 from storage.recount import no_rest
-from storage.repartition import rank_only, repartition
-from storage.sql.log import ALL
 
 SHOWN = 50
 """Differences printed one by one."""
@@ -43,14 +41,11 @@ def verify(arguments: Namespace, settings: Settings) -> int:
     return DIFFERENT if differences else 0
 
 
-def rebuild(arguments: Namespace, settings: Settings) -> int:
-    """Build the index anew, with `--partitions` over so many, with `--ranked` of these tweets."""
+def rebuild(_arguments: Namespace, settings: Settings) -> int:
+    """Rebuild the index."""
     with opened_tweets(settings, attach=True) as tweets:
-        moved = bool(arguments.partitions) and _repartition(tweets, arguments.partitions)
-        if arguments.ranked:
-            moved |= rank_only(tweets.database, arguments.ranked)
         began = time.monotonic()
-        count_anew(tweets, moved=moved)
+        count_anew(tweets)
         print(f"Rebuilt the index of {describe(tweets).live:,} tweets in {time.monotonic() - began:.1f} s.")
     return 0
 
@@ -59,9 +54,8 @@ def compare(tweets: Tweets) -> list[Difference]:
     """Every difference between the index and the log, showing how far that is."""
     tweets.follower.catch_up()
     described = describe(tweets)
-    # Each tweet is read of the log, and each member of the index: it has two for a tweet if it has only counted ones.
-    members = sum(partition.ranked or 0 for partition in described.partitions)
-    total = described.live + members * (1 if described.ranked == ALL else 2)
+    # Each tweet of the log is read, and each member of the index.
+    total = described.live + sum(partition.ranked or 0 for partition in described.partitions)
     with Progress("comparing") as progress:
 
         def told(read: int) -> None:
@@ -74,7 +68,7 @@ def compare(tweets: Tweets) -> list[Difference]:
 
 
 def count_anew(tweets: Tweets, *, moved: bool = False) -> None:
-    """Build the index anew, showing how far that is; *moved* when it holds nothing of the log's layout anyway."""
+    """Rebuild the index, showing how far that is; *moved* when the log has far more than the index anyway."""
     live = describe(tweets).live
     with Progress("counting") as progress:
         tweets.follower.told = lambda counted: progress.show(counted, min(counted / max(live, 1), 1))
@@ -93,18 +87,6 @@ def _keep_verdicts(tweets: Tweets, settings: Settings) -> None:
     from app.metrics import VerdictKept
 
     tweets.observe(VerdictKept(settings.data_dir))
-
-
-def _repartition(tweets: Tweets, partitions: int) -> bool:
-    """Lay the log out anew. Returns whether that was necessary."""
-    if tweets.store.partitions == partitions:
-        print(f"The log is laid out over {partitions} partitions already.")
-        return False
-    began, total = time.monotonic(), describe(tweets).live
-    with Progress("moving") as progress:
-        moved = repartition(tweets.database, partitions, lambda done: progress.show(done, done / max(total, done)))
-    print(f"Laid {moved:,} tweets out over {partitions} partitions in {time.monotonic() - began:.1f} s.")
-    return True
 
 
 def print_verdict(differences: Sequence[Difference], live: int, took_s: float) -> None:

@@ -26,7 +26,6 @@ def _facts(settings: Settings, described: Description) -> Iterator[tuple[str, st
     yield "database", f"{described.database}  ({described.database_version})"
     where = "REDIS_URL" if settings.redis_url else "embedded"
     yield "index", f"{where}  ({described.index_version}, {described.index_memory / 1e6:.1f} MB)"
-    yield "ranked", described.ranked
     yield "store", described.store
     entries = sum(partition.entries for partition in described.partitions)
     yield "tweets", f"{described.live:,} live, of {entries:,} log entries"

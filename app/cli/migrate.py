@@ -26,7 +26,7 @@ def migrate(arguments: Namespace, settings: Settings) -> int:
         if arguments.action == "check":
             return _check(database)
         if arguments.action == "up":
-            schema.up(database, settings.partitions, settings.ranked)
+            schema.up(database, settings.partitions)
         elif arguments.action == "down":
             schema.down(database, arguments.to)
         revisions = schema.list_revisions(database)

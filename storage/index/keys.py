@@ -21,55 +21,40 @@ class Keys(NamedTuple):
 
     ranking: str
     position: str
-    by_id: str  # the members of the ranking in the order of ids, where only counted tweets are in it
     staging: str  # of one rebuild: `staging` plus a name of its own
 
 
 def keys_of(partition: int) -> Keys:
     """The keys of *partition*."""
     tag = f"{PREFIX}:{{{partition}}}"
-    return Keys(f"{tag}:ranking", f"{tag}:position", f"{tag}:by_id", f"{tag}:staging:")
+    return Keys(f"{tag}:ranking", f"{tag}:position", f"{tag}:staging:")
 
 
 UNREADABLE = -1
 """The seq and the nonce of a position whose text nobody of us wrote: its store is that text, which is no store's id."""
 
 
-def staging_by_id(staging: str) -> str:
-    """The second staging key of a rebuild, for the order of ids."""
-    return f"{staging}:by_id"
-
-
-def write_position(position: Position, kept: int | None = None) -> bytes:
-    """The text of *position*, with the number of ranked tweets where it is *kept*: see stand.lua."""
+def write_position(position: Position) -> bytes:
+    """The text of *position*."""
     if position.seq == UNREADABLE:
         return position.store.encode("latin-1")
-    text = f"{position.store} {position.seq} {position.nonce}"
-    return (text if kept is None else f"+{kept} {text}").encode()
+    return f"{position.store} {position.seq} {position.nonce}".encode()
 
 
 def read_position(text: bytes | None) -> Position | None:
     """
     The position that *text* spells; None for none.
 
-    Whatever *text* is, `write_position` gives it back to the byte, with what `read_kept` says: a rebuild must name what
-    it replaces.
+    Whatever *text* is, `write_position` gives it back to the byte: a rebuild must name what it replaces.
     """
     if not text:
         return None
-    kept = read_kept(text)
-    store, *numbers = text.split(b" ")[0 if kept is None else 1 :]
+    store, *numbers = text.split(b" ")
     if len(numbers) == 2 and all(map(bytes.isdigit, numbers)):
         read = Position(store.decode("latin-1"), int(numbers[0]), int(numbers[1]))
-        if read.seq < 2**63 and write_position(read, kept) == text:  # a greater one the database could not look up
+        if read.seq < 2**63 and write_position(read) == text:  # a greater one the database could not look up
             return read
     return Position(text.decode("latin-1"), UNREADABLE, UNREADABLE)
-
-
-def read_kept(text: bytes | None) -> int | None:
-    """How many tweets must be ranked by the *text* of a position, None for one that does not say it."""
-    number, space, _ = (text or b"").removeprefix(b"+").partition(b" ")
-    return int(number) if text and text.startswith(b"+") and space and number.isdigit() else None
 
 
 NO_COUNT = -1

@@ -1,9 +1,6 @@
 """
 The ranking in Redis: one sorted set and one position for each partition, and nothing else.
 
-A store may have only its counted tweets ranked, those with a count above 0; then a second set holds the same tweets in
-the order of their ids, and the position how many there are.
-
 Each call is one script on one partition, so what it reads or writes belongs to one instant; calls about several
 partitions travel together, and none waits for another's failure. Every answer carries the position it is true for;
 whether that is good enough is for the caller to say. Nothing here knows SQL.
@@ -20,11 +17,11 @@ from redis.exceptions import NoScriptError, RedisError
 from storage.errors import IndexDamaged, IndexUnavailable
 from storage.fold import Change
 from storage.index import calls
-from storage.index.calls import Call, Counts, Delivery, Folded, Newer, Part, Stand
-from storage.index.keys import Position, keys_of, member, read_place, staging_by_id
+from storage.index.calls import Call, Counts, Delivery, Folded, Part, Stand
+from storage.index.keys import Position, keys_of, member, read_place
 from storage.records import Place
 
-__all__ = ["Counts", "Delivery", "Folded", "Newer", "Part", "RankingIndex", "Stand"]
+__all__ = ["Counts", "Delivery", "Folded", "Part", "RankingIndex", "Stand"]
 
 TIMEOUT_S = 2.0
 """How long a call waits for Redis: a hundred times what the longest one takes."""
@@ -60,21 +57,9 @@ class RankingIndex:
         """At most *limit* places below *after*, and how many stand above them."""
         return calls.read_part(self._run(calls.page_call(partition, limit, after)))
 
-    def pages(
-        self,
-        partitions: Iterable[int],
-        limit: int,
-        after: Place | None = None,
-        asked: Mapping[int, Iterable[int]] | None = None,
-    ) -> list[Part | IndexUnavailable]:
-        """The same of several partitions; *asked* are tweets, by partition, of which to say if they are ranked."""
-        ids = asked or {}
-        each = [calls.page_call(partition, limit, after, ids.get(partition, ())) for partition in partitions]
-        return self._ask(calls.read_part, each)
-
-    def newer(self, partitions: Iterable[int], tweet_id: int) -> list[Newer | IndexUnavailable]:
-        """How many ranked tweets of each partition are newer than *tweet_id*, where only counted ones are ranked."""
-        return self._ask(calls.read_newer, [calls.newer_call(partition, tweet_id) for partition in partitions])
+    def pages(self, partitions: Iterable[int], limit: int, after: Place | None = None) -> list[Part | IndexUnavailable]:
+        """The same of several partitions."""
+        return self._ask(calls.read_part, [calls.page_call(partition, limit, after) for partition in partitions])
 
     def counts(self, partition: int, ids: Iterable[int] = ()) -> Counts:
         """The counts of *ids*, in their order, -1 for a score that is none; without ids, where the partition stands."""
@@ -84,64 +69,35 @@ class RankingIndex:
         """The same of several partitions, but no score that is none: *asked* names ids by their partition."""
         return self._ask(calls.read_right_counts, [calls.counts_call(*item) for item in asked.items()])
 
-    def check(self, partition: int, ids: Iterable[int]) -> Counts:
-        """The counts of *ids* where the ranking is kept in two orders; -1 for one about which they disagree."""
-        return calls.read_counts(self._run(calls.check_call(partition, ids)))
-
     def stage(self, partition: int) -> str:
         """A name for the staging key of a new rebuild, of its own: two rebuilds at once must not mix."""
         return keys_of(partition).staging + secrets.token_hex(8)
 
-    def fill(self, staging: str, counts: Sequence[tuple[int, int]], *, counted: bool = False) -> None:
-        """
-        Add (id, count) pairs to a staging key, at most some thousands at once.
-
-        *counted* when only counted tweets are to be ranked: then there are two staging keys.
-        """
-        scores = {member(tweet_id): count for tweet_id, count in counts}
-        staged = {staging: scores}
-        if counted:
-            staged[staging_by_id(staging)] = dict.fromkeys(scores, 0)
+    def fill(self, staging: str, counts: Sequence[tuple[int, int]]) -> None:
+        """Add (id, count) pairs to a staging key, at most some thousands at once."""
         with self._translated():
             pipeline = self._client.pipeline(transaction=False)
-            for key, members in staged.items():
-                pipeline.zadd(key, members)
-                pipeline.expire(key, STAGING_TTL_S)
+            pipeline.zadd(staging, {member(tweet_id): count for tweet_id, count in counts})
+            pipeline.expire(staging, STAGING_TTL_S)
             pipeline.execute()
 
-    def swap(
-        self,
-        partition: int,
-        staging: str,
-        found: Position | None,
-        to: Position,
-        cardinality: int,
-        *,
-        counted: bool = False,
-    ) -> bool:
+    def swap(self, partition: int, staging: str, found: Position | None, to: Position, cardinality: int) -> bool:
         """Make what is staged the ranking at *to*. False if the index moved from *found* since."""
-        swapped = self._run(calls.swap_call(partition, staging, found, to, cardinality, counted=counted))
+        swapped = self._run(calls.swap_call(partition, staging, found, to, cardinality))
         if swapped < 0:
             raise IndexUnavailable("the rebuilt ranking was not whole")
         return bool(swapped)
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Take out partitions that are no more."""
+        """Remove partitions, whatever their keys hold."""
         for answer in self._ask(int, [calls.drop_call(partition) for partition in partitions]):
             if isinstance(answer, IndexUnavailable):
                 raise answer
 
     def scan(self, partition: int) -> Iterator[Place]:
         """Every place of a partition, in no order; a tweet may come twice when the ranking changes meanwhile."""
-        return self._scan(keys_of(partition).ranking)
-
-    def scan_by_id(self, partition: int) -> Iterator[Place]:
-        """The same of the order of ids, where all counts are 0."""
-        return self._scan(keys_of(partition).by_id)
-
-    def _scan(self, key: str) -> Iterator[Place]:
         with self._translated():
-            for name, score in self._client.zscan_iter(key, count=5000):
+            for name, score in self._client.zscan_iter(keys_of(partition).ranking, count=5000):
                 if place := read_place(name, str(score).encode()):
                     yield place
 

@@ -13,7 +13,6 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     bindparam,
-    delete,
     insert,
     literal,
     select,
@@ -22,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from storage.errors import CannotOpen, LayoutChanged, StoreConflict
+from storage.errors import CannotOpen, StoreConflict, StoreReplaced
 from storage.fold import Entry, Link
 from storage.ids import PARTITIONS
 from storage.sql.prepared import Insertion, Lookup, Prepared
@@ -31,26 +30,11 @@ from storage.sql.tables import heads, store, tweets
 NONCE_BITS = 62
 
 
-ALL, COUNTED = "all", "counted"
-RANKED = (ALL, COUNTED)
-"""Which tweets the index holds: all that are live, or those of them with a count above 0."""
-
-
 class Store(NamedTuple):
-    """
-    Which database this is, in which layout: a random name, how many partitions it has, and which tweets are ranked.
-
-    The name changes with each of the others.
-    """
+    """Which database this is: a random name, and how many partitions it was created with. Neither ever changes."""
 
     id: str
     partitions: int
-    ranked: str = ALL
-
-    @property
-    def ranks_all(self) -> bool:
-        """Whether the index holds every live tweet."""
-        return self.ranked == ALL
 
 
 class Head(NamedTuple):
@@ -62,6 +46,9 @@ class Head(NamedTuple):
     live: int
 
 
+REPLACED = "another database stands where this one was opened; restart the service"
+
+
 class LogState(NamedTuple):
     """Where the log stands at one instant. While it is the same, so is everything that can be read."""
 
@@ -69,9 +56,9 @@ class LogState(NamedTuple):
     heads: dict[int, Head]
 
     def checked(self, store: Store) -> Self:
-        """The same, if it is of *store*. Raises LayoutChanged."""
+        """The same, if it is of *store*. Raises StoreReplaced."""
         if self.store != store:
-            raise LayoutChanged("the partitions were laid out anew")
+            raise StoreReplaced(REPLACED)
         return self
 
 
@@ -94,31 +81,15 @@ def new_nonces(count: int) -> list[int]:
     return [number >> (64 - NONCE_BITS) for number in array("Q", secrets.token_bytes(8 * count))]
 
 
-def found_store(connection: Connection, partitions: int, ranked: str = ALL) -> None:
-    """
-    Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them.
-
-    *ranked* is one of `RANKED`.
-    """
+def found_store(connection: Connection, partitions: int) -> None:
+    """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
     if connection.execute(select(store.c.id)).first() is not None:
         return
     if not 1 <= partitions <= PARTITIONS:
         raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
-    nothing = dict.fromkeys(range(partitions), Head(0, 0, 0, 0))
-    replace_layout(connection, LogState(Store(new_name(), partitions, ranked), nothing))
-
-
-def new_name() -> str:
-    """A random name for a store, which no other has."""
-    return secrets.token_hex(8)
-
-
-def replace_layout(connection: Connection, state: LogState) -> None:
-    """Put *state* in the place of what was there; the places of all entries must be those of that layout."""
-    connection.execute(delete(heads))  # not changed but replaced: `lock_heads` sees by that what has happened
-    connection.execute(delete(store))
-    connection.execute(insert(store).values(state.store._asdict()))
-    connection.execute(insert(heads), [{"partition": each, **head._asdict()} for each, head in state.heads.items()])
+    connection.execute(insert(store).values(id=secrets.token_hex(8), partitions=partitions))
+    nothing = Head(0, 0, 0, 0)._asdict()
+    connection.execute(insert(heads), [{"partition": partition, **nothing} for partition in range(partitions)])
 
 
 def get_store(connection: Connection) -> Store:
@@ -151,16 +122,15 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
     """
     The heads of *partitions*, which nobody else can move until the transaction ends.
 
-    Raises LayoutChanged when *store* is no more what the database says.
+    Raises StoreReplaced when *store* is no more what the database says.
     """
     wanted = sorted(partitions)
     if not wanted:
         return {}
     # In one order for everybody, so that two writers never wait for each other.
     rows = _LOCKED_HEADS.rows(connection, wanted)
-    # A new layout has new rows for its heads: who waited here while it was made sees fewer than he asked for.
     if len(rows) < len(wanted) or tuple(rows[0][5:]) != store:
-        raise LayoutChanged("the partitions were laid out anew")
+        raise StoreReplaced(REPLACED)
     return {row[0]: Head(*row[1:5]) for row in rows}
 
 
@@ -214,7 +184,7 @@ def list_links(connection: Connection, ids: Collection[int]) -> dict[int, Link]:
 
 _APPEND = Insertion(tweets)
 _HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
-_STORE = (store.c.id, store.c.partitions, store.c.ranked)
+_STORE = (store.c.id, store.c.partitions)
 STATE = _HEADS.add_columns(*_STORE).join_from(heads, store, true()).order_by(heads.c.partition)
 """Every head in order, each with what `Store` holds: for `read_state`."""
 

@@ -71,14 +71,6 @@ store = Table(
     metadata,
     Column("id", String(32), primary_key=True),  # random: tells this database from any other
     Column("partitions", Integer, nullable=False),
-    Column("ranked", String(8), nullable=False, server_default="all"),  # the tweets in the index: `all`, or `counted`
-)
-
-unordered = Table(
-    "unordered",  # the partitions in which an import of older tweets has stored them after newer ones
-    metadata,
-    Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("to_seq", BigInteger, nullable=False),  # tweets after it have greater ids than all before them
 )
 
 tokens = Table(

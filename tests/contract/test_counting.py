@@ -8,11 +8,11 @@ import pytest
 
 from storage import Tweets
 from storage.errors import TweetDeleted
-from storage.fold import Change, change, only_counted
+from storage.fold import Change, change
 from storage.index.keys import Keys, Position, keys_of
 from storage.links import Links
 from storage.records import NewTweet
-from storage.sql import counted, log
+from storage.sql import log
 from tests.builders import at_once, post, retweet, whole_ranking
 from tests.model import PlainTweets
 
@@ -41,12 +41,8 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
     at = Position(tweets.store.id, start, nonce)
     to = Position(tweets.store.id, head.seq, head.nonce)
     links = Links(tweets.database)
-    whole = change(entries, links.parent_of)
-    if not tweets.store.ranks_all:
-        with tweets.database.reading() as connection:
-            whole = only_counted(whole, counted.list_live(connection, whole.credited, head.seq))
     before = tweets.index.counts(partition).stand.position
-    folded = tweets.index.fold(partition, at, to, whole)
+    folded = tweets.index.fold(partition, at, to, change(entries, links.parent_of))
     assert not folded.applied or before == at, "it has had that batch"  # unless it went back to there just now
 
 
@@ -56,16 +52,16 @@ def lose_everything(tweets: Tweets, _rng: random.Random) -> None:
 
 
 def lose_a_member(tweets: Tweets, rng: random.Random) -> None:
-    """Somebody removes a tweet from the ranking, or from the order of ids beside it."""
+    """Somebody removes a tweet from the ranking."""
     keys = keys_of_one(tweets, rng)
     pop = raw(tweets).zpopmax if rng.random() < 0.5 else raw(tweets).zpopmin
-    pop(keys.ranking if tweets.store.ranks_all or rng.random() < 0.5 else keys.by_id)
+    pop(keys.ranking)
 
 
 def lose_keys(tweets: Tweets, rng: random.Random) -> None:
-    """Somebody evicts a position, the sets beside it, or some of them."""
-    keys = keys_of_one(tweets, rng)[:3]
-    for key in rng.sample(keys, rng.randint(1, 3)):
+    """Somebody evicts a position, the ranking beside it, or both."""
+    keys = keys_of_one(tweets, rng)[:2]
+    for key in rng.sample(keys, rng.randint(1, 2)):
         raw(tweets).delete(key)
 
 
@@ -79,7 +75,7 @@ def go_back(tweets: Tweets, rng: random.Random) -> None:
     past = Keys(*(f"past:{key}" for key in keys))  # in the same slot
     source, goal = (past, keys) if client.exists(past.position) else (keys, past)
     with client.pipeline(transaction=True) as together:
-        for copied, replaced in zip(source[:3], goal[:3], strict=True):
+        for copied, replaced in zip(source[:2], goal[:2], strict=True):
             together.delete(replaced)
             together.copy(copied, replaced)
         together.execute()
@@ -186,14 +182,13 @@ def test_long_chain_credits_every_ancestor(tweets: Tweets) -> None:
 def test_a_batch_that_credits_thousands(tweets: Tweets) -> None:
     """However many tweets gain or lose by one batch, each does by its own amount; one that is not ranked stays out."""
     ids = list(range(1, 5_002, 2))
-    is_all, store = tweets.store.ranks_all, tweets.store.id
-    staging = tweets.index.stage(0)
-    tweets.index.fill(staging, [(tweet_id, 10**12) for tweet_id in ids], counted=not is_all)
+    store, staging = tweets.store.id, tweets.index.stage(0)
+    tweets.index.fill(staging, [(tweet_id, 10**12) for tweet_id in ids])
     at, to = Position(store, 10**9, 1), Position(store, 10**9 + 1, 2)
     found = tweets.index.counts(0).stand.position
-    assert tweets.index.swap(0, staging, found, at, len(ids), counted=not is_all)
+    assert tweets.index.swap(0, staging, found, at, len(ids))
 
     gains = {tweet_id: tweet_id if tweet_id % 3 else -tweet_id for tweet_id in range(1, 5_002)}
-    assert tweets.index.fold(0, at, to, Change({}, gains, [], None if is_all else {})).applied
+    assert tweets.index.fold(0, at, to, Change({}, gains, [])).applied
     counts = tweets.index.counts(0, gains).counts
     assert counts == [10**12 + gain if tweet_id % 2 else None for tweet_id, gain in gains.items()]

@@ -18,7 +18,6 @@ from storage import Tweets, open_storage
 from storage.embedded import socket_of
 from storage.ids import encode
 from storage.index.keys import keys_of
-from storage.sql.log import RANKED
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, SAMPLE, command, done, environment, nothing_runs, refused, run, serving
 
@@ -107,29 +106,6 @@ def test_info(tmp_path: Path) -> None:
     assert "sqlalchemy" in facts["packages"]
 
 
-def test_tweets_that_count_0_leave_the_index_and_come_back(tmp_path: Path) -> None:
-    """Rebuild --ranked changes what is in the index while a service answers, which says the same before and after."""
-    data = tmp_path / "data"
-
-    def facts() -> dict[str, str]:
-        return dict(line.split(None, 1) for line in done(data, "info").decode().splitlines())
-
-    with serving(data, RANKED="counted") as service:
-        assert facts()["ranked"] == "counted"
-        done(data, "seed", "--tweets", "40")
-        pages = [service.get(f"/api/v1/top?limit={limit}") for limit in (10, 100)]
-        held = [facts()["part"]]
-        for ranked in ("all", "counted"):
-            assert done(data, "rebuild", "--ranked", ranked).startswith(b"Rebuilt the index of 40 tweets")
-            assert [service.get(f"/api/v1/top?limit={limit}") for limit in (10, 100)] == pages
-            held.append(facts()["part"])
-            assert b"40 right, 0 wrong" in done(data, "verify")
-    counted = sum(tweet["count_retweet"] > 0 for tweet in pages[1]["tweets"])
-    assert [f" {number} ranked" in part for number, part in zip((counted, 40, counted), held, strict=True)] == [
-        True
-    ] * 3
-
-
 def test_seed(tmp_path: Path) -> None:
     """Seed makes as many tweets as asked for, the deepest as deep as asked for, and counts that vary."""
     data = tmp_path / "data"
@@ -150,7 +126,7 @@ def test_migrate(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'own.db'}"
     assert b"0001  missing  Create the tweets" in done(data, "migrate", "status", DATABASE_URL=url)
     advice = refused(data, "serve", DATABASE_URL=url)
-    assert advice == "The database is at revision base, and this version needs 0003: run `python -m app migrate up`."
+    assert advice == "The database is at revision base, and this version needs 0004: run `python -m app migrate up`."
     assert refused(data, "migrate", "check", DATABASE_URL=url) == advice
     assert b"0001  applied  " in done(data, "migrate", "up", DATABASE_URL=url)
     assert done(data, "migrate", "check", DATABASE_URL=url) == b"The tables are as declared.\n"
@@ -158,6 +134,7 @@ def test_migrate(tmp_path: Path) -> None:
     assert "add --yes" in refused(data, "migrate", "down", DATABASE_URL=url)
     assert "9 is no revision" in refused(data, "migrate", "down", "--to", "9", "--yes", DATABASE_URL=url)
     assert done(data, "export", DATABASE_URL=url).count(b"\n") == 5
+    assert b"0004  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0003  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0002  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0001  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
@@ -182,24 +159,19 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     assert re.fullmatch(r"importing: 100% 4,192 tweets  [\d,]+/s\n", plain)
 
 
-@pytest.mark.parametrize("ranked", RANKED)
-def test_a_comparison_and_a_rebuild_show_how_far_they_are(tmp_path: Path, ranked: str) -> None:
+def test_a_comparison_and_a_rebuild_show_how_far_they_are(tmp_path: Path) -> None:
     """Verify and rebuild say how many of all live tweets they have compared or counted."""
     data = tmp_path / "data"
-    done(data, "import", SAMPLE, RANKED=ranked)
+    done(data, "import", SAMPLE)
     assert re.fullmatch(r"comparing: 100% 4,192 tweets  [\d,]+/s\n", run(data, "verify").stderr.decode())
-    for words in (["rebuild"], ["rebuild", "--ranked", "all" if ranked == "counted" else "counted"]):
-        assert re.fullmatch(r"counting: 100% 4,192 tweets  [\d,]+/s\n", run(data, *words).stderr.decode())
-    moving = run(data, "rebuild", "--partitions", "3").stderr.decode()
-    assert re.fullmatch(r"moving: 100% 4,192 tweets .*\ncounting: 100% 4,192 tweets .*\n", moving)
+    assert re.fullmatch(r"counting: 100% 4,192 tweets  [\d,]+/s\n", run(data, "rebuild").stderr.decode())
 
 
-@pytest.mark.parametrize("ranked", RANKED)
-def test_what_is_told_meanwhile(tmp_path: Path, ranked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_told_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While tweets are compared or counted, their number rises from nothing to all of them."""
     monkeypatch.setattr("storage.recount.BREATHE_EVERY", 1)
     shown: list[tuple[int, float | None]] = []
-    with open_storage(tmp_path / "data", ranked=ranked) as tweets:
+    with open_storage(tmp_path / "data") as tweets:
         root = post(tweets)
         for _ in range(9):
             retweet(tweets, root)

@@ -8,20 +8,16 @@ from storage import Tweets
 from storage.ids import encode
 from storage.index.keys import keys_of
 from storage.records import Rank
-from storage.sql.log import RANKED
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
 
 SCORES = [0.5, -1, 2.0**53 + 2, float("inf"), float("-inf")]
-OTHER_TYPES = {"all": [("ranking", "SET"), ("ranking", "LPUSH"), ("position", "LPUSH")]}
-OTHER_TYPES["counted"] = [*OTHER_TYPES["all"], ("by_id", "SET"), ("by_id", "LPUSH")]
+OTHER_TYPES = [("ranking", "SET"), ("ranking", "LPUSH"), ("position", "LPUSH")]
 
 
-@pytest.mark.parametrize("ranked", RANKED)
 @pytest.mark.parametrize("score", SCORES)
-def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, ranked: str, score: float) -> None:
+def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, score: float) -> None:
     """What no sum of retweets can be is found by a comparison, and a rebuild puts it right."""
-    assert tweets.store.ranked == ranked
     root = post(tweets)
     retweet(tweets, root)
     tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
@@ -30,11 +26,9 @@ def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, ranked: str, s
     assert tweets.follower.verify() == []
 
 
-@pytest.mark.parametrize("ranked", RANKED)
 @pytest.mark.parametrize("score", SCORES)
-def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, ranked: str, score: float) -> None:
+def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: float) -> None:
     """Whoever meets such a score, for one tweet or in the ranking, gets the right count: the index is built anew."""
-    assert tweets.store.ranked == ranked
     root = post(tweets)
     leaf = retweet(tweets, root)
 
@@ -51,9 +45,9 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, ranked: str
     assert tweets.follower.verify() == []
 
 
-def of_another_type(tweets: Tweets, ranked: str) -> Iterator[str]:
+def of_another_type(tweets: Tweets) -> Iterator[str]:
     """Each key of the index in turn, replaced at once by one of a type that it never has."""
-    for key, command in OTHER_TYPES[ranked]:
+    for key, command in OTHER_TYPES:
         name = getattr(keys_of(0), key)
         with tweets.index._client.pipeline(transaction=True) as pipeline:
             pipeline.delete(name)
@@ -62,34 +56,28 @@ def of_another_type(tweets: Tweets, ranked: str) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("ranked", RANKED)
-def test_a_key_of_another_type_is_replaced_for_a_reader(tweets: Tweets, ranked: str) -> None:
+def test_a_key_of_another_type_is_replaced_for_a_reader(tweets: Tweets) -> None:
     """Whoever asks while a key of the index is of another type gets the whole ranking."""
-    assert tweets.store.ranked == ranked
     root = post(tweets)
     leaf = retweet(tweets, root)
-    for limit, name in enumerate(of_another_type(tweets, ranked), 10):
+    for limit, name in enumerate(of_another_type(tweets), 10):
         assert whole_ranking(tweets, limit) == [(1, root.id), (0, leaf.id)], name
         assert tweets.follower.verify() == []
 
 
-@pytest.mark.parametrize("ranked", RANKED)
-def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets, ranked: str) -> None:
+def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None:
     """A write that finds a key of another type is stored, and counted a moment later, though nobody asks."""
-    assert tweets.store.ranked == ranked
     root = post(tweets)
-    for written, name in enumerate(of_another_type(tweets, ranked), 1):
+    for written, name in enumerate(of_another_type(tweets), 1):
         retweet(tweets, root)
         eventually(lambda: tweets.health().lag == 0 and tweets.follower.is_in_step(0))
         assert tweets.follower.verify() == [], name
         assert tweets.get(root.id).result().count_retweet == written
 
 
-@pytest.mark.parametrize("ranked", RANKED)
-def test_a_key_of_another_type_is_replaced_by_itself(tweets: Tweets, ranked: str) -> None:
+def test_a_key_of_another_type_is_replaced_by_itself(tweets: Tweets) -> None:
     """The follower sees a key of another type though nobody writes and nobody asks."""
-    assert tweets.store.ranked == ranked
     retweet(tweets, post(tweets))
-    for rebuilds, _ in enumerate(of_another_type(tweets, ranked), tweets.follower.rebuilds + 1):
+    for rebuilds, _ in enumerate(of_another_type(tweets), tweets.follower.rebuilds + 1):
         eventually(lambda: tweets.follower.rebuilds >= rebuilds and tweets.health().lag == 0)  # noqa: B023
     assert tweets.follower.verify() == []

@@ -1,4 +1,4 @@
-"""What loads without a complaint and is wrong all the same: found by comparing every count, and put right."""
+"""What loads without a complaint and is wrong all the same: after an unclean stop the index is rebuilt."""
 
 import os
 import re
@@ -17,7 +17,6 @@ from storage.embedded import EmbeddedServer
 from storage.errors import StorageError
 from storage.ids import encode
 from storage.index.keys import keys_of
-from storage.index.ranking import RankingIndex
 from tests.builders import post, retweet
 from tests.e2e.commands import PATIENCE_S
 from tests.faults.services import eventually
@@ -78,8 +77,8 @@ def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, m
     root, fill = post(tweets), tweets.index.fill
     with open_storage(data_dir, attach=True) as others:
 
-        def fill_slowly(staging: str, counts: Sequence[tuple[int, int]], *, counted: bool) -> None:
-            fill(staging, counts, counted=counted)
+        def fill_slowly(staging: str, counts: Sequence[tuple[int, int]]) -> None:
+            fill(staging, counts)
             retweet(others, root)
 
         monkeypatch.setattr(tweets.index, "fill", fill_slowly)
@@ -106,8 +105,8 @@ def test_counts_are_compared_while_others_write(
         assert [(each.in_index or 0) - (each.in_log or 0) for each in wrong] == [3, 2]
 
 
-def test_a_flipped_bit_is_found_after_an_unclean_stop(data_dir: Path) -> None:
-    """Service and server were killed, and one bit of the file is another: the next start finds that by itself."""
+def test_a_flipped_bit_is_gone_after_an_unclean_stop(data_dir: Path) -> None:
+    """Service and server were killed, and one bit of the file is another: the next start rebuilds the index."""
     root = stop_hard(data_dir, retweets=6)
     flip_a_bit(data_dir / "redis")
     with open_storage(data_dir) as tweets:
@@ -116,8 +115,8 @@ def test_a_flipped_bit_is_found_after_an_unclean_stop(data_dir: Path) -> None:
         assert tweets.follower.verify() == []
 
 
-def test_a_flipped_bit_is_found_when_the_server_comes_back(tmp_path: Path, data_dir: Path) -> None:
-    """The server was started again while the service ran, from a file with another bit: the service looks at it."""
+def test_a_flipped_bit_is_gone_when_the_server_comes_back(tmp_path: Path, data_dir: Path) -> None:
+    """The server was started again while the service ran, from a file with another bit: the index is rebuilt."""
     folder = tmp_path / "server"
     server = EmbeddedServer(folder)
     with ExitStack() as opened:
@@ -135,8 +134,8 @@ def test_a_flipped_bit_is_found_when_the_server_comes_back(tmp_path: Path, data_
         eventually(lambda: tweets.get(root.id).result().count_retweet == 6)
 
 
-def test_after_a_clean_stop_nothing_is_compared(data_dir: Path) -> None:
-    """The index is trusted if the service ended in order, and if it had been compared before."""
+def test_after_a_clean_stop_nothing_is_rebuilt(data_dir: Path) -> None:
+    """The index is trusted if the service ended in order, and if it was trusted before."""
     with open_storage(data_dir) as tweets:
         assert tweets.scrub
         eventually(tweets.scrub.trusts)
@@ -145,6 +144,7 @@ def test_after_a_clean_stop_nothing_is_compared(data_dir: Path) -> None:
     with open_storage(data_dir) as tweets:
         assert tweets.scrub
         assert tweets.scrub.trusts()
+        assert not tweets.follower.rebuilds
     with open_storage(data_dir, attach=True) as tweets:
         assert not (data_dir / "index.trusted").exists()
     assert (data_dir / "index.trusted").exists()
@@ -169,7 +169,7 @@ def test_what_was_built_from_nothing_is_trusted(data_dir: Path) -> None:
 
 
 def test_a_verb_leaves_the_doubt_to_the_service(data_dir: Path) -> None:
-    """What works beside a service compares nothing by itself, and leaves no trust where there was none."""
+    """A command beside a service rebuilds nothing because of it, and leaves no trust where there was none."""
     stop_hard(data_dir, retweets=1)
     with open_storage(data_dir, attach=True) as tweets:
         time.sleep(0.1)
@@ -178,22 +178,22 @@ def test_a_verb_leaves_the_doubt_to_the_service(data_dir: Path) -> None:
     assert not (data_dir / "index.trusted").exists()
 
 
-def test_a_stop_does_not_wait_for_the_comparison(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison under way is given up by a stop; the next start begins it anew."""
+def test_a_stop_does_not_wait_for_the_rebuild(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild under way is aborted by a stop; the next start begins it again."""
     with open_storage(data_dir) as tweets:
         for _ in range(5):
             post(tweets)
-    (data_dir / "index.trusted").unlink(missing_ok=True)  # it is there only if that comparison was done
-    looked, scan = threading.Event(), RankingIndex.scan
+    (data_dir / "index.trusted").unlink()
+    counted = threading.Event()
 
-    def endless(index: RankingIndex, partition: int) -> Iterator[object]:
-        looked.set()
+    def endless(*_: object) -> Iterator[tuple[int, int, int]]:
         while True:
-            yield from scan(index, partition)
+            counted.set()
+            yield 1, 0, 0
 
-    monkeypatch.setattr(RankingIndex, "scan", endless)  # now: a comparison begins with the start
+    monkeypatch.setattr("storage.rebuild.count_all", endless)  # a rebuild begins with the start
     with open_storage(data_dir):
-        assert looked.wait(PATIENCE_S)
+        assert counted.wait(PATIENCE_S)
     assert not (data_dir / "index.trusted").exists()
 
 

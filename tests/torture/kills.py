@@ -6,7 +6,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from storage.sql.log import RANKED
 from tests.e2e.commands import Service, done, serving
 from tests.faults.crashing import AFTER
 from tests.faults.load import Caller, Differences, Ledger, writing
@@ -25,7 +24,6 @@ class Kills:
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._ranked = RANKED[0]
         self.done = 0
         self.written = 0
         self.found = Differences(0, 0, 0)
@@ -33,13 +31,12 @@ class Kills:
     def run_store(self, data_dir: Path, kills: int) -> None:
         """Kill so often in one store, and look at all of it after each start."""
         ledger, until = Ledger(self._rng.randrange(2**32)), self.done + kills
-        self._ranked = self._rng.choice(RANKED)
         while self.done < until:
             if self._rng.random() < 0.3:
                 self._live_until_a_moment(data_dir, ledger)
             else:
                 self._live(data_dir, ledger, until)
-        with serving(data_dir, WORKERS="1", RANKED=self._ranked) as service:
+        with serving(data_dir, WORKERS="1") as service:
             self._look(service, ledger)
             if b" 0 wrong" not in done(data_dir, "verify"):
                 self.found = self.found.plus(Differences(0, 0, 1))
@@ -49,7 +46,7 @@ class Kills:
     def _live(self, data_dir: Path, ledger: Ledger, until: int) -> None:
         """One life of the service under load: its server is killed some times, then it, then perhaps the server."""
         rng = self._rng
-        with serving(data_dir, WORKERS=rng.choice("12"), RANKED=self._ranked) as service:
+        with serving(data_dir, WORKERS=rng.choice("12")) as service:
             self._look(service, ledger)
             with writing(service.url, ledger, clients=8):
                 for _ in range(min(rng.randrange(6), until - self.done - 1)):
@@ -65,7 +62,7 @@ class Kills:
     def _live_until_a_moment(self, data_dir: Path, ledger: Ledger) -> None:
         """One life that ends by its own hand in the midst of a write."""
         moment, number = self._rng.choice(list(AFTER)), self._rng.randrange(1, 60)
-        starting = serving_until(moment, number, data_dir, RANKED=self._ranked)
+        starting = serving_until(moment, number, data_dir)
         with starting as service, writing(service.url, ledger, clients=8):
             service.process.wait()
         self.done += 1

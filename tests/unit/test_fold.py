@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import StoreConflict
-from storage.fold import Change, Entry, change, gains, only_counted, parents_of
+from storage.fold import Change, Entry, change, gains
 from storage.recount import count
 from tests.model import PlainTweets
 
@@ -36,13 +36,9 @@ def logs(draw: st.DrawFn, *, parents_live: bool = False) -> list[Entry]:
 def apply(ranking: dict[int, int], done: Change) -> None:
     """What the script does, in Python: credited tweets that are not there stay away."""
     ranking.update(done.added)
-    for tweet, gain in (done.created or {}).items():
-        ranking[tweet] = ranking.get(tweet, 0) + gain
     for tweet, gain in done.credited.items():
         if tweet in ranking:
             ranking[tweet] += gain
-            if done.created is not None and not ranking[tweet]:
-                del ranking[tweet]
     for tweet in done.removed:
         ranking.pop(tweet, None)
 
@@ -71,57 +67,6 @@ def test_any_cut_of_a_log_folds_to_the_same_counts(entries: list[Entry], data: s
 def cuts_of(entries: list[Entry], data: st.DataObject) -> Iterator[tuple[int, int]]:
     """Where a log is cut into batches."""
     return pairwise(sorted(data.draw(st.sets(st.integers(0, len(entries)))) | {0, len(entries)}))
-
-
-def live_after(entries: list[Entry]) -> set[int]:
-    """The tweets that are not deleted."""
-    posted = {entry.id for entry in entries if entry.sign > 0}
-    return posted - {entry.id for entry in entries if entry.sign < 0}
-
-
-def counted_after(entries: list[Entry]) -> dict[int, int]:
-    """The counts above 0 after *entries*."""
-    return {tweet: count for tweet, count in recount(entries).items() if count}
-
-
-@given(logs(parents_live=True), st.data())
-def test_who_was_retweeted_just_now_may_come_in(entries: list[Entry], data: st.DataObject) -> None:
-    """With counted tweets alone, it is enough to know the parents of a batch whose writer saw them live."""
-    parents = {entry.id: entry.parent for entry in entries}
-    ranking: dict[int, int] = {}
-    for start, end in cuts_of(entries, data):
-        batch = entries[start:end]
-        apply(ranking, only_counted(change(batch, parents.__getitem__), parents_of(batch)))
-        assert ranking == counted_after(entries[:end])
-
-
-@given(logs(), st.data())
-def test_who_is_live_may_come_in(entries: list[Entry], data: st.DataObject) -> None:
-    """Where deleted tweets are retweeted, as in an import, it is enough to know who is live at the end of a batch."""
-    parents = {entry.id: entry.parent for entry in entries}
-    ranking: dict[int, int] = {}
-    for start, end in cuts_of(entries, data):
-        whole = change(entries[start:end], parents.__getitem__)
-        apply(ranking, only_counted(whole, live_after(entries[:end])))
-        assert ranking == counted_after(entries[:end])
-
-
-def test_letting_anybody_in_brings_deleted_tweets_back() -> None:
-    """The control: were every ancestor that gains let in, one that was deleted would be ranked again."""
-    parents = {10: None, 20: 10, 30: 20, 40: 30}
-    before = [
-        Entry(1, 0, 10, None, 0, 1),
-        Entry(2, 0, 20, 10, 0, 1),
-        Entry(3, 0, 30, 20, 0, 1),
-        Entry(4, 0, 20, 10, 0, -1),
-    ]
-    batch = [Entry(5, 0, 40, 30, 0, 1)]
-    ranking, naive = counted_after(before), counted_after(before)
-    whole = change(batch, parents.__getitem__)
-    apply(ranking, only_counted(whole, parents_of(batch)))
-    apply(naive, only_counted(whole, whole.credited))
-    assert ranking == counted_after([*before, *batch]) == {10: 2, 30: 1}
-    assert naive == {10: 2, 20: 1, 30: 1}
 
 
 @given(logs())

@@ -2,14 +2,13 @@
 --
 -- KEYS[1]  ranking
 -- KEYS[2]  position
--- KEYS[3]  by id
 -- ARGV     members, none or more
 --
 -- Returns {position or '', cardinality, score or '' for each member}.
 -- Cost: O(1) for each member.
 
 local ranking = KEYS[1]
-local answer = {stand(ranking, KEYS[2], KEYS[3])}
+local answer = {redis.call('GET', KEYS[2]) or '', redis.call('ZCARD', ranking)}
 for i = 1, #ARGV do
     answer[2 + i] = redis.call('ZSCORE', ranking, ARGV[i]) or ''
 end
