@@ -2,6 +2,8 @@
 
 import fnmatch
 import json
+import os
+import pwd
 import re
 import shutil
 import socket
@@ -39,6 +41,17 @@ def is_job(service: Mapping[str, Any]) -> bool:
 def is_ours(service: Mapping[str, Any]) -> bool:
     """Whether a service of a compose file is made from our Dockerfile."""
     return "build" in service
+
+
+NGINX_AROUND = """
+daemon off; pid nginx.pid; error_log stderr; user {user};
+events {{}}
+http {{
+    access_log off; client_body_temp_path body; proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    include site.conf;
+}}
+"""
 
 
 @dataclass(frozen=True)
@@ -154,3 +167,38 @@ def listens(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+@contextmanager
+def nginx(path: str, folder: Path, *copies: int) -> Iterator[int]:
+    """Our nginx.conf with these copies of the service (ports); the port that it listens on."""
+    port, site = free_port(), (DEPLOY / "nginx.conf").read_text()
+    site, listening = re.subn(r"listen 8080;", f"listen 127.0.0.1:{port};", site)
+    for name, copy in zip(("app-1", "app-2"), copies, strict=True):
+        site = site.replace(f"{name}:5000", f"127.0.0.1:{copy}")
+    assert (listening, "app-" in site) == (1, False)
+    (folder / "site.conf").write_text(site)
+    (folder / "nginx.conf").write_text(NGINX_AROUND.format(user=pwd.getpwuid(os.getuid()).pw_name))
+    command = [path, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert tested.returncode == 0, tested.stderr
+    assert "[emerg]" not in tested.stderr
+    with running(command, folder, lambda: listens(port)):
+        yield port
+
+
+@contextmanager
+def caddy(path: str, folder: Path, *copies: int, checks: bool = True) -> Iterator[int]:
+    """Our Caddyfile, with or without its health checks; otherwise as `nginx`."""
+    port, site = free_port(), (DEPLOY / "Caddyfile").read_text()
+    (folder / "Caddyfile").write_text(site if checks else re.sub(r"\t+health_.*\n", "", site))
+    settings = {
+        "SITE": f"http://127.0.0.1:{port}",
+        "UPSTREAMS": " ".join(f"127.0.0.1:{copy}" for copy in copies),
+        "HOME": str(folder),
+        "XDG_DATA_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    command = [path, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+    with running(command, folder, lambda: listens(port), {**os.environ, **settings}):
+        yield port

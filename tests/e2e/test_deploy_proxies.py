@@ -1,10 +1,6 @@
 """The proxies of deploy/, each with our configuration between a client and copies of the service."""
 
 import json
-import os
-import pwd
-import re
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,24 +14,14 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from tests.e2e import commands
-from tests.e2e.commands import PATIENCE_S, done
-from tests.e2e.deployed import DEPLOY, free_port, listens, running, short_folder
+from tests.e2e.commands import done
+from tests.e2e.deployed import caddy, free_port, nginx, short_folder
 from tests.e2e.server_wire import Answer, Wire, check_problem
 from tests.e2e.server_wire import serving as serving_wsgi
 from tests.system import FindProgram
 
 Proxy = Callable[..., AbstractContextManager[int]]
 """Called with the ports of copies of the service; in its context, the port that it listens on."""
-
-NGINX_AROUND = """
-daemon off; pid nginx.pid; error_log stderr; user {user};
-events {{}}
-http {{
-    access_log off; client_body_temp_path body; proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    include site.conf;
-}}
-"""
 
 
 @pytest.fixture
@@ -79,41 +65,6 @@ def unguarded(copy: Copy) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
-
-
-@contextmanager
-def nginx(path: str, folder: Path, *copies: int) -> Iterator[int]:
-    """Our nginx.conf with these copies of the service (ports); the port that it listens on."""
-    port, site = free_port(), (DEPLOY / "nginx.conf").read_text()
-    site, listening = re.subn(r"listen 8080;", f"listen 127.0.0.1:{port};", site)
-    for name, copy in zip(("app-1", "app-2"), copies, strict=True):
-        site = site.replace(f"{name}:5000", f"127.0.0.1:{copy}")
-    assert (listening, "app-" in site) == (1, False)
-    (folder / "site.conf").write_text(site)
-    (folder / "nginx.conf").write_text(NGINX_AROUND.format(user=pwd.getpwuid(os.getuid()).pw_name))
-    command = [path, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-    assert tested.returncode == 0, tested.stderr
-    assert "[emerg]" not in tested.stderr
-    with running(command, folder, lambda: listens(port)):
-        yield port
-
-
-@contextmanager
-def caddy(path: str, folder: Path, *copies: int, checks: bool = True) -> Iterator[int]:
-    """Our Caddyfile, with or without its health checks; otherwise as `nginx`."""
-    port, site = free_port(), (DEPLOY / "Caddyfile").read_text()
-    (folder / "Caddyfile").write_text(site if checks else re.sub(r"\t+health_.*\n", "", site))
-    settings = {
-        "SITE": f"http://127.0.0.1:{port}",
-        "UPSTREAMS": " ".join(f"127.0.0.1:{copy}" for copy in copies),
-        "HOME": str(folder),
-        "XDG_DATA_HOME": str(folder),
-        "XDG_CONFIG_HOME": str(folder),
-    }
-    command = [path, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
-    with running(command, folder, lambda: listens(port), {**os.environ, **settings}):
-        yield port
 
 
 @pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])

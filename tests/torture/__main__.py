@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.torture import files, hosts, kills, recovery, requests, slow
+from tests.torture import files, hosts, kills, recovery, requests, restarts, slow
 from tests.torture.report import Row, machine, table
 
 Part = Callable[[int, Path], Row]
@@ -55,6 +55,7 @@ def parts_of(options: argparse.Namespace) -> dict[str, Part]:
         "hosts": partial(in_folder, hosts.run, options.hosts),
         "requests": partial(in_folder, requests.run, options.requests),
         "slow": partial(in_folder, slow.run, options.clients),
+        "restarts": partial(in_folder, restarts.run, options.restarts),
         "cuts": partial(in_folder, files.cuts, options.cuts),
         "flips": partial(in_folder, files.flips, options.flips),
         "recovery": partial(in_folder, recovery.recovery, options.tweets),
@@ -70,13 +71,14 @@ def in_folder(act: Callable[[int, int, Path], Row], amount: int, seed: int, fold
 def read_options() -> argparse.Namespace:
     """What is to be done, and how much of it."""
     parser = argparse.ArgumentParser("python -m tests.torture", description=__doc__, allow_abbrev=False)
-    names = ("kills", "hosts", "requests", "slow", "cuts", "flips", "recovery", "catch-up")
+    names = ("kills", "hosts", "requests", "slow", "restarts", "cuts", "flips", "recovery", "catch-up")
     parser.add_argument("parts", nargs="*", choices=[*names, []], metavar="PART", help=f"of {', '.join(names)}; or all")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="a number that decides everything")
     parser.add_argument("--kills", type=int, default=kills.TARGET, help=f"kill -9 in all ({kills.TARGET:,})")
     parser.add_argument("--hosts", type=int, default=hosts.TARGET, help=f"kill -9 of several hosts ({hosts.TARGET:,})")
     parser.add_argument("--requests", type=int, default=requests.TARGET, help=f"bad requests ({requests.TARGET:,})")
     parser.add_argument("--clients", type=int, default=slow.TARGET, help=f"slow clients ({slow.TARGET:,})")
+    parser.add_argument("--restarts", type=int, default=restarts.TARGET, help=f"of a copy ({restarts.TARGET:,})")
     parser.add_argument("--cuts", type=int, default=files.CUT_BYTES, help=f"bytes to cut ({files.CUT_BYTES:,})")
     parser.add_argument("--flips", type=int, default=files.FLIPS, help=f"bits to change ({files.FLIPS:,})")
     parser.add_argument("--tweets", type=int, default=recovery.TWEETS, help=f"to recover ({recovery.TWEETS:,})")
