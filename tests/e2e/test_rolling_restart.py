@@ -27,7 +27,7 @@ def two_copies(data_dir: Path, workers: int) -> Iterator[tuple[list[int], dict[s
             "WORKERS": str(workers),
             "ALLOW_ANONYMOUS_WRITES": "1",
         }
-        done(data_dir, "migrate", "up", **settings)
+        done(data_dir, "migrate", "up", given=None, **settings)
         yield [free_port(), free_port()], settings
 
 
