@@ -50,7 +50,7 @@ class Lines(logging.Formatter):
     """For people: a line, and a traceback indented below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """`2026-11-22 20:55:01Z WARNING storage.follow: the index is away`."""
+        """`2026-11-22 20:55:01Z WARNING storage.reconciler: the index is away`."""
         time_text = _text_of(record.created, "seconds").replace("T", " ")
         line = f"{time_text} {record.levelname} {record.name}: {_message(record)}"
         trace = "".join(f"\n  {row.translate(_CONTROLS)}" for row in _trace(self, record).split("\n") if row)
@@ -61,7 +61,7 @@ class Objects(logging.Formatter):
     """For programs: a JSON object, all of it ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """`{"time": "2026-11-22T20:55:01.123Z", "level": "warning", "logger": "storage.follow", "message": "..."}`."""
+        """`{"time": "2026-11-22T20:55:01.123Z", "level": "info", "logger": "storage", "message": "..."}`."""
         told = {
             "time": _text_of(record.created, "milliseconds"),
             "level": record.levelname.lower(),

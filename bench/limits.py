@@ -20,7 +20,7 @@ from storage.embedded import EmbeddedServer
 from storage.fold import Change
 from storage.index.calls import fold_call
 from storage.index.keys import Position, keys_of
-from storage.index.ranking import Delivery
+from storage.index.ranking import FoldRequest
 from storage.sql.sqlite import PRAGMAS, WRITER_CACHE_KIB
 
 ROW = ("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at", "user_name", "title", "body")
@@ -150,8 +150,8 @@ def _row(number: int) -> tuple[Any, ...]:
     return (*parts, f"user{number % 10_000}", TEXTS["title"], TEXTS["body"])
 
 
-def _deliveries(size: int, tweets: int) -> Iterator[Delivery]:
+def _deliveries(size: int, tweets: int) -> Iterator[FoldRequest]:
     for first in range(0, tweets, size):
         added = {_id(number): 0 for number in range(first, first + size)}
         at, to = Position("bench", first, 0), Position("bench", first + size, 0)
-        yield Delivery(0, at, to, Change(added, {VIRAL: size}, []))
+        yield FoldRequest(0, at, to, Change(added, {VIRAL: size}, []))

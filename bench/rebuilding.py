@@ -28,7 +28,7 @@ STAGING = "bench:staging"
 def rebuild(data_dir: Path) -> float:
     """The seconds that the service's rebuild takes."""
     with open_storage(data_dir) as tweets:
-        return _seconds(tweets.follower.rebuild)
+        return _seconds(tweets.reconciler.rebuild)
 
 
 def rebuild_raw(data_dir: Path) -> float:

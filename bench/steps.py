@@ -87,7 +87,7 @@ class Hosts:
     def verify(self) -> None:
         """See that every count is right."""
         with open_storage(self.folders[0], *self.urls) as tweets:
-            assert tweets.follower.verify() == [], "a fast wrong answer is no answer"
+            assert tweets.reconciler.verify() == [], "a fast wrong answer is no answer"
 
 
 def _read(process: "subprocess.Popen[str]") -> Any:

@@ -54,7 +54,7 @@ def open_storage(
         tweets = Tweets(database, index, store, server=server, max_ancestors=max_ancestors, queue_limit=queue_limit)
         if server or not attach:
             marker = CleanShutdownMarker(data_dir / "index.trusted", embedded=server is not None)
-            tweets.scrub = Scrub(database, tweets.follower, index, marker)
+            tweets.scrub = Scrub(database, tweets.reconciler, index, marker)
         tweets.start()
         if tweets.scrub and not attach:
             tweets.scrub.start()

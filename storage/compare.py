@@ -97,7 +97,7 @@ def _look_again(
     """Those of *ids* whose count at one place of the log is not the one of the index at that place."""
     answer = index.counts(partition, ids)
     with database.reading(snapshot=True) as connection:
-        at, store = answer.stand, log.get_store(connection)
+        at, store = answer.state, log.get_store(connection)
         if not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
             raise IndexUnavailable("the index was brought in step meanwhile")
         wanted = set(ids)

@@ -59,5 +59,5 @@ def describe(tweets: Tweets) -> Description:
 def _state(store: Store, partition: int, head: Head, answer: Counts | IndexUnavailable) -> PartitionState:
     if isinstance(answer, IndexUnavailable):
         return PartitionState(partition, head.seq, head.live, None, None)
-    lacking = lag(answer.stand, store, head)
-    return PartitionState(partition, head.seq, head.live, answer.stand.cardinality, lacking)
+    lacking = lag(answer.state, store, head)
+    return PartitionState(partition, head.seq, head.live, answer.state.cardinality, lacking)

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from storage.errors import IndexUnavailable
-from storage.follow import Follower
-from storage.index.ranking import Counts, Part, RankingIndex
+from storage.index.ranking import Counts, RankingIndex, RankingPage
+from storage.reconciler import Reconciler
 from storage.records import Place
 from storage.sql.engine import Database
 from storage.sql.log import LogState
@@ -20,7 +20,7 @@ from storage.standing import LOOKS, reaches
 CATCH_UP_WITHIN_S = 1.0
 """How long a reader waits for the index to be brought in step before it is told that it cannot be asked."""
 
-Answer = TypeVar("Answer", Part, Counts)
+Answer = TypeVar("Answer", RankingPage, Counts)
 Count = int | None | IndexUnavailable
 """The count of a tweet, None when it is not live there, or why nobody can say."""
 
@@ -28,12 +28,12 @@ Count = int | None | IndexUnavailable
 class FreshIndex:
     """Answers of the index that hold all that was acknowledged before."""
 
-    def __init__(self, database: Database, index: RankingIndex, follower: Follower) -> None:
+    def __init__(self, database: Database, index: RankingIndex, reconciler: Reconciler) -> None:
         self._database = database
         self._index = index
-        self._follower = follower
+        self._reconciler = reconciler
 
-    def pages(self, limit: int, after: Place | None = None, state: LogState | None = None) -> dict[int, Part]:
+    def pages(self, limit: int, after: Place | None = None, state: LogState | None = None) -> dict[int, RankingPage]:
         """
         At most *limit* places below *after* of each partition, as of *state*, just read, or later.
 
@@ -76,9 +76,9 @@ class FreshIndex:
         """The answers of those partitions that reach *state*, if need be with the index mended."""
         found = self._look(state, partitions, question)
         missing = [partition for partition in partitions if partition not in found]
-        if any(not self._follower.is_away(partition) for partition in missing):
+        if any(not self._reconciler.is_unavailable(partition) for partition in missing):
             with suppress(IndexUnavailable):  # some other part of it may be away
-                self._follower.catch_up(CATCH_UP_WITHIN_S)
+                self._reconciler.catch_up(CATCH_UP_WITHIN_S)
             found |= self._look(state, missing, question)
         return found
 
@@ -91,13 +91,13 @@ class FreshIndex:
         """Ask, again while a batch may be on its way, for answers that reach *state*."""
         found: dict[int, Answer] = {}
         for _ in range(LOOKS):
-            asked = [p for p in partitions if p not in found and self._follower.is_in_step(p)]
+            asked = [p for p in partitions if p not in found and self._reconciler.is_current(p)]
             for partition, answer in zip(asked, question(asked), strict=True):
                 if isinstance(answer, IndexUnavailable):
-                    self._follower.lost(partition, answer)
-                elif reaches(answer.stand, state.store, state.heads[partition]):
+                    self._reconciler.mark_unavailable(partition, answer)
+                elif reaches(answer.state, state.store, state.heads[partition]):
                     found[partition] = answer
             if len(found) == len(partitions) or not asked:
                 break
-            self._follower.wait_for_batch()
+            self._reconciler.wait_for_batch()
         return found

@@ -63,7 +63,7 @@ def rebuild(
             swap = partial(index.swap, partition, staging[partition])
             swapped = swap(found[partition], to, sizes[partition])
             while insist and not swapped:
-                swapped = swap(index.counts(partition).stand.position, to, sizes[partition])
+                swapped = swap(index.counts(partition).state.position, to, sizes[partition])
         except IndexUnavailable as error:
             lost[partition] = error
     return lost

@@ -14,8 +14,8 @@ import threading
 from pathlib import Path
 
 from storage.errors import IndexUnavailable, StorageError, StoreDamaged
-from storage.follow import Follower
-from storage.index.ranking import Counts, RankingIndex, Stand
+from storage.index.ranking import Counts, IndexState, RankingIndex
+from storage.reconciler import Reconciler
 from storage.sql.engine import Database
 
 LOOK_EVERY_S = 2.0
@@ -66,10 +66,10 @@ class Scrub:
     """Rebuilds the index when it is not trusted, from `start` to `stop`; `leave` it when its server has ended."""
 
     def __init__(
-        self, database: Database, follower: Follower, index: RankingIndex, marker: CleanShutdownMarker
+        self, database: Database, reconciler: Reconciler, index: RankingIndex, marker: CleanShutdownMarker
     ) -> None:
         self._database = database
-        self._follower = follower
+        self._reconciler = reconciler
         self._index = index
         self._marker = marker
         self._stopping = threading.Event()
@@ -87,7 +87,7 @@ class Scrub:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; call it after the follower's `stop`, which ends a rebuild under way."""
+        """End; call it after the reconciler's `stop`, which ends a rebuild under way."""
         self._stopping.set()
         if self._thread:
             self._thread.join()
@@ -105,13 +105,13 @@ class Scrub:
                 incarnation = self._find_incarnation()
                 if incarnation not in {None, self._trusted}:
                     self._database.check_whole()
-                    self._follower.rebuild()
+                    self._reconciler.rebuild()
                     self._trusted = incarnation
             except StoreDamaged as error:
                 _log.critical("%s", error)
                 return
             except StorageError:
-                pass  # the follower says so, and brings it in step when it is back
+                pass  # the reconciler says so, and brings it in step when it is back
             except Exception:  # noqa: BLE001  # the thread must outlive any mistake
                 _log.exception("the rebuild failed; it will be tried again")
             self._stopping.wait(LOOK_EVERY_S)
@@ -124,5 +124,5 @@ class Scrub:
 
     def _is_empty(self) -> bool:
         """Whether the index holds nothing: all that comes is folded by a server that has not ended since."""
-        answers = self._index.counts_all(dict.fromkeys(range(self._follower.store.partitions), ()))
-        return all(isinstance(answer, Counts) and answer.stand == Stand(None, 0) for answer in answers)
+        answers = self._index.counts_all(dict.fromkeys(range(self._reconciler.store.partitions), ()))
+        return all(isinstance(answer, Counts) and answer.state == IndexState(None, 0) for answer in answers)

@@ -8,12 +8,12 @@ from typing import Any, Self, cast
 from storage.append import DeleteTweet, Replay
 from storage.embedded import EmbeddedServer
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetDeleted, TweetNotFound
-from storage.follow import Follower
 from storage.fresh import FreshIndex
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
 from storage.reader import Reader, TopQuery
+from storage.reconciler import Reconciler
 from storage.records import Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
 from storage.sql import reads
@@ -45,14 +45,14 @@ class Tweets:
         self.database = database
         self.index = index
         self.server = server
-        self.follower = Follower(database, index, store)
-        self._index = FreshIndex(database, index, self.follower)
+        self.reconciler = Reconciler(database, index, store)
+        self._index = FreshIndex(database, index, self.reconciler)
         self._tops = Tops(database, self._index)
         self._reader = Reader(database, self._index, self._tops)
         self._writer = Writer(
             database,
             index,
-            self.follower,
+            self.reconciler,
             store,
             self._find_replayed,
             max_ancestors=max_ancestors,
@@ -64,16 +64,16 @@ class Tweets:
     @property
     def store(self) -> Store:
         """Which database this is."""
-        return self.follower.store
+        return self.reconciler.store
 
     def start(self) -> None:
         """Bring the index in step, if only a part of it can be reached, and begin to take writes."""
         try:
-            self.follower.catch_up()
+            self.reconciler.catch_up()
         except IndexUnavailable:
-            if all(map(self.follower.is_away, range(self.store.partitions))):
+            if all(map(self.reconciler.is_unavailable, range(self.store.partitions))):
                 raise
-        self.follower.start()
+        self.reconciler.start()
         self._writer.worker.start()
         self._reader.worker.start()
 
@@ -138,7 +138,7 @@ class Tweets:
                 continue
             parts = self._index.pages(0, Place(count, tweet_id))
             if parts[row.partition].is_taken:  # else it got another count meanwhile, or was deleted
-                total = sum(part.stand.cardinality for part in parts.values())
+                total = sum(part.state.cardinality for part in parts.values())
                 return Rank(sum(part.above for part in parts.values()), count, total)
         raise IndexUnavailable("the count of the tweet changes all the time")
 
@@ -150,7 +150,7 @@ class Tweets:
             state = None
         partitions = range((state.store if state else self.store).partitions)
         answers = self.index.counts_all(dict.fromkeys(partitions, ()))
-        stands = [answer.stand for answer in answers if not isinstance(answer, IndexUnavailable)]
+        stands = [answer.state for answer in answers if not isinstance(answer, IndexUnavailable)]
         if state is None or len(stands) < len(partitions):
             return Health(store=state is not None, index=len(stands) == len(partitions), lag=None)
         lags = (lag(stand, state.store, state.heads[partition]) for partition, stand in enumerate(stands))
@@ -158,9 +158,9 @@ class Tweets:
 
     def observe(self, observer: Observer) -> None:
         """Tell *observer* from now on what is done, and of the rebuilds that were necessary before."""
-        for _ in range(self.follower.rebuilds):
+        for _ in range(self.reconciler.rebuilds):
             observer.rebuilt()
-        self.follower.observer = self._writer.observer = observer
+        self.reconciler.observer = self._writer.observer = observer
 
     def waiting(self) -> int:
         """How many writes wait to be stored."""
@@ -180,7 +180,7 @@ class Tweets:
         """End the threads and connections, and the embedded server; what was accepted is stored before."""
         self._writer.worker.close()
         self._reader.worker.close()
-        self.follower.stop()
+        self.reconciler.stop()
         if self.scrub:
             self.scrub.stop()
         self.index.close()

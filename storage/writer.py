@@ -20,11 +20,11 @@ from storage.errors import (
     StoreFull,
 )
 from storage.fold import Link, change
-from storage.follow import Follower
 from storage.index.keys import Position
-from storage.index.ranking import Delivery, Folded, RankingIndex
+from storage.index.ranking import FoldRequest, FoldResult, RankingIndex
 from storage.links import Links
 from storage.observer import Observer
+from storage.reconciler import Reconciler
 from storage.records import Posted
 from storage.sql.engine import Database
 from storage.sql.log import Store
@@ -49,7 +49,7 @@ class Writer:
         self,
         database: Database,
         index: RankingIndex,
-        follower: Follower,
+        reconciler: Reconciler,
         store: Store,
         find: Callable[[Replay], Future[Posted | None] | StorageError],
         *,
@@ -58,7 +58,7 @@ class Writer:
     ) -> None:
         self._database = database
         self._index = index
-        self._follower = follower
+        self._reconciler = reconciler
         self._store = store
         self._find = find
         self.observer = Observer()
@@ -74,7 +74,7 @@ class Writer:
     def _handle(self, commands: list[Command]) -> list[Posted | Future[Posted | None] | StorageError | None]:
         """Store a batch and fold it. The outcome of a repeated call is a Future: the reader finds its tweet."""
         began = time.monotonic()
-        with self._follower.batch_on_its_way():
+        with self._reconciler.batch_on_its_way():
             outcomes = self._outcomes(commands)
         # First: whoever has an answer is to find his write counted.
         self.observer.wrote(len(commands), self.worker.waiting(), time.monotonic() - began)
@@ -135,14 +135,14 @@ class Writer:
                     self._links.add(entry.id, Link(entry.parent, partition, above.depth + 1 if above else 0))
 
     def _fold(self, steps: dict[int, Step]) -> None:
-        """Bring the batch into the index. It is stored already: where this fails, the follower does it."""
-        ready = {partition: step for partition, step in steps.items() if self._follower.is_in_step(partition)}
+        """Bring the batch into the index. It is stored already: where this fails, the reconciler does it."""
+        ready = {partition: step for partition, step in steps.items() if self._reconciler.is_current(partition)}
         try:
             self._deliver(ready)
         except Exception:  # noqa: BLE001  # it is stored, and that is the answer
             _log.exception("a batch was stored but not folded yet")
             for partition in ready:
-                self._follower.fell_behind(partition)
+                self._reconciler.mark_stale(partition)
 
     def _deliver(self, steps: dict[int, Step]) -> None:
         """
@@ -162,25 +162,25 @@ class Writer:
                 return
             time.sleep(ON_ITS_WAY_S)
         for partition in waiting:
-            self._follower.fell_behind(partition)
+            self._reconciler.mark_stale(partition)
 
-    def _must_wait(self, partition: int, step: Step, answer: Folded | IndexUnavailable) -> bool:
+    def _must_wait(self, partition: int, step: Step, answer: FoldResult | IndexUnavailable) -> bool:
         """Whether a batch before this one is on its way; where the index is otherwise not as it should be, say so."""
         if isinstance(answer, IndexUnavailable):
             _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
-            self._follower.lost(partition, answer)
+            self._reconciler.mark_unavailable(partition, answer)
             return False
-        if reaches(answer.stand, self._store, step.after):
+        if reaches(answer.state, self._store, step.after):
             return False
-        if is_before(answer.stand, self._store, step.before):
+        if is_before(answer.state, self._store, step.before):
             return True
-        self._follower.fell_behind(partition)
+        self._reconciler.mark_stale(partition)
         return False
 
-    def _delivery(self, partition: int, step: Step) -> Delivery:
+    def _delivery(self, partition: int, step: Step) -> FoldRequest:
         at = Position(self._store.id, step.before.seq, step.before.nonce)
         to = Position(self._store.id, step.after.seq, step.after.nonce)
-        return Delivery(partition, at, to, change(step.entries, self._links.parent_of))
+        return FoldRequest(partition, at, to, change(step.entries, self._links.parent_of))
 
     def _copy_back_if_due(self) -> None:
         # Not left to the commits, by which all would wait for it: now the server has answers to send.

@@ -52,7 +52,7 @@ def rebuild(_arguments: Namespace, settings: Settings) -> int:
 
 def compare(tweets: Tweets) -> list[Difference]:
     """Every difference between the index and the log, showing how far that is."""
-    tweets.follower.catch_up()
+    tweets.reconciler.catch_up()
     described = describe(tweets)
     # Each tweet of the log is read, and each member of the index.
     total = described.live + sum(partition.ranked or 0 for partition in described.partitions)
@@ -62,7 +62,7 @@ def compare(tweets: Tweets) -> list[Difference]:
             share = min(read / max(total, 1), 1)
             progress.show(int(described.live * share), share)
 
-        differences = tweets.follower.verify(told)
+        differences = tweets.reconciler.verify(told)
         progress.show(described.live, 1)
     return differences
 
@@ -71,14 +71,14 @@ def count_anew(tweets: Tweets, *, moved: bool = False) -> None:
     """Rebuild the index, showing how far that is; *moved* when the log has far more than the index anyway."""
     live = describe(tweets).live
     with Progress("counting") as progress:
-        tweets.follower.told = lambda counted: progress.show(counted, min(counted / max(live, 1), 1))
+        tweets.reconciler.told = lambda counted: progress.show(counted, min(counted / max(live, 1), 1))
         try:
             if moved:
-                tweets.follower.catch_up()  # which rebuilds it all then
+                tweets.reconciler.catch_up()  # which rebuilds it all then
             else:
-                tweets.follower.rebuild()
+                tweets.reconciler.rebuild()
         finally:
-            tweets.follower.told = no_rest
+            tweets.reconciler.told = no_rest
         progress.show(live, 1)
 
 

@@ -22,7 +22,7 @@ from app.settings import Settings
 from storage import Tweets
 from storage.data_dir import is_ours
 from storage.export import Kept, count_tweets, export_tweets
-from storage.follow import REBUILT_FROM
+from storage.reconciler import REBUILT_FROM
 from storage.transfer import Given, import_tweets
 
 GZIP = b"\x1f\x8b"
@@ -56,7 +56,7 @@ def store(tweets: Tweets, given: Iterable[Given], settings: Settings, share: Cal
     if count > REBUILT_FROM:
         count_anew(tweets, moved=True)  # many: then it is counted anew, more often than not, and takes seconds
     else:
-        tweets.follower.catch_up()
+        tweets.reconciler.catch_up()
     ranked_s = time.monotonic() - began - stored_s
     speed = count / max(stored_s + ranked_s, 1e-6)
     print(f"Imported {count:,} tweets in {stored_s:.1f} s and ranked them in {ranked_s:.1f} s: {speed:,.0f} a second.")

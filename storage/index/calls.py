@@ -41,7 +41,7 @@ class Call(NamedTuple):
     arguments: Sequence[Any]
 
 
-class Delivery(NamedTuple):
+class FoldRequest(NamedTuple):
     """A change of one partition's ranking, which leads from one position to another."""
 
     partition: int
@@ -51,7 +51,7 @@ class Delivery(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class IndexState:
     """Where a partition of the index stands: its position, None for none, and how many tweets it ranks."""
 
     position: Position | None
@@ -64,22 +64,22 @@ class Stand:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldResult:
     """Whether the batch was applied, and where the partition stands now."""
 
     applied: bool
-    stand: Stand
+    state: IndexState
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RankingPage:
     """
     A part of one partition's ranking: `above` tweets of that partition rank above the first of `places`.
 
     `is_taken` says whether a tweet stands at the very place after which it starts.
     """
 
-    stand: Stand
+    state: IndexState
     above: int
     is_taken: bool
     places: list[Place]
@@ -89,11 +89,11 @@ class Part:
 class Counts:
     """The counts of the tweets asked for, None for those not ranked."""
 
-    stand: Stand
+    state: IndexState
     counts: list[int | None]
 
 
-def fold_call(delivery: Delivery) -> Call:
+def fold_call(delivery: FoldRequest) -> Call:
     """Apply *delivery*, unless the partition stands elsewhere than where it starts: see fold.lua."""
     partition, at, to, change = delivery
     arguments = chain(
@@ -106,10 +106,10 @@ def fold_call(delivery: Delivery) -> Call:
     return Call(_FOLD, keys_of(partition)[:2], [*arguments])
 
 
-def read_folded(answer: Any) -> Folded:
+def read_folded(answer: Any) -> FoldResult:
     """What a `fold_call` answers."""
     applied, position, cardinality = answer
-    return Folded(bool(applied), _stand(position, cardinality))
+    return FoldResult(bool(applied), _state(position, cardinality))
 
 
 def page_call(partition: int, limit: int, after: Place | None) -> Call:
@@ -118,12 +118,12 @@ def page_call(partition: int, limit: int, after: Place | None) -> Call:
     return Call(_PAGE, keys_of(partition)[:2], arguments)
 
 
-def read_part(answer: Any) -> Part:
+def read_part(answer: Any) -> RankingPage:
     """What a `page_call` answers. Raises IndexDamaged when a score is no count."""
     position, cardinality, above, is_taken, rows = answer
     places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
     _check_counts(place.count_retweet for place in places)
-    return Part(_stand(position, cardinality), above, bool(is_taken), places)
+    return RankingPage(_state(position, cardinality), above, bool(is_taken), places)
 
 
 def counts_call(partition: int, ids: Iterable[int]) -> Call:
@@ -135,7 +135,7 @@ def read_counts(answer: Any) -> Counts:
     """What a `counts_call` answers, with `NO_COUNT` for a score that is none."""
     position, cardinality, *scores = answer
     counts = [read_count(score) if score else None for score in scores]
-    return Counts(_stand(position, cardinality), counts)
+    return Counts(_state(position, cardinality), counts)
 
 
 def read_right_counts(answer: Any) -> Counts:
@@ -161,8 +161,8 @@ def _check_counts(counts: Iterable[int | None]) -> None:
         raise IndexDamaged("a score is no count")
 
 
-def _stand(position: bytes | None, cardinality: int) -> Stand:
-    return Stand(read_position(position), cardinality)
+def _state(position: bytes | None, cardinality: int) -> IndexState:
+    return IndexState(read_position(position), cardinality)
 
 
 def _script(name: str) -> Script:

@@ -17,11 +17,11 @@ from redis.exceptions import NoScriptError, RedisError
 from storage.errors import IndexDamaged, IndexUnavailable
 from storage.fold import Change
 from storage.index import calls
-from storage.index.calls import Call, Counts, Delivery, Folded, Part, Stand
+from storage.index.calls import Call, Counts, FoldRequest, FoldResult, IndexState, RankingPage
 from storage.index.keys import Position, keys_of, member, read_place
 from storage.records import Place
 
-__all__ = ["Counts", "Delivery", "Folded", "Part", "RankingIndex", "Stand"]
+__all__ = ["Counts", "FoldRequest", "FoldResult", "IndexState", "RankingIndex", "RankingPage"]
 
 TIMEOUT_S = 2.0
 """How long a call waits for Redis: a hundred times what the longest one takes."""
@@ -45,19 +45,21 @@ class RankingIndex:
     def __init__(self, client: Redis | RedisCluster) -> None:
         self._client: Any = client
 
-    def fold(self, partition: int, at: Position, to: Position, change: Change) -> Folded:
+    def fold(self, partition: int, at: Position, to: Position, change: Change) -> FoldResult:
         """Apply *change*, which leads from *at* to *to*, unless the index stands elsewhere: then nothing is written."""
-        return calls.read_folded(self._run(calls.fold_call(Delivery(partition, at, to, change))))
+        return calls.read_folded(self._run(calls.fold_call(FoldRequest(partition, at, to, change))))
 
-    def fold_all(self, deliveries: Iterable[Delivery]) -> list[Folded | IndexUnavailable]:
+    def fold_all(self, deliveries: Iterable[FoldRequest]) -> list[FoldResult | IndexUnavailable]:
         """Fold changes of several partitions, each by itself."""
         return self._ask(calls.read_folded, [calls.fold_call(delivery) for delivery in deliveries])
 
-    def page(self, partition: int, limit: int, after: Place | None = None) -> Part:
+    def page(self, partition: int, limit: int, after: Place | None = None) -> RankingPage:
         """At most *limit* places below *after*, and how many stand above them."""
         return calls.read_part(self._run(calls.page_call(partition, limit, after)))
 
-    def pages(self, partitions: Iterable[int], limit: int, after: Place | None = None) -> list[Part | IndexUnavailable]:
+    def pages(
+        self, partitions: Iterable[int], limit: int, after: Place | None = None
+    ) -> list[RankingPage | IndexUnavailable]:
         """The same of several partitions."""
         return self._ask(calls.read_part, [calls.page_call(partition, limit, after) for partition in partitions])
 

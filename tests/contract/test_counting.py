@@ -41,7 +41,7 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
     at = Position(tweets.store.id, start, nonce)
     to = Position(tweets.store.id, head.seq, head.nonce)
     links = Links(tweets.database)
-    before = tweets.index.counts(partition).stand.position
+    before = tweets.index.counts(partition).state.position
     folded = tweets.index.fold(partition, at, to, change(entries, links.parent_of))
     assert not folded.applied or before == at, "it has had that batch"  # unless it went back to there just now
 
@@ -69,7 +69,7 @@ def go_back(tweets: Tweets, rng: random.Random) -> None:
     """
     A partition comes back as it was some writes ago: here, as it was remembered first, else remembered now.
 
-    All of its keys at once, as they are lost and found in a server's file: the follower may be at work at any time.
+    All of its keys at once, as they are lost and found in a server's file: the reconciler may be at work at any time.
     """
     client, keys = raw(tweets), keys_of_one(tweets, rng)
     past = Keys(*(f"past:{key}" for key in keys))  # in the same slot
@@ -114,12 +114,12 @@ def test_equal_to_a_plain_recount(tweets: Tweets, seed: int) -> None:
         if rng.random() < 0.15:
             rng.choice(FAULTS)(tweets, rng)
         if step % 8 == 0:
-            tweets.follower.catch_up()
+            tweets.reconciler.catch_up()
             assert whole_ranking(tweets, limit=rng.choice([1, 3, 100])) == model.ranking()
-    tweets.follower.catch_up()
+    tweets.reconciler.catch_up()
     ranking = model.ranking()
     assert whole_ranking(tweets) == ranking
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []
     for rank, (count, tweet_id) in enumerate(ranking, 1):
         found = tweets.rank(tweet_id)
         assert (found.rank, found.count_retweet, found.total) == (rank, count, len(ranking))
@@ -139,7 +139,7 @@ def test_eight_writers_lose_nothing_where_the_naive_way_does(tweets: Tweets) -> 
 
     at_once(8, write)
     assert tweets.get(viral.id).result().count_retweet == 2000
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []
     naive: float = client.zscore("naive", "viral")
     assert naive < 2000, "the control lost nothing: this test does not race"
 
@@ -185,7 +185,7 @@ def test_a_batch_that_credits_thousands(tweets: Tweets) -> None:
     store, staging = tweets.store.id, tweets.index.stage(0)
     tweets.index.fill(staging, [(tweet_id, 10**12) for tweet_id in ids])
     at, to = Position(store, 10**9, 1), Position(store, 10**9 + 1, 2)
-    found = tweets.index.counts(0).stand.position
+    found = tweets.index.counts(0).state.position
     assert tweets.index.swap(0, staging, found, at, len(ids))
 
     gains = {tweet_id: tweet_id if tweet_id % 3 else -tweet_id for tweet_id in range(1, 5_002)}

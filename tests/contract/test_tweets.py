@@ -38,7 +38,7 @@ def test_base_is_kept_for_ever(tweets: Tweets) -> None:
     """The count a tweet was posted with is part of its count, through a rebuild too."""
     root = post(tweets, base=10**12)
     retweet(tweets, root)
-    tweets.follower.rebuild()
+    tweets.reconciler.rebuild()
     assert tweets.get(root.id).result().count_retweet == 10**12 + 1
 
 

@@ -56,7 +56,7 @@ def test_import_verify_rebuild_info(tmp_path: Path, url: str) -> None:
         assert wrong.returncode == 1
         assert f"{count - 1:,} right, 1 wrong".encode() in wrong.stdout
         done(tmp_path, "rebuild", DATABASE_URL=url)
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
         assert tweets.top(1).result().tweets[0] == top
     told = done(tmp_path, "info", DATABASE_URL=url).decode()
     assert "(postgresql 1" in told

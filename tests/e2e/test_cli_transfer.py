@@ -10,8 +10,8 @@ from pathlib import Path
 
 from app.cli.formats import read_tweets
 from storage import Tweets, open_storage
-from storage.follow import REBUILT_FROM
 from storage.ids import decode
+from storage.reconciler import REBUILT_FROM
 from storage.records import NewTweet
 from storage.transfer import import_tweets
 from tests.builders import post, retweet, whole_ranking
@@ -238,9 +238,9 @@ def test_a_large_import_is_ranked_by_a_rebuild(tmp_path: Path) -> None:
     """Many more entries than the store had tweets are ranked anew at once, not folded one batch after the other."""
     rows = "".join(f"{number}\tann\t\t2020-01-01T00:00:00Z\t0\n" for number in range(REBUILT_FROM + 1))
     with open_storage(tmp_path / "data") as tweets:
-        before = tweets.follower.rebuilds
+        before = tweets.reconciler.rebuilds
         given = read_tweets(io.BufferedReader(io.BytesIO((HEADER + rows).encode())))
         import_tweets(tweets.database, given, 1000, time.time_ns() // 1_000_000, lambda _: None)
-        tweets.follower.catch_up()
-        assert tweets.follower.rebuilds == before + 1
-        assert tweets.follower.verify() == []
+        tweets.reconciler.catch_up()
+        assert tweets.reconciler.rebuilds == before + 1
+        assert tweets.reconciler.verify() == []

@@ -95,4 +95,4 @@ def test_almost_right_requests_do_no_harm(
     with Wire(server.url) as wire:
         assert wire.ask(requests[3]).status == 200
     assert count_live(tweets) == expected
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []

@@ -14,8 +14,8 @@ from typing import Any
 from app.cli.main import main
 from storage.append import Batch
 from storage.batch_worker import BatchFuture
-from storage.follow import Follower
 from storage.index.ranking import RankingIndex
+from storage.reconciler import Reconciler
 from storage.writer import Writer
 
 AFTER: dict[str, tuple[type, str]] = {
@@ -30,7 +30,7 @@ RECOVERING: dict[str, tuple[type, str]] = {
     "a server just started": (subprocess.Popen, "__init__"),
     "a rebuild half filled": (RankingIndex, "fill"),
     "a rebuild swapped": (RankingIndex, "swap"),
-    "caught up by one step": (Follower, "_fold_next"),
+    "caught up by one step": (Reconciler, "_fold_next"),
 }
 """Moments of a start, whose index lacks something."""
 

@@ -105,7 +105,7 @@ def written_to(tweets: Tweets) -> Iterator[Load]:
 def is_exact(tweets: Tweets) -> bool:
     """Whether the whole index answers and equals the log."""
     try:
-        return tweets.follower.verify() == []
+        return tweets.reconciler.verify() == []
     except IndexUnavailable:
         return False
 
@@ -134,7 +134,7 @@ def test_primary_killed(tweets: Tweets, cluster: Cluster, victim: Node, whole_or
         victim.kill()
         load.more(100)
         eventually(lambda: replica.is_primary)
-        eventually(lambda: tweets.follower.is_in_step(0))
+        eventually(lambda: tweets.reconciler.is_current(0))
         victim.start()
         load.more(100)
 
@@ -145,7 +145,7 @@ def test_primary_killed_and_back_empty_at_once(tweets: Tweets, victim: Node) -> 
         victim.kill()
         victim.start()
         load.more(100)
-    assert tweets.follower.rebuilds > 0
+    assert tweets.reconciler.rebuilds > 0
 
 
 def test_failover_to_a_replica_that_lacks_a_part(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
@@ -160,7 +160,7 @@ def test_failover_to_a_replica_that_lacks_a_part(tweets: Tweets, cluster: Cluste
         load.more(50)
         replica.client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
         eventually(lambda: replica.is_primary)
-        eventually(lambda: tweets.follower.is_in_step(0))
+        eventually(lambda: tweets.reconciler.is_current(0))
         replica.client.config_set("masterauth", "")
         load.more(100)
 
@@ -177,19 +177,19 @@ def test_slot_moved(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
     other = next(node for node in cluster.nodes if node.is_primary and node is not victim)
     with written_to(tweets) as load:
         move(cluster, victim, other, lambda: load.more(40))
-        eventually(lambda: tweets.follower.is_in_step(0))
+        eventually(lambda: tweets.reconciler.is_current(0))
         move(cluster, other, victim)
-        eventually(lambda: tweets.follower.is_in_step(0))
+        eventually(lambda: tweets.reconciler.is_current(0))
 
 
 def test_slot_moved_to_a_new_node(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
     """A partition moves to a node that has just joined, of which the service has never heard, and back."""
     with cluster.joined() as new, written_to(tweets) as load:
         move(cluster, victim, new, lambda: load.more(40))
-        eventually(lambda: tweets.follower.is_in_step(0))
+        eventually(lambda: tweets.reconciler.is_current(0))
         assert position_on(new, 0) > 0
         move(cluster, new, victim, lambda: load.more(40))
-        eventually(lambda: tweets.follower.is_in_step(0))
+        eventually(lambda: tweets.reconciler.is_current(0))
 
 
 def move(cluster: Cluster, source: Node, goal: Node, pause: Callable[[], None] = lambda: None) -> None:
@@ -217,11 +217,11 @@ def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim
         for root in roots.values():
             retweet(tweets, root)
             retweet(tweets, root)
-        eventually(lambda: all(tweets.follower.is_away(partition) for partition in hanging))
+        eventually(lambda: all(tweets.reconciler.is_unavailable(partition) for partition in hanging))
         others = roots.keys() - hanging
         stands = tweets.index.counts_all(dict.fromkeys(others, ()))
         assert all(not isinstance(stand, IndexUnavailable) for stand in stands)
-        assert all(tweets.follower.is_in_step(partition) for partition in others)
+        assert all(tweets.reconciler.is_current(partition) for partition in others)
         assert all(tweets.get(root.id).result().count_retweet == 2 for root in roots.values())
         assert tweets.top(5).result().stale
         assert tweets.top(5).result().tweets == known
@@ -250,7 +250,7 @@ def test_servers_that_forgot_the_scripts(tweets: Tweets, cluster: Cluster) -> No
     for root in roots:
         retweet(tweets, root)
     assert whole_ranking(tweets)[:PARTITIONS] == sorted(((1, root.id) for root in roots), reverse=True)
-    assert all(map(tweets.follower.is_in_step, range(PARTITIONS)))
+    assert all(map(tweets.reconciler.is_current, range(PARTITIONS)))
 
 
 def test_service_starts_while_a_part_is_away(tweets: Tweets, cluster: Cluster, victim: Node, data_dir: Path) -> None:
@@ -274,7 +274,7 @@ def test_password(cluster: Cluster) -> None:
     hosts = cluster.url.partition("://")[2]
     try:
         index = open_index(f"redis+cluster://app:p%40ss%2Fword@{hosts}")
-        assert {index.counts(partition).stand.cardinality for partition in range(PARTITIONS)} == {0}
+        assert {index.counts(partition).state.cardinality for partition in range(PARTITIONS)} == {0}
         index.close()
         with pytest.raises(CannotOpen, match="REDIS_URL"):
             open_index(f"redis+cluster://app:wrong@{hosts}")

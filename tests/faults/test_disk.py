@@ -134,7 +134,7 @@ def test_a_database_without_room(tweets: Tweets) -> None:
     assert retweet(tweets, root).id not in dict(before).values()
     assert whole_ranking(tweets)[0] == (2, root.id)
     assert len(whole_ranking(tweets)) == len(before) + 1
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []
 
 
 def test_a_full_disk_takes_one_line_of_the_log(
@@ -168,7 +168,7 @@ def test_a_database_that_becomes_read_only(tweets: Tweets) -> None:
     refuse(yes=False)
     retweet(tweets, root)
     assert whole_ranking(tweets)[0] == (1, root.id)
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []
 
 
 def test_an_index_without_room_is_asked_once_a_second(tweets: Tweets, caplog: pytest.LogCaptureFixture) -> None:
@@ -182,4 +182,4 @@ def test_an_index_without_room_is_asked_once_a_second(tweets: Tweets, caplog: py
     tweets.index._client.config_set("maxmemory", "0")
     eventually(lambda: tweets.health().lag == 0)
     assert whole_ranking(tweets)[0] == (10, root.id)
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []

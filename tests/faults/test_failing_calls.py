@@ -134,13 +134,13 @@ def test_the_nth_call_of_a_batch_fails(
         assert number > 4
         assert not fired, "the last call was never reached"
         assert whole_ranking(tweets) == model.ranking()
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["not made", "answer lost"])
 @pytest.mark.parametrize("part", ["sql", "redis"])
 def test_one_call_in_fifteen_fails(data_dir: Path, monkeypatch: pytest.MonkeyPatch, part: str, *, made: bool) -> None:
-    """Whoever makes it: writers, readers or the follower. Nobody is told anything that does not hold in the end."""
+    """Whoever makes it: writers, readers or the reconciler. Nobody is told anything that does not hold in the end."""
     faults = Faults(part, made=made)
     put_into_drivers(faults, monkeypatch)
     told: dict[str, int] = {}
@@ -167,6 +167,6 @@ def test_one_call_in_fifteen_fails(data_dir: Path, monkeypatch: pytest.MonkeyPat
                 key = f"{thread} {number}"
                 posted = tweets.post(NewTweet("bob", None, None, root, key=key)).result().tweet.id
                 assert told.get(key, posted) == posted
-        tweets.follower.catch_up()
+        tweets.reconciler.catch_up()
         assert whole_ranking(tweets)[0] == (200, root)
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []

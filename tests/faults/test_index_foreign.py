@@ -21,9 +21,9 @@ def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, score: float) 
     root = post(tweets)
     retweet(tweets, root)
     tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
-    assert tweets.follower.verify() == [(root.id, 1, -1)]
-    tweets.follower.rebuild()
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == [(root.id, 1, -1)]
+    tweets.reconciler.rebuild()
+    assert tweets.reconciler.verify() == []
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -33,7 +33,7 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: floa
     leaf = retweet(tweets, root)
 
     def spoil() -> None:
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
         tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
 
     spoil()
@@ -42,7 +42,7 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: floa
     assert whole_ranking(tweets, 7) == [(1, root.id), (0, leaf.id)]
     spoil()
     assert tweets.rank(root.id) == Rank(1, 1, 2)
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []
 
 
 def of_another_type(tweets: Tweets) -> Iterator[str]:
@@ -62,7 +62,7 @@ def test_a_key_of_another_type_is_replaced_for_a_reader(tweets: Tweets) -> None:
     leaf = retweet(tweets, root)
     for limit, name in enumerate(of_another_type(tweets), 10):
         assert whole_ranking(tweets, limit) == [(1, root.id), (0, leaf.id)], name
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
 
 
 def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None:
@@ -70,14 +70,14 @@ def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None
     root = post(tweets)
     for written, name in enumerate(of_another_type(tweets), 1):
         retweet(tweets, root)
-        eventually(lambda: tweets.health().lag == 0 and tweets.follower.is_in_step(0))
-        assert tweets.follower.verify() == [], name
+        eventually(lambda: tweets.health().lag == 0 and tweets.reconciler.is_current(0))
+        assert tweets.reconciler.verify() == [], name
         assert tweets.get(root.id).result().count_retweet == written
 
 
 def test_a_key_of_another_type_is_replaced_by_itself(tweets: Tweets) -> None:
-    """The follower sees a key of another type though nobody writes and nobody asks."""
+    """The reconciler sees a key of another type though nobody writes and nobody asks."""
     retweet(tweets, post(tweets))
-    for rebuilds, _ in enumerate(of_another_type(tweets), tweets.follower.rebuilds + 1):
-        eventually(lambda: tweets.follower.rebuilds >= rebuilds and tweets.health().lag == 0)  # noqa: B023
-    assert tweets.follower.verify() == []
+    for rebuilds, _ in enumerate(of_another_type(tweets), tweets.reconciler.rebuilds + 1):
+        eventually(lambda: tweets.reconciler.rebuilds >= rebuilds and tweets.health().lag == 0)  # noqa: B023
+    assert tweets.reconciler.verify() == []

@@ -24,7 +24,7 @@ from tests.faults.services import eventually, is_alive
 def is_exact(tweets: Tweets) -> bool:
     """Whether the index answers and equals the log."""
     try:
-        return tweets.follower.verify() == []
+        return tweets.reconciler.verify() == []
     except IndexUnavailable:
         return False
 
@@ -98,7 +98,7 @@ def test_a_stale_ranking_leaves_out_who_was_deleted(tweets: Tweets) -> None:
 
 
 def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once somebody has waited in vain, none of the others asks it; the follower alone looks whether it is back."""
+    """Once somebody has waited in vain, none of the others asks it; the reconciler alone looks whether it is back."""
     root, ask = post(tweets), RankingIndex._ask
     asked: set[str] = set()
     assert len(tweets.top(10).result().tweets) == 1
@@ -110,7 +110,7 @@ def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest
     os.kill(pid_of(tweets), signal.SIGSTOP)
     try:
         retweet(tweets, root)
-        assert tweets.follower.is_away(0)
+        assert tweets.reconciler.is_unavailable(0)
         monkeypatch.setattr(RankingIndex, "_ask", noted)
         for _ in range(20):
             retweet(tweets, root)
@@ -118,9 +118,9 @@ def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest
         assert tweets.get(root.id).result().count_retweet == 21
     finally:
         os.kill(pid_of(tweets), signal.SIGCONT)
-    assert asked <= {"follower"}
+    assert asked <= {"reconciler"}
     eventually(lambda: tweets.get(root.id).result().count_retweet == 21 and not tweets.top(10).result().stale)
-    assert asked > {"follower"}
+    assert asked > {"reconciler"}
 
 
 def test_flushed_index_is_never_shown_empty(tweets: Tweets) -> None:
@@ -137,7 +137,7 @@ def test_lost_member_is_seen_without_a_write(tweets: Tweets) -> None:
     retweet(tweets, root)
     tweets.index._client.zrem(keys_of(0).ranking, "x", *tweets.index._client.zrange(keys_of(0).ranking, 0, 0))
     assert len(tweets.top(10).result().tweets) == 2
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []
 
 
 @pytest.mark.parametrize("spoil", [
@@ -154,12 +154,12 @@ def test_a_position_that_nobody_wrote_is_replaced(tweets: Tweets, spoil: Callabl
     retweet(tweets, root)
     client, key = tweets.index._client, keys_of(0).position
     client.set(key, spoil(client.get(key)))
-    eventually(lambda: tweets.health().lag == 0 and tweets.follower.rebuilds)
+    eventually(lambda: tweets.health().lag == 0 and tweets.reconciler.rebuilds)
     assert whole_ranking(tweets)[0] == (1, root.id)
     client.set(key, spoil(client.get(key)))
-    tweets.follower.rebuild()
-    assert tweets.follower.verify() == []
-    assert tweets.follower.rebuilds in (2, 3)  # the follower may have looked first
+    tweets.reconciler.rebuild()
+    assert tweets.reconciler.verify() == []
+    assert tweets.reconciler.rebuilds in (2, 3)  # the reconciler may have looked first
 
 
 def test_changed_count_is_found_and_repaired_by_rebuild(tweets: Tweets) -> None:
@@ -167,9 +167,9 @@ def test_changed_count_is_found_and_repaired_by_rebuild(tweets: Tweets) -> None:
     root = post(tweets)
     retweet(tweets, root)
     tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
-    assert tweets.follower.verify() == [(root.id, 1, 4)]
-    tweets.follower.rebuild()
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == [(root.id, 1, 4)]
+    tweets.reconciler.rebuild()
+    assert tweets.reconciler.verify() == []
 
 
 def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
@@ -184,7 +184,7 @@ def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
         file.write_bytes(content)
     with open_storage(data_dir) as tweets:
         assert tweets.get(root.id).result().count_retweet == 50
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
     assert (data_dir / "redis" / "appendonlydir.unreadable").is_dir()
 
 
@@ -203,8 +203,8 @@ def test_a_server_killed_while_it_starts_is_started_again(data_dir: Path, monkey
 
     monkeypatch.setattr(embedded, "_is_ready", killed_first)
     with open_storage(data_dir) as tweets:
-        assert tweets.follower.verify() == []
-        assert tweets.follower.rebuilds == 0
+        assert tweets.reconciler.verify() == []
+        assert tweets.reconciler.rebuilds == 0
     assert not (data_dir / "redis" / "appendonlydir.unreadable").exists()
 
 
@@ -221,7 +221,7 @@ def test_append_only_file_cut_at_every_byte_of_a_batch(data_dir: Path) -> None:
         file.write_bytes(whole[:size])
         with open_storage(data_dir) as tweets:
             assert whole_ranking(tweets)[0] == (1, root.id)
-            assert tweets.follower.verify() == []
+            assert tweets.reconciler.verify() == []
 
 
 def test_older_backup_of_the_log_is_another_history(data_dir: Path) -> None:
@@ -243,8 +243,8 @@ def test_older_backup_of_the_log_is_another_history(data_dir: Path) -> None:
     shutil.copytree(data_dir / "redis.later", data_dir / "redis")
     with open_storage(data_dir) as tweets:
         assert tweets.get(root.id).result().count_retweet == 1
-        assert tweets.follower.verify() == []
-        assert tweets.follower.rebuilds == 1
+        assert tweets.reconciler.verify() == []
+        assert tweets.reconciler.rebuilds == 1
 
 
 def test_another_database_on_the_same_redis_is_not_ours(tmp_path: Path, tweets: Tweets) -> None:

@@ -63,7 +63,7 @@ def test_a_deleted_append_only_file(data_dir: Path) -> None:
     shutil.rmtree(data_dir / "redis", ignore_errors=True)
     with open_storage(data_dir) as tweets:
         assert whole_ranking(tweets)[0] == (11, root)
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
 
 
 @pytest.mark.parametrize("key", ["ranking", "position"])
@@ -75,4 +75,4 @@ def test_an_evicted_key(tweets: Tweets, key: str) -> None:
     tweets.index._client.delete(getattr(keys_of(0), key))
     retweet(tweets, root)
     assert whole_ranking(tweets)[0] == (11, root)
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []

@@ -29,8 +29,8 @@ def test_a_stop_packs_many_changes(data_dir: Path, monkeypatch: pytest.MonkeyPat
     assert (data_dir / "index.trusted").exists()
     with open_storage(data_dir) as tweets:
         assert whole_ranking(tweets)[0] == (20, root.id)
-        assert tweets.follower.rebuilds == 0
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.rebuilds == 0
+        assert tweets.reconciler.verify() == []
 
 
 def test_a_server_that_hangs_is_ended_all_the_same(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

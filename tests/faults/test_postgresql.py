@@ -225,8 +225,8 @@ def test_long_read_that_is_broken_off(tweets: Tweets) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        tweets.follower.verify(end)
+        tweets.reconciler.verify(end)
     with pytest.raises(InterruptedError):
         rebuild(tweets.database, tweets.index, tweets.store, {0: None}, breathe=end)
     gc.collect()  # which would warn of it
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []

@@ -167,4 +167,4 @@ def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
             assert posted.replayed == (body in stored)
     assert is_gapless(tweets)
     assert tweets.get(root.id).result().count_retweet == len(bodies(tweets)) - 1
-    assert tweets.follower.verify() == []
+    assert tweets.reconciler.verify() == []

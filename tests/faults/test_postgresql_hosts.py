@@ -59,7 +59,7 @@ def test_two_hosts_with_eight_threads_each(several: str, data_dir: Path, tmp_pat
         assert all(seqs(tweets, partition) == list(range(1, head.seq + 1)) for partition, head in heads.items())
         assert sum(head.live for head in heads.values()) == 1 + len(posted) + THREADS * ROUNDS
         assert tweets.get(root.id).result().count_retweet == 2 * THREADS * ROUNDS + THREADS * ROUNDS // 2
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
 
 
 def test_an_index_for_each_host(several: str, cluster: Cluster, data_dir: Path, tmp_path: Path) -> None:
@@ -71,13 +71,13 @@ def test_an_index_for_each_host(several: str, cluster: Cluster, data_dir: Path, 
             assert reader.get(root.id).result().count_retweet == expected
             assert whole_ranking(reader)[0] == (expected, root.id)
             assert reader.rank(made.id).total == expected + 1
-        old.follower.catch_up()
-        new.follower.catch_up()
-        assert old.follower.verify() == new.follower.verify() == []
+        old.reconciler.catch_up()
+        new.reconciler.catch_up()
+        assert old.reconciler.verify() == new.reconciler.verify() == []
 
 
 def test_a_sequence_would_be_read_past(postgresql: PostgreSQL) -> None:
-    """The control: with numbers of a sequence a follower passes by a row that commits late, and never sees it."""
+    """The control: with numbers of a sequence a reconciler passes by a row that commits late, and never sees it."""
     with postgresql.database() as name:
         database = open_database(postgresql.url(name))
         with database.writing() as connection:
@@ -93,7 +93,7 @@ def test_a_sequence_would_be_read_past(postgresql: PostgreSQL) -> None:
 
 
 def followed(database: Database, after: int) -> list[int]:
-    """What a follower finds that has read up to *after*."""
+    """What a reconciler finds that has read up to *after*."""
     with database.reading() as connection:
         return list(connection.execute(text(f"SELECT seq FROM control WHERE seq > {after} ORDER BY seq")).scalars())
 

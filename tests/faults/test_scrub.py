@@ -84,8 +84,8 @@ def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, m
         monkeypatch.setattr(tweets.index, "fill", fill_slowly)
         for done in range(1, 4):
             tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
-            tweets.follower.rebuild()
-            assert tweets.follower.verify() == []
+            tweets.reconciler.rebuild()
+            assert tweets.reconciler.verify() == []
             assert tweets.get(root.id).result().count_retweet == done
 
 
@@ -97,10 +97,10 @@ def test_counts_are_compared_while_others_write(
     with open_storage(data_dir, attach=True) as others, retweeting(others, root.id):
         monkeypatch.setattr(tweets.database, "writing", None)  # nobody may stop the log
         for _ in range(5):
-            assert tweets.follower.verify() == []
+            assert tweets.reconciler.verify() == []
         tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
         tweets.index._client.zincrby(keys_of(0).ranking, 2, encode(other.id))
-        wrong = tweets.follower.verify()
+        wrong = tweets.reconciler.verify()
         assert [each.tweet_id for each in wrong] == [root.id, other.id]
         assert [(each.in_index or 0) - (each.in_log or 0) for each in wrong] == [3, 2]
 
@@ -110,9 +110,9 @@ def test_a_flipped_bit_is_gone_after_an_unclean_stop(data_dir: Path) -> None:
     root = stop_hard(data_dir, retweets=6)
     flip_a_bit(data_dir / "redis")
     with open_storage(data_dir) as tweets:
-        eventually(lambda: tweets.follower.rebuilds == 1)
+        eventually(lambda: tweets.reconciler.rebuilds == 1)
         eventually(lambda: tweets.get(root).result().count_retweet == 6)
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
 
 
 def test_a_flipped_bit_is_gone_when_the_server_comes_back(tmp_path: Path, data_dir: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_flipped_bit_is_gone_when_the_server_comes_back(tmp_path: Path, data_d
         server.stop()
         flip_a_bit(folder)
         opened.callback(EmbeddedServer(folder).stop)
-        eventually(lambda: tweets.follower.rebuilds == 1)
+        eventually(lambda: tweets.reconciler.rebuilds == 1)
         eventually(lambda: tweets.get(root.id).result().count_retweet == 6)
 
 
@@ -144,7 +144,7 @@ def test_after_a_clean_stop_nothing_is_rebuilt(data_dir: Path) -> None:
     with open_storage(data_dir) as tweets:
         assert tweets.scrub
         assert tweets.scrub.trusts()
-        assert not tweets.follower.rebuilds
+        assert not tweets.reconciler.rebuilds
     with open_storage(data_dir, attach=True) as tweets:
         assert not (data_dir / "index.trusted").exists()
     assert (data_dir / "index.trusted").exists()
@@ -158,7 +158,7 @@ def test_what_was_built_from_nothing_is_trusted(data_dir: Path) -> None:
         assert tweets.scrub
         assert tweets.scrub.trusts()
         os.kill(tweets.server.pid if tweets.server else 0, signal.SIGKILL)
-        eventually(lambda: is_in_step(tweets))
+        eventually(lambda: is_current(tweets))
         retweet(tweets, root)
     (data_dir / "index.trusted").unlink(missing_ok=True)
     shutil.rmtree(data_dir / "redis")
@@ -197,10 +197,10 @@ def test_a_stop_does_not_wait_for_the_rebuild(data_dir: Path, monkeypatch: pytes
     assert not (data_dir / "index.trusted").exists()
 
 
-def is_in_step(tweets: Tweets) -> bool:
+def is_current(tweets: Tweets) -> bool:
     """Whether the index answers and has all that the log has."""
     with suppress(StorageError):
-        tweets.follower.catch_up()
+        tweets.reconciler.catch_up()
         return True
     return False
 
@@ -213,5 +213,5 @@ def test_a_server_that_was_killed_last_leaves_no_trust(data_dir: Path, monkeypat
         assert tweets.server
         eventually(tweets.scrub.trusts)
         os.kill(tweets.server.pid, signal.SIGKILL)
-        eventually(lambda: is_in_step(tweets))
+        eventually(lambda: is_current(tweets))
     assert not (data_dir / "index.trusted").exists()

@@ -61,7 +61,7 @@ def test_red_while_the_index_hangs(fresh: Client, tweets: Tweets) -> None:
 
 def test_red_while_the_index_is_far_behind(fresh: Client, tweets: Tweets) -> None:
     """An index that lacks more entries than it takes in at once is red, one that lacks as many is not."""
-    with tweets.follower._working:  # nobody brings the index in step
+    with tweets.reconciler._working:  # nobody brings the index in step
         import_some(tweets, LAG_AT_MOST)
         assert parts(fresh.get("/readyz")) == (200, True, True, LAG_AT_MOST)
         import_some(tweets, 1)
@@ -75,7 +75,7 @@ def test_another_history_counts_as_nothing(fresh: Client, tweets: Tweets) -> Non
     """An index that holds another history lacks every entry, though its number is the one of the head."""
     for _ in range(3):
         fresh.tweet()
-    with tweets.follower._working:
+    with tweets.reconciler._working:
         change_nonce(tweets, "+ 1")
         assert parts(fresh.get("/readyz")) == (200, True, True, 3)
         change_nonce(tweets, "- 1")

@@ -75,7 +75,7 @@ def test_a_database_of_0_1_opens_with_every_count_right(data_dir: Path, database
         database.close()
     with open_storage(data_dir, database_url, old_url) as tweets:
         assert whole_ranking(tweets) == RANKING
-        assert tweets.follower.verify() == []
+        assert tweets.reconciler.verify() == []
         assert [tweet.count_retweet for tweet in tweets.list_chain(3000)] == [0, None, 1]
     database = open_log(data_dir, database_url)
     assert migrate.list_differences(database) == []

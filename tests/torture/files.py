@@ -15,8 +15,8 @@ from typing import NamedTuple
 from storage import open_log, open_storage
 from storage.compare import list_differences
 from storage.embedded import EmbeddedServer
-from storage.follow import Follower
 from storage.index.opening import open_index
+from storage.reconciler import Reconciler
 from storage.sql.log import get_store
 from tests.builders import post, retweet
 from tests.torture.report import Row
@@ -100,9 +100,9 @@ def look(data_dir: Path, content: bytes) -> Found:
         opened.callback(server.stop)
         index = opened.enter_context(closing(open_index(f"unix://{server.socket}")))
         with database.reading() as connection:
-            follower = Follower(database, index, get_store(connection))
-        follower.catch_up()
+            reconciler = Reconciler(database, index, get_store(connection))
+        reconciler.catch_up()
         if not list_differences(database, index):
             return Found(right=1)
-        follower.rebuild()
+        reconciler.rebuild()
         return Found(wrong=1) if list_differences(database, index) else Found(scrubbed=1)

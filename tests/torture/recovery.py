@@ -61,9 +61,9 @@ def catch_up(seed: int, entries: int, folder: Path) -> Row:
         finally:
             os.kill(tweets.server.pid, signal.SIGCONT)
         began = time.monotonic()
-        tweets.follower.catch_up()
+        tweets.reconciler.catch_up()
         took_s = time.monotonic() - began
-        wrong = len(tweets.follower.verify()) + tweets.follower.rebuilds
+        wrong = len(tweets.reconciler.verify()) + tweets.reconciler.rebuilds
     met = took_s <= CAUGHT_UP_WITHIN_S if entries >= LAG else None
     target = f"{LAG:,} entries within {CAUGHT_UP_WITHIN_S} s: {took_s:.2f} s"
     return Row("catch-up", f"{entries:,} entries", 0, 0, wrong, took_s, target, met)

@@ -27,7 +27,7 @@ HOSTILE = 'a\r\n2026-01-01 00:00:00Z ERROR forged: b\x1b[2J\x85\u2028\u202e\x7f"
 def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
     """A warning, as a logger would hand it on."""
     about = (type(error), error, error.__traceback__) if error else None
-    return logging.LogRecord("storage.follow", logging.WARNING, "file", 1, message, arguments, about)
+    return logging.LogRecord("storage.reconciler", logging.WARNING, "file", 1, message, arguments, about)
 
 
 def failed(message: str) -> BaseException:
@@ -62,7 +62,7 @@ def accessed(request: Request) -> dict[str, Any]:
 
 def test_a_line_for_people() -> None:
     """Time in UTC, level, logger, message; a traceback stands indented below."""
-    assert Lines().format(record("gone: %s", 1))[19:] == "Z WARNING storage.follow: gone: 1"
+    assert Lines().format(record("gone: %s", 1))[19:] == "Z WARNING storage.reconciler: gone: 1"
     first, *trace = Lines().format(record("gone", error=failed("why"))).split("\n")
     assert first.endswith("gone")
     assert trace[-1] == "  RuntimeError: why"
@@ -73,7 +73,7 @@ def test_an_object_for_programs() -> None:
     """The same as JSON, in ASCII, with the traceback as one more value."""
     told = json.loads(Objects().format(record("gone: %s", 1)))
     assert told.pop("time")[19:][0] == "."
-    assert told == {"level": "warning", "logger": "storage.follow", "message": "gone: 1"}
+    assert told == {"level": "warning", "logger": "storage.reconciler", "message": "gone: 1"}
     traced = json.loads(Objects().format(record("gone", error=failed("why"))))
     assert traced["trace"].splitlines()[-1] == "RuntimeError: why"
 

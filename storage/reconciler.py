@@ -17,7 +17,7 @@ from storage.errors import IndexDamaged, IndexUnavailable, StorageError
 from storage.fold import Entry, change
 from storage.ids import PARTITIONS
 from storage.index.keys import Position
-from storage.index.ranking import RankingIndex, Stand
+from storage.index.ranking import IndexState, RankingIndex
 from storage.links import Links
 from storage.observer import Observer
 from storage.rebuild import rebuild
@@ -28,7 +28,7 @@ from storage.sql.log import Store
 from storage.standing import ON_ITS_WAY_S, equals, is_known
 
 TICK_S = 1.0
-"""How often the follower looks without being asked."""
+"""How often the reconciler looks without being asked."""
 
 FOLD_AT_ONCE = 5_000
 """Entries in one script call: keeps Redis busy for some 20 ms, within which others wait."""
@@ -39,7 +39,7 @@ REBUILT_FROM = 10_000
 _log = logging.getLogger(__name__)
 
 
-class Follower:
+class Reconciler:
     """
     Brings the index in step with the log: when woken, once a second, and when a reader waits for it.
 
@@ -65,7 +65,7 @@ class Follower:
 
     def start(self) -> None:
         """Look after the index in a thread of its own until `stop`."""
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -75,11 +75,11 @@ class Follower:
         if self._thread:
             self._thread.join()
 
-    def is_in_step(self, partition: int) -> bool:
-        """Whether *partition* held the whole log when last looked at; while it does not, only the follower folds it."""
+    def is_current(self, partition: int) -> bool:
+        """Whether *partition* held the whole log when last looked at; until it does, only the reconciler folds it."""
         return partition in self._in_step
 
-    def is_away(self, partition: int) -> bool:
+    def is_unavailable(self, partition: int) -> bool:
         """Whether *partition* did not answer when it was asked last: nobody need wait for it."""
         return partition in self._away
 
@@ -94,16 +94,16 @@ class Follower:
         elif self._batch.acquire(timeout=ON_ITS_WAY_S):
             self._batch.release()
 
-    def fell_behind(self, partition: int) -> None:
+    def mark_stale(self, partition: int) -> None:
         """Say that *partition* may lack something."""
         self._in_step.discard(partition)
         self._wake.set()
 
-    def lost(self, partition: int, error: IndexUnavailable) -> None:
+    def mark_unavailable(self, partition: int, error: IndexUnavailable) -> None:
         """Say that *partition* did not answer. What nobody of us wrote is taken out: then it is not away, but empty."""
         if isinstance(error, IndexDamaged) and self._take_out(partition):
             self._away.pop(partition, None)
-            self.fell_behind(partition)
+            self.mark_stale(partition)
             return
         self._in_step.discard(partition)
         if partition not in self._away:
@@ -121,7 +121,7 @@ class Follower:
             if not self._working.acquire(timeout=timeout_s):
                 return False
             try:
-                self._mend(self._look())
+                self._repair(self._look())
             finally:
                 self._working.release()
         for error in list(self._away.values()):
@@ -132,7 +132,7 @@ class Follower:
         """Build every ranking anew from the log, from place zero. Writers may go on."""
         with self._working:
             partitions = range(self.store.partitions)
-            found = {partition: self._index.counts(partition).stand.position for partition in partitions}
+            found = {partition: self._index.counts(partition).state.position for partition in partitions}
             self._rebuild(found, insist=True)
             self._index.drop(range(self.store.partitions, PARTITIONS))
         self.catch_up()
@@ -169,7 +169,7 @@ class Follower:
             except Exception:  # noqa: BLE001  # the thread must outlive any mistake
                 _log.exception("following failed; the next tick tries again")
 
-    def _look(self, partitions: Collection[int] | None = None) -> dict[int, Stand]:
+    def _look(self, partitions: Collection[int] | None = None) -> dict[int, IndexState]:
         """Where those partitions stand that answer and are not where the log is. Raises StoreReplaced."""
         store = self.store
         chosen = range(store.partitions) if partitions is None else partitions
@@ -179,14 +179,14 @@ class Follower:
         lagging = {}
         for partition, answer in zip(chosen, answers, strict=True):
             if isinstance(answer, IndexUnavailable):
-                self.lost(partition, answer)
-                if not self.is_away(partition):
-                    lagging[partition] = Stand(None, 0)
-            elif equals(answer.stand, store, state.heads[partition]):
+                self.mark_unavailable(partition, answer)
+                if not self.is_unavailable(partition):
+                    lagging[partition] = IndexState(None, 0)
+            elif equals(answer.state, store, state.heads[partition]):
                 self._found_in_step(partition)
             else:
                 self._away.pop(partition, None)
-                lagging[partition] = answer.stand
+                lagging[partition] = answer.state
         return lagging
 
     def _take_out(self, partition: int) -> bool:
@@ -202,7 +202,7 @@ class Follower:
         self._away.pop(partition, None)
         self._in_step.add(partition)
 
-    def _mend(self, lagging: Mapping[int, Stand]) -> None:
+    def _repair(self, lagging: Mapping[int, IndexState]) -> None:
         """Bring those partitions in step that stand elsewhere than the log."""
         while lagging:
             far = self._are_far(lagging)
@@ -214,13 +214,13 @@ class Follower:
             self._rebuild(foreign)
             lagging = self._look(foreign)
 
-    def _are_far(self, lagging: Mapping[int, Stand]) -> bool:
+    def _are_far(self, lagging: Mapping[int, IndexState]) -> bool:
         """Whether it takes longer to fold what they lack than to rebuild them."""
         heads = self._database.get_state().checked(self.store).heads
         lack = sum(heads[partition].seq - stand.seq for partition, stand in lagging.items())
         return lack > max(REBUILT_FROM, sum(head.live for head in heads.values()) // 2)
 
-    def _fold(self, partition: int, stand: Stand) -> bool:
+    def _fold(self, partition: int, stand: IndexState) -> bool:
         """Fold what *partition* lacks. False when that is not possible: it holds something else than the log."""
         try:
             while True:
@@ -235,16 +235,16 @@ class Follower:
                     return True
                 stand = self._fold_next(partition, stand, entries)
         except IndexUnavailable as error:
-            self.lost(partition, error)
-            return self.is_away(partition)
+            self.mark_unavailable(partition, error)
+            return self.is_unavailable(partition)
 
-    def _fold_next(self, partition: int, stand: Stand, entries: list[Entry]) -> Stand:
+    def _fold_next(self, partition: int, stand: IndexState, entries: list[Entry]) -> IndexState:
         """Fold the entries that follow *stand*, and say where the partition stands then."""
         if stand.position is None or not entries:
             return stand
         self._links.load({entry.parent for entry in entries if entry.parent is not None})
         to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
-        return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).stand
+        return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).state
 
     def _go_on(self, counted: int) -> None:
         """Raise IndexUnavailable when it is time to end: a rebuild may take longer than a stop may."""
@@ -264,7 +264,7 @@ class Follower:
             _log.log(level, "rebuilding the index of partition %d", partition)
         lost = rebuild(self._database, self._index, self.store, found, insist=insist, breathe=self._go_on)
         for partition, error in lost.items():
-            self.lost(partition, error)
+            self.mark_unavailable(partition, error)
         for _ in found.keys() - lost.keys():
             self.rebuilds += 1
             self.observer.rebuilt()
