@@ -26,6 +26,26 @@ class KeyReused(StorageError):
     """The idempotency key already names another call or other values of that user. Nothing was stored."""
 
 
+class WindowTooLarge(StorageError):
+    """The window holds more retweets than are counted for one answer."""
+
+
+class CascadeTooLarge(StorageError):
+    """The tweet has more descendants than are read for one answer."""
+
+
+class OtherTimeline(StorageError):
+    """
+    The cursor is from another timeline: of another database, or of this one before a backup was restored.
+
+    What was read up to it may not be in this log; start again without a cursor.
+    """
+
+
+class CursorUnknown(StorageError):
+    """The cursor is none that this list gives."""
+
+
 class Retryable(StorageError):
     """It may work when it is asked again later; `retry_after_s` says when, in whole seconds."""
 

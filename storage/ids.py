@@ -63,3 +63,8 @@ def hash_of(tweet_id: int) -> int:
 def time_of(tweet_id: int) -> int:
     """The clock part of *tweet_id*, in milliseconds since 1970."""
     return tweet_id >> _CLOCK_SHIFT
+
+
+def first_of(time_ms: int) -> int:
+    """The smallest id whose clock part is *time_ms*, in milliseconds since 1970."""
+    return time_ms << _CLOCK_SHIFT

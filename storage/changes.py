@@ -1,0 +1,101 @@
+"""
+The change feed: every entry of the log, page by page, without a gap and in order within a partition.
+
+A cursor is a place in every partition's log, with the name of the store and a digest of the nonces of the entries
+there. So a log that is not the one that was read is recognized: a restored backup, another database.
+"""
+
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from storage.errors import CursorUnknown, OtherTimeline, StoreDamaged
+from storage.sql import log
+from storage.sql.changes import EntryRow, list_whole_entries
+from storage.sql.engine import Database
+from storage.sql.log import LogState
+
+READ_AT_ONCE = 100
+"""Entries in one statement."""
+
+LONGEST_PAGE = 2**20
+"""Characters of titles and bodies after which a page ends, whatever its limit."""
+
+CURSOR_PATTERN = r"^[0-9a-f]{1,32}\.[0-9a-f]{16}(\.(0|[1-9][0-9]{0,17}))+$"
+"""What a cursor looks like: the store, the digest, and the seq of the last entry read of each partition."""
+_CURSOR = re.compile(CURSOR_PATTERN.strip("^$"), re.ASCII)
+
+
+class Change(NamedTuple):
+    """An entry, and the partition in whose log it is."""
+
+    partition: int
+    entry: EntryRow
+
+
+class ChangesPage(NamedTuple):
+    """Some entries; `next` is the cursor after them. Without `changes` the reader is up to date."""
+
+    changes: list[Change]
+    next: str
+
+
+def read_changes(database: Database, cursor: str | None, limit: int) -> ChangesPage:
+    """
+    At most *limit* entries after *cursor*, None for the first ones; fewer also where their texts are long.
+
+    Those of one partition come in order of `seq`, without a gap; a tweet comes before its retweets and its deletion.
+    Partitions with the most entries to read come first. Raises CursorUnknown (it is none), OtherTimeline.
+    """
+    changes: list[Change] = []
+    with database.reading() as connection:
+        state = log.get_state(connection)
+        nonces = dict.fromkeys(state.heads, 0)
+        seqs = dict.fromkeys(state.heads, 0)
+        if cursor is not None:
+            seqs = _read_cursor(cursor, state)
+            nonces = _list_nonces(connection, seqs, state)
+            if cursor != _write_cursor(state, seqs, nonces):
+                raise OtherTimeline
+        room = LONGEST_PAGE
+        for partition in sorted(seqs, key=lambda each: seqs[each] - state.heads[each].seq):
+            while len(changes) < limit and room > 0 and seqs[partition] < state.heads[partition].seq:
+                after = seqs[partition]
+                to = min(after + min(READ_AT_ONCE, limit - len(changes)), state.heads[partition].seq)
+                entries = list_whole_entries(connection, partition, after, to)
+                if [entry.seq for entry in entries] != list(range(after + 1, to + 1)):
+                    raise StoreDamaged(f"The log of partition {partition} has a gap after entry {after}.")
+                changes += [Change(partition, entry) for entry in entries]
+                room -= sum(len(entry.title or "") + len(entry.body or "") for entry in entries)
+                seqs[partition], nonces[partition] = to, entries[-1].nonce
+    return ChangesPage(changes, _write_cursor(state, seqs, nonces))
+
+
+def _read_cursor(cursor: str, state: LogState) -> dict[int, int]:
+    """The places that *cursor* spells. Raises CursorUnknown, OtherTimeline."""
+    if not _CURSOR.fullmatch(cursor):
+        raise CursorUnknown
+    store, _, *seqs = cursor.split(".")
+    if store != state.store.id or len(seqs) != len(state.heads):
+        raise OtherTimeline
+    return dict(zip(sorted(state.heads), map(int, seqs), strict=True))
+
+
+def _list_nonces(connection: Connection, seqs: Mapping[int, int], state: LogState) -> dict[int, int]:
+    """The nonces of the entries at *seqs*. Raises OtherTimeline when there is no such entry."""
+    nonces = {}
+    for partition, seq in seqs.items():
+        head = state.heads[partition]
+        nonce = head.nonce if seq == head.seq else log.find_nonce(connection, partition, seq)
+        if nonce is None:
+            raise OtherTimeline
+        nonces[partition] = nonce
+    return nonces
+
+
+def _write_cursor(state: LogState, seqs: Mapping[int, int], nonces: Mapping[int, int]) -> str:
+    digest = blake2b(repr([nonces[partition] for partition in sorted(seqs)]).encode(), digest_size=8).hexdigest()
+    return ".".join([state.store.id, digest, *(str(seqs[partition]) for partition in sorted(seqs))])

@@ -1,0 +1,49 @@
+"""The entries of the log with what they hold, for the change feed."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, bindparam, literal, null, select, union_all
+
+from storage.sql.tables import tweets
+
+
+class EntryRow(NamedTuple):
+    """An entry: `sign` 1 for a post, -1 for a deletion. The texts are None once the tweet is deleted."""
+
+    seq: int
+    nonce: int
+    sign: int
+    id: int
+    parent: int | None
+    base: int
+    created_at: int
+    user_name: str | None
+    title: str | None
+    body: str | None
+
+
+def list_whole_entries(connection: Connection, partition: int, after_seq: int, to_seq: int) -> list[EntryRow]:
+    """The entries of *partition* after *after_seq* until and with *to_seq*, in order."""
+    # Bounds and not a LIMIT: with one, PostgreSQL reads and sorts everything after the place.
+    rows = connection.execute(_ENTRIES, {"partition": partition, "after": after_seq, "to": to_seq})
+    return [EntryRow(*row) for row in rows]
+
+
+_AT = tweets.c.partition == bindparam("partition", type_=BigInteger)
+_AFTER: Any = bindparam("after", type_=BigInteger)
+_TO: Any = bindparam("to", type_=BigInteger)
+_TWEET = (tweets.c.id, tweets.c.parent, tweets.c.base, tweets.c.created_at)
+_ENTRIES = union_all(
+    select(
+        tweets.c.seq.label("seq"),
+        tweets.c.nonce,
+        literal(1).label("sign"),
+        *_TWEET,
+        tweets.c.user_name,
+        tweets.c.title,
+        tweets.c.body,
+    ).where(_AT, tweets.c.seq > _AFTER, tweets.c.seq <= _TO),
+    select(tweets.c.deleted_seq, tweets.c.deleted_nonce, literal(-1), *_TWEET, null(), null(), null()).where(
+        _AT, tweets.c.deleted_seq > _AFTER, tweets.c.deleted_seq <= _TO
+    ),
+).order_by("seq")

@@ -1,0 +1,220 @@
+"""
+The top of a window: which tweets, and which users, received most retweets in some hours, days or weeks.
+
+From SQL alone, so it works while the index is away. An id holds its time, so a window is a range of the primary key; it
+is read in parts, each one short statement, so that deleted text leaves the files as soon as ever and nothing runs into
+the time limit of a statement. Some 2 us of CPU for each retweet in the window: 0.3 s for 10^5, 6 to 10 s for 4 * 10^6.
+"""
+
+import heapq
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from sqlalchemy import Connection
+
+from storage import ids
+from storage.errors import WindowTooLarge
+from storage.records import Place
+from storage.sql import cascades
+from storage.sql.engine import Database
+
+MOST_RETWEETS = 4_000_000
+"""In one window: 200 MB of memory, and minutes between two answers."""
+
+TWEETS_IN_A_PART = 150_000
+"""Tweets that one statement sees: some 0.3 s."""
+
+LOOKED_UP = 256
+"""Ids in one look-up."""
+
+TWEETS_KEPT = 200
+"""Tweets in an answer: twice as many as are shown, for some may be deleted while the answer is kept."""
+
+USERS_KEPT = 100
+
+Value = TypeVar("Value")
+
+Rest = Callable[[], None]
+"""Called after each thousand rows or tweets: to let others run, or to raise what ends the reading."""
+
+
+class Window(NamedTuple):
+    """The time after `since_ms` until and with `until_ms`, in milliseconds since 1970."""
+
+    since_ms: int
+    until_ms: int
+
+
+class UserReceived(NamedTuple):
+    """The retweets below the tweets of a user that others posted, and how many of these tweets received any."""
+
+    user_name: str
+    received: int
+    tweets: int
+
+
+def rank_tweets(database: Database, window: Window, rest: Rest) -> list[Place]:
+    """
+    The tweets that received retweets in *window*, at most `TWEETS_KEPT`: as (received, id), greatest first.
+
+    A tweet receives its live descendants that were posted in the window, however deep; it may itself be of any age, but
+    not deleted. All is as known now, also for a window in the past. Raises WindowTooLarge.
+    """
+    received = _receive(database, window, rest)[0]
+    wanted = 2 * TWEETS_KEPT
+    while True:
+        top = heapq.nlargest(wanted, ((count, tweet_id) for tweet_id, count in received.items()))
+        users = _look_up(database, [tweet_id for _, tweet_id in top], cascades.list_users, rest)
+        live = [Place(*place) for place in top if place[1] in users]
+        if len(live) >= TWEETS_KEPT or wanted >= len(received):
+            return live[:TWEETS_KEPT]
+        wanted *= 4
+
+
+def rank_users(database: Database, window: Window, rest: Rest) -> list[UserReceived]:
+    """
+    The users whose tweets received most in *window*, at most `USERS_KEPT`, greatest first, ties by name.
+
+    As `rank_tweets`, summed by author, without what a user retweeted below own tweets. Raises WindowTooLarge.
+    """
+    received, parent_of = _receive(database, window, rest)
+    users = _look_up(database, sorted(received), cascades.list_users, rest)
+    own = _receive_own(database, window, users, parent_of, rest)
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for tweet_id, user in users.items():
+        if (count := received[tweet_id] - own.get(tweet_id, 0)) > 0:
+            sums[user][0] += count
+            sums[user][1] += 1
+    best = heapq.nsmallest(USERS_KEPT, ((-count, user, tweets) for user, (count, tweets) in sums.items()))
+    return [UserReceived(user, -count, tweets) for count, user, tweets in best]
+
+
+def credit(direct: Mapping[int, int], parent_of: Mapping[int, int | None], rest: Rest) -> dict[int, int]:
+    """
+    What each tweet receives, itself and through all below it, where *direct* says what it receives by itself.
+
+    *parent_of* has every tweet of *direct* and all of their ancestors; a parent's id is smaller than its child's. Equal
+    to `fold.gains`, and five times as fast where all links are known.
+    """
+    received = dict(direct)
+    for number, tweet_id in enumerate(sorted(parent_of, reverse=True), 1):
+        if (parent := parent_of[tweet_id]) is not None and (count := received.get(tweet_id)):
+            received[parent] = received.get(parent, 0) + count
+        if not number % cascades.FETCHED:
+            rest()
+    return received
+
+
+def _receive(database: Database, window: Window, rest: Rest) -> tuple[dict[int, int], dict[int, int | None]]:
+    """What each tweet received in *window*, and the parents of all of these. Raises WindowTooLarge."""
+    direct: dict[int, int] = {}
+    parent_of: dict[int, int | None] = {}
+    retweets = 0
+    for since, until in _parts(database, window):
+        with database.reading() as connection:
+            for groups in cascades.group_retweets(connection, since, until):
+                for parent, count, grandparent in groups:
+                    direct[parent] = direct.get(parent, 0) + count
+                    parent_of[parent] = grandparent
+                    retweets += count
+                if retweets > MOST_RETWEETS:
+                    raise WindowTooLarge
+                rest()
+    # No snapshot is needed from here on: a parent never changes.
+    missing = {parent for parent in parent_of.values() if parent is not None and parent not in parent_of}
+    while missing:
+        above = _look_up(database, sorted(missing), cascades.list_parents, rest)
+        parent_of.update(above)
+        missing = {parent for parent in above.values() if parent is not None and parent not in parent_of}
+    return credit(direct, parent_of, rest), parent_of
+
+
+def _receive_own(
+    database: Database, window: Window, users: Mapping[int, str], parent_of: Mapping[int, int | None], rest: Rest
+) -> dict[int, int]:
+    """What each of the tweets of *users* received in *window* from its own author."""
+    find_nearest, above = _nest(users, parent_of)
+    direct: dict[int, int] = {}
+    for since, until in _parts(database, window):
+        with database.reading() as connection:
+            for rows in cascades.group_by_user(connection, since, until):
+                for parent, user, count in rows:
+                    if (nearest := find_nearest(parent, user)) is not None:
+                        direct[nearest] = direct.get(nearest, 0) + count
+                rest()
+    return credit(direct, above, rest)
+
+
+def _nest(
+    users: Mapping[int, str], parent_of: Mapping[int, int | None]
+) -> tuple[Callable[[int, str], int | None], dict[int, int | None]]:
+    """
+    How the tweets of each user lie below each other.
+
+    Returns a function that finds the nearest tweet of a user in a chain, from a tweet upwards, itself included; and for
+    each tweet of *users* the nearest one of the same user above it.
+    """
+    first, last = _number(parent_of)
+    tweets_of: dict[str, list[int]] = defaultdict(list)
+    for tweet_id in sorted(users, key=first.__getitem__):
+        tweets_of[users[tweet_id]].append(tweet_id)
+    starts = {user: [first[tweet_id] for tweet_id in tweets] for user, tweets in tweets_of.items()}
+    above: dict[int, int | None] = {}
+
+    def find_nearest(tweet_id: int, user: str) -> int | None:
+        if user not in starts or tweet_id not in first:  # one that was retweeted while we read is in neither
+            return None
+        at = bisect_right(starts[user], first[tweet_id]) - 1
+        nearest = tweets_of[user][at] if at >= 0 else None
+        while nearest is not None and last[nearest] <= first[tweet_id]:
+            nearest = above[nearest]
+        return nearest
+
+    for tweet_id in sorted(users):
+        parent = parent_of[tweet_id]
+        above[tweet_id] = None if parent is None else find_nearest(parent, users[tweet_id])
+    return find_nearest, above
+
+
+def _number(parent_of: Mapping[int, int | None]) -> tuple[dict[int, int], dict[int, int]]:
+    """A pre-order of the tweets: the number of each, and the first number after all below it."""
+    size = dict.fromkeys(parent_of, 1)
+    order = sorted(parent_of)
+    for tweet_id in reversed(order):
+        if (parent := parent_of[tweet_id]) is not None:
+            size[parent] += size[tweet_id]
+    first: dict[int, int] = {}
+    free: dict[int | None, int] = {None: 0}  # the next number below a tweet, or for a root
+    for tweet_id in order:
+        parent = parent_of[tweet_id]
+        first[tweet_id] = free[parent]
+        free[parent] += size[tweet_id]
+        free[tweet_id] = first[tweet_id] + 1
+    return first, {tweet_id: number + size[tweet_id] for tweet_id, number in first.items()}
+
+
+def _parts(database: Database, window: Window) -> Iterable[tuple[int, int]]:
+    """The ids of *window* in ranges (since, until) that hold at most `TWEETS_IN_A_PART` tweets each."""
+    since, end = ids.first_of(window.since_ms + 1), ids.first_of(window.until_ms + 1)
+    while since < end:
+        with database.reading() as connection:
+            until = cascades.find_end(connection, since, end, TWEETS_IN_A_PART)
+        yield since, until
+        since = until
+
+
+def _look_up(
+    database: Database,
+    wanted: Sequence[int],
+    read: Callable[[Connection, Sequence[int]], list[tuple[int, Value]]],
+    rest: Rest,
+) -> dict[int, Value]:
+    """What *read* finds for the ids *wanted*, some of them in each statement."""
+    found: dict[int, Value] = {}
+    for start in range(0, len(wanted), LOOKED_UP):
+        with database.reading() as connection:
+            found.update(read(connection, wanted[start : start + LOOKED_UP]))
+        rest()
+    return found
