@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from storage.errors import Overloaded, Retryable, StorageError, StoreBusy
@@ -48,8 +49,8 @@ class KeptAnswers(Generic[Answer]):
         """
         The answer that is kept for *key*, or the one that *compute* will return, computed once for all who ask.
 
-        The future is the caller's own and may be cancelled. An error of *compute* that asking again will not help is
-        kept like an answer. Raises Overloaded when too many answers are being computed, or were lately.
+        An error of *compute* that asking again will not help is kept like an answer. Raises Overloaded when too many
+        answers are being computed, or were lately.
         """
         with self._lock:
             now = self._clock()
@@ -65,8 +66,9 @@ class KeptAnswers(Generic[Answer]):
                 if len(self._kept) >= MOST_KEPT:
                     del self._kept[next(each for each, old in self._kept.items() if old.future.done())]
                 kept = self._kept[key] = _Kept(Future(), float("inf"))
+                kept.future.set_running_or_notify_cancel()  # it is shared, so that nothing may cancel it
                 self._executor.submit(self._compute, key, kept.future, compute)
-        return _copy(kept.future)
+        return kept.future
 
     def rest(self) -> None:
         """For *compute* to call after each thousand rows: lets other threads run. Raises StoreBusy when closing."""
@@ -82,28 +84,13 @@ class KeptAnswers(Generic[Answer]):
         began, keeps = self._clock(), True
         try:
             self.rest()
-            future.set_result(compute())
+            complete = partial(future.set_result, compute())
         except BaseException as error:  # noqa: BLE001  # it is for those who asked
             keeps = isinstance(error, StorageError) and not isinstance(error, Retryable)
             # Without its traceback, which would keep all that *compute* had read.
-            future.set_exception(error.with_traceback(None) if keeps else error)
+            complete = partial(future.set_exception, error.with_traceback(None) if keeps else error)
         took_s = self._clock() - began
         with self._lock:
             self._credit_s -= took_s
             self._kept[key] = _Kept(future, began + took_s + KEPT_TIMES * took_s * keeps)
-
-
-def _copy(source: Future[Answer]) -> Future[Answer]:
-    """A future with the outcome of *source* that can be cancelled alone."""
-    copied: Future[Answer] = Future()
-
-    def pass_on(done: Future[Answer]) -> None:
-        if not copied.set_running_or_notify_cancel():
-            return
-        if error := done.exception():
-            copied.set_exception(error)
-        else:
-            copied.set_result(done.result())
-
-    source.add_done_callback(pass_on)
-    return copied
+        complete()

@@ -158,7 +158,8 @@ def _nest(
     """
     first, last = _number(parent_of)
     tweets_of: dict[str, list[int]] = defaultdict(list)
-    for tweet_id in sorted(users, key=first.__getitem__):
+    order = sorted(users, key=first.__getitem__)
+    for tweet_id in order:
         tweets_of[users[tweet_id]].append(tweet_id)
     starts = {user: [first[tweet_id] for tweet_id in tweets] for user, tweets in tweets_of.items()}
     above: dict[int, int | None] = {}
@@ -172,7 +173,7 @@ def _nest(
             nearest = above[nearest]
         return nearest
 
-    for tweet_id in sorted(users):
+    for tweet_id in order:
         parent = parent_of[tweet_id]
         above[tweet_id] = None if parent is None else find_nearest(parent, users[tweet_id])
     return find_nearest, above

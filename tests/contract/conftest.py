@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import Tweets, open_storage
+from storage import Tweets, open_log, open_storage, prepare_schema
+from storage.sql.engine import Database
 
 PARTITIONS = {"server": 1, "partitions": 3, "cluster": 16}
 
@@ -44,3 +45,12 @@ def tweets(data_dir: Path, database_url: str, redis_url: str, partitions: int) -
     """Empty storage."""
     with open_storage(data_dir, database_url, redis_url, partitions=partitions) as opened:
         yield opened
+
+
+@pytest.fixture
+def database(tmp_path: Path, database_url: str, partitions: int) -> Iterator[Database]:
+    """An empty log without any index."""
+    opened = open_log(tmp_path / "log", database_url)
+    prepare_schema(opened, partitions, embedded=not database_url)
+    yield opened
+    opened.close()
