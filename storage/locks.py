@@ -3,13 +3,25 @@
 import fcntl
 import os
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+
+from storage.errors import StoreBusy
+
+POLL_S = 0.00025
+"""How often a waiter tries at first: a small fraction of what a batch takes."""
+
+POLL_SLOWLY_S = 0.02
+"""How often it tries after the first quarter of a second: then the holder is a long one."""
+
+POLL_FAST_FOR_S = 0.25
 
 
 class FileLock:
     """
-    A lock on *path*, between threads as well as processes; not reentrant. Use it with `with`, or hold it for long.
+    A lock on *path*, between threads as well as processes; not reentrant.
 
     The file is made when missing and never removed: removing it would let two holders lock two different files.
     """
@@ -19,15 +31,28 @@ class FileLock:
         # Not inheritable, or a child process would hold the lock on after us.
         self.fileno = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def __enter__(self) -> None:
-        self._threads.acquire()
-        fcntl.flock(self.fileno, fcntl.LOCK_EX)
+    @contextmanager
+    def hold(self, within_s: float) -> Iterator[None]:
+        """
+        Hold the lock in the block. Raises StoreBusy when others hold it for longer than *within_s*.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        fcntl.flock(self.fileno, fcntl.LOCK_UN)
-        self._threads.release()
+        It polls, because `flock` has no time limit and is not interrupted by a signal; a sleep is.
+        """
+        began = time.monotonic()
+        if not self._threads.acquire(timeout=within_s):
+            raise StoreBusy("The database is busy: another thread is writing.")
+        try:
+            while not self.try_hold():
+                waited_s = time.monotonic() - began
+                if waited_s >= within_s:
+                    raise StoreBusy("The database is busy: another process is writing.")
+                time.sleep(POLL_S if waited_s < POLL_FAST_FOR_S else POLL_SLOWLY_S)
+            try:
+                yield
+            finally:
+                fcntl.flock(self.fileno, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
 
     def try_hold(self) -> bool:
         """Take the lock for as long as it stays open, unless somebody else has it. Returns whether it was taken."""
@@ -38,5 +63,5 @@ class FileLock:
         return True
 
     def close(self) -> None:
-        """Let go of the lock and the file."""
+        """Close the file, which frees the lock."""
         os.close(self.fileno)

@@ -188,7 +188,7 @@ class Writer:
             return
         self._not_copied = 0
         try:
-            self._database.copy_back()
+            self._database.checkpoint()
         except StorageError as error:
             _log.warning("the write-ahead log was not copied back: %s", error.__cause__)
 
@@ -197,7 +197,7 @@ class Writer:
             return
         self._forget_at = time.monotonic() + FORGET_AGAIN_S
         try:
-            if self._database.forget_deleted():
+            if self._database.truncate_wal():
                 self._forget_at = None
         except StorageError as error:
             _log.warning("deleted texts are still in the write-ahead log: %s", error.__cause__)

@@ -41,10 +41,10 @@ class PostgreSQL:
     """
     A server with the superuser `postgres`, who needs no password, and `locked`, whose password is `secret`.
 
-    *settings* go before the unkind ones that it has otherwise.
+    *settings* go before the unkind ones that it has otherwise. It is a standby *of* another one.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *, of: "PostgreSQL | None" = None, **settings: str) -> None:
         self._settings = SETTINGS | settings
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._account = _account()
@@ -58,9 +58,13 @@ class PostgreSQL:
             start_new_session=True,
         )
         self._databases = 0
-        self._make_cluster()
-        self.start()
-        self.execute("CREATE ROLE locked LOGIN PASSWORD 'secret'")
+        if of:
+            self._copy(of)
+            self.start()
+        else:
+            self._make_cluster()
+            self.start()
+            self.execute("CREATE ROLE locked LOGIN PASSWORD 'secret'")
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -127,6 +131,19 @@ class PostgreSQL:
         if self._guard.stdin:
             self._guard.stdin.close()
         self._guard.wait()
+
+    def standby(self) -> "PostgreSQL":
+        """Another server that follows this one as a synchronous standby; to be closed before this one."""
+        return PostgreSQL(of=self, **self._settings)
+
+    def promote(self) -> None:
+        """Make a standby the primary, and wait until it is."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
+
+    def _copy(self, primary: "PostgreSQL") -> None:
+        """Make the data of a standby of *primary*, which waits for it from now on."""
+        command = ("-D", "data", "-h", str(primary.folder), "-U", "postgres", "-R", "-X", "stream", "-c", "fast")
+        assert self._run("pg_basebackup", *command, output=subprocess.DEVNULL).wait() == 0
 
     def _make_cluster(self) -> None:
         options = ("--no-sync", "--no-instructions", "--auth=trust", "--encoding=UTF8", "--no-locale")

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that does not wait for ever. Imported when it is used, as its driver takes 60 ms."""
+"""A connection to PostgreSQL whose waits end. Imported when it is used, as its driver takes 60 ms."""
 
 from typing import Any
 
@@ -29,4 +29,14 @@ class BoundedConnection(psycopg.Connection[Any]):
         except psycopg.OperationalError as error:
             if error.sqlstate is None:  # not of the server's saying
                 self.close()
+            _shorten(error)
             raise
+        except psycopg.Error as error:
+            _shorten(error)
+            raise
+
+
+def _shorten(error: psycopg.Error) -> None:
+    """Leave its primary message alone: DETAIL and CONTEXT quote rows, which do not belong in a log."""
+    if error.diag.message_primary:
+        error.args = (error.diag.message_primary,)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sqlalchemy import URL, Connection, Engine
 
+from storage.errors import StorageError
 from storage.sql.quick import QuickReads
 
 
@@ -31,34 +32,6 @@ class Kind(Enum):
     """Statements that must stand outside of any transaction."""
 
 
-class Fault(Enum):
-    """What an error of the driver means."""
-
-    FULL = auto()
-    """The disk of the database is full."""
-
-    CONFLICT = auto()
-    """Another transaction was in the way; this one was taken back whole, and may be tried again."""
-
-    AWAY = auto()
-    """The connection was lost or cannot be made; a transaction that was not committing is taken back whole."""
-
-    FORBIDDEN = auto()
-    """The user of the database may not do this."""
-
-    REFUSED = auto()
-    """A constraint refused a row."""
-
-    DAMAGED = auto()
-    """What the database holds is not as it left it."""
-
-    MISTAKE = auto()
-    """A statement is wrong: our own fault, to be seen as it is."""
-
-    OTHER = auto()
-    """Anything else that kept the database from answering."""
-
-
 class Dialect(Protocol):
     """One database system. Only these classes know which one it is."""
 
@@ -68,13 +41,15 @@ class Dialect(Protocol):
     advice: str
     """What to check when it cannot be opened."""
 
+    has_wal_file: bool
+    """Whether there is a write-ahead log that this program copies back and truncates."""
+
     @staticmethod
     def check_url(url: URL) -> None:
-        """See that *url* is one that we can use, before anything is made. Raises CannotOpen."""
+        """Check that *url* can be used, before anything is made. Raises CannotOpen."""
 
-    @property
-    def turn(self) -> AbstractContextManager[None]:
-        """Held while writing."""
+    def write_lock(self, within_s: float) -> AbstractContextManager[None]:
+        """Hold what writers of all processes take turns by. Raises StoreBusy after *within_s*."""
 
     def reader(self) -> Engine:
         """Connections for those who read."""
@@ -88,21 +63,21 @@ class Dialect(Protocol):
     def check(self, connection: Connection) -> None:
         """See that the database is one that we can use. Raises CannotOpen."""
 
-    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:
+    def integrity_check(self, connection: Connection, at_most_bytes: int | None) -> str | None:
         """
         What is wrong with how all is stored, None for nothing; None also for what is larger than *at_most_bytes*.
 
         Raises StoreDamaged where that is all there is to say.
         """
 
-    def fault(self, error: BaseException | None) -> Fault:
-        """What an error of the driver means."""
+    def error_class(self, error: BaseException | None) -> type[StorageError] | None:
+        """What an error of the driver means; None for a statement that is wrong, to be raised as it is."""
 
-    def copy_back(self, connection: Connection) -> None:
-        """Bring what was written lately to where it is kept, outside of a transaction, without waiting for readers."""
+    def checkpoint(self, connection: Connection) -> None:
+        """Copy the write-ahead log into the database, as far as no reader needs the old pages; waits for no reader."""
 
-    def forget_deleted(self, connection: Connection) -> bool:
-        """Take deleted texts out of what the database keeps beside its tables. False when a reader is in the way."""
+    def truncate_wal(self, connection: Connection) -> bool:
+        """Remove deleted texts from the write-ahead log. False when a reader still uses it."""
 
     @staticmethod
     def describe(url: URL) -> str:

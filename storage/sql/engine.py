@@ -1,8 +1,10 @@
 """Connections to the log: transactions of every kind, and what a driver raises turned into a StorageError."""
 
 import random
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -20,9 +22,9 @@ from storage.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from storage.sql.dialect import Dialect, Fault, Kind
+from storage.sql.dialect import Dialect, Kind
 from storage.sql.log import LogState
-from storage.sql.postgresql import PostgreSQL
+from storage.sql.postgresql import PostgreSQL, prepare_url
 from storage.sql.reads import Row
 from storage.sql.sqlite import SQLite
 
@@ -32,6 +34,15 @@ TRY_FOR_S = 4.0
 """No new try begins later than this after the first; those who wait for the outcome have a limit of their own."""
 
 FIRST_PAUSE_S = 0.02
+
+LOCK_WITHIN_S = 4.0
+"""How long a writer waits for the writers of other processes; as `lock_timeout` on PostgreSQL."""
+
+LOCK_TO_MIGRATE_WITHIN_S = 60.0
+LOCK_TO_CHECKPOINT_WITHIN_S = 0.5
+"""Who writes meanwhile does the same soon."""
+
+USE = "use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, with the password percent-encoded"
 
 RESTORE = "put a backup in its place with `python -m app restore --force FILE`"
 """What to do about a damaged database."""
@@ -55,6 +66,8 @@ class Database:
         self._quick = dialect.quick_reads(self._reader)
         self._driver_error: type[Exception] = self._reader.dialect.loaded_dbapi.Error
         self._patient = True
+        self._probing = threading.Lock()
+        self._probe: Future[LogState] | None = None
 
     @contextmanager
     def reading(self, *, snapshot: bool = False) -> Iterator[Connection]:
@@ -81,6 +94,28 @@ class Database:
         with self._translated():
             return self._quick.get_state()
 
+    def probe(self, within_s: float) -> LogState:
+        """
+        Where the log stood a moment ago; for a health check. Raises StoreUnavailable after *within_s*.
+
+        The thread that asks is left behind then, and the next call waits for the same answer.
+        """
+        with self._probing:
+            if self._probe is None or self._probe.done():
+                self._probe = Future()
+                threading.Thread(target=self._answer, args=(self._probe,), name="probe", daemon=True).start()
+            probe = self._probe
+        try:
+            return probe.result(within_s)
+        except TimeoutError as error:
+            raise StoreUnavailable("the database did not answer") from error
+
+    def _answer(self, probe: "Future[LogState]") -> None:
+        try:
+            probe.set_result(self.get_state())
+        except Exception as error:  # noqa: BLE001  # the caller has it
+            probe.set_exception(error)
+
     @contextmanager
     def writing(self, *, at_length: bool = False) -> Iterator[Connection]:
         """
@@ -89,13 +124,13 @@ class Database:
         With *at_length* it may take minutes, while other writers wait or are refused.
         """
         kind = Kind.WRITING_AT_LENGTH if at_length else Kind.WRITING
-        with self._dialect.turn, self._opened(self._writer, kind) as connection:
+        with self._dialect.write_lock(LOCK_WITHIN_S), self._opened(self._writer, kind) as connection:
             yield connection
             with self._translated(committing=True):
                 try:
                     connection.commit()
                 except BaseException:
-                    connection.invalidate()  # SQLite may have left the transaction open, and nobody else would end it
+                    connection.invalidate()  # SQLite may have left the transaction open, and nothing else would end it
                     raise
 
     def keep_trying(self, act: Callable[[], Result]) -> Result:
@@ -123,32 +158,43 @@ class Database:
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """Open a transaction for DDL; the caller commits. Others that migrate wait, and on SQLite all writers."""
-        with self._dialect.turn, self._opened(self._writer, Kind.MIGRATING) as connection:
+        lock = self._dialect.write_lock(LOCK_TO_MIGRATE_WITHIN_S)
+        with lock, self._opened(self._writer, Kind.MIGRATING) as connection:
             yield connection
 
-    def copy_back(self) -> None:
-        """Copy what is in SQLite's write-ahead log back into its file, as far as no reader needs the old pages."""
-        with self._dialect.turn, self._opened(self._writer, Kind.NONE) as connection:
-            self._dialect.copy_back(connection)
-
-    def forget_deleted(self) -> bool:
+    def checkpoint(self) -> None:
         """
-        Take deleted texts out of SQLite's write-ahead log, where old pages live on; its file has none already.
+        Run a PASSIVE checkpoint of SQLite's write-ahead log: it waits for no reader.
 
-        Returns False when a reader still uses the old pages: then ask again.
+        Raises StoreBusy, and nothing was copied, while another process writes.
         """
-        with self._dialect.turn, self._opened(self._writer, Kind.NONE) as connection:
-            return self._dialect.forget_deleted(connection)
+        if self._dialect.has_wal_file:
+            with self._outside_transactions() as connection:
+                self._dialect.checkpoint(connection)
+
+    def truncate_wal(self) -> bool:
+        """
+        Remove deleted texts from SQLite's write-ahead log, where old pages live on; the database file has none.
+
+        Returns False when a reader still uses the old pages, or another process writes: then call it again.
+        """
+        if not self._dialect.has_wal_file:
+            return True
+        try:
+            with self._outside_transactions() as connection:
+                return self._dialect.truncate_wal(connection)
+        except StoreBusy:
+            return False
 
     def check(self) -> None:
-        """See that it answers and is one that we can use. Raises CannotOpen, StorageError."""
+        """Check that the database answers and can be used. Raises CannotOpen, StorageError."""
         with self.reading() as connection:
             self._dialect.check(connection)
 
     def check_whole(self, at_most_bytes: int | None = None) -> None:
-        """See that all is stored as it was written, unless it takes more than *at_most_bytes*. Raises StoreDamaged."""
+        """Check that all is as it was written, unless it takes more than *at_most_bytes*. Raises StoreDamaged."""
         with self.reading() as connection:
-            damage = self._dialect.find_damage(connection, at_most_bytes)
+            damage = self._dialect.integrity_check(connection, at_most_bytes)
         if damage:
             raise StoreDamaged(f"The database {self.describe()} is damaged ({damage}); {RESTORE}.")
 
@@ -177,32 +223,35 @@ class Database:
             yield connection
 
     @contextmanager
+    def _outside_transactions(self) -> Iterator[Connection]:
+        lock = self._dialect.write_lock(LOCK_TO_CHECKPOINT_WITHIN_S)
+        with lock, self._opened(self._writer, Kind.NONE) as connection:
+            yield connection
+
+    @contextmanager
     def _translated(self, *, committing: bool = False) -> Iterator[None]:
         try:
             yield
         except (DBAPIError, self._driver_error) as error:
-            fault = self._dialect.fault(error.orig if isinstance(error, DBAPIError) else error)
-            if fault is Fault.MISTAKE:
+            kind = self._dialect.error_class(error.orig if isinstance(error, DBAPIError) else error)
+            if kind is None:
                 raise
-            raise _in_our_words(fault, error, committing=committing) from error
+            if committing and kind is StoreBusy and getattr(error, "connection_invalidated", True):
+                kind = StoreUnavailable  # the connection was lost: the commit may have taken effect
+            raise kind(_sentence(kind, error)) from error
         except PoolTimeout as error:
             raise StoreBusy("too many ask the database") from error
 
 
 def read_url(url: str | URL) -> URL:
-    """*url* taken apart, if it names a database that there may be. Raises CannotOpen."""
+    """*url* taken apart, if it names a database that there may be. Raises CannotOpen, without a part of a password."""
     try:
-        chosen = make_url(url)
+        chosen = make_url(prepare_url(url) if isinstance(url, str) else url)
     except (ArgumentError, ValueError) as error:
-        raise CannotOpen(
-            "DATABASE_URL is not a database URL; use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
-        ) from error
+        raise CannotOpen(f"DATABASE_URL is not a database URL; {USE}.") from error
     known = DIALECTS.get(chosen.get_backend_name())
     if known is None:
-        raise CannotOpen(
-            f"DATABASE_URL names {chosen.get_backend_name()}, which is not supported; "
-            "use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
-        )
+        raise CannotOpen(f"DATABASE_URL names {chosen.get_backend_name()}, which is not supported; {USE}.")
     known.check_url(chosen)
     return chosen
 
@@ -239,21 +288,17 @@ def _reason(error: Exception) -> str:
     return " ".join(str(said).split())
 
 
-_PLAIN: dict[Fault, tuple[type[StorageError], str]] = {
-    Fault.REFUSED: (StoreConflict, "a constraint refused a row"),
-    Fault.FULL: (StoreFull, "the disk of the database is full"),
-    Fault.CONFLICT: (StoreBusy, "others were in the way"),
+_SAID: dict[type[StorageError], str] = {
+    StoreConflict: "a constraint refused a row",
+    StoreFull: "the disk of the database is full",
+    StoreBusy: "the database is away, or others were in the way",
+    StoreUnavailable: "the database did not answer",
 }
 
 
-def _in_our_words(fault: Fault, error: Exception, *, committing: bool) -> StorageError:
-    if fault in _PLAIN:
-        kind, said = _PLAIN[fault]
-        return kind(said)
-    if fault is Fault.DAMAGED:
-        return StoreDamaged(f"The database is damaged ({_reason(error)}); {RESTORE}.")
-    if fault is Fault.FORBIDDEN:
-        return StoreForbidden(f"The user of the database may not do this ({_reason(error)}); grant it the right to.")
-    if fault is Fault.AWAY and not committing:
-        return StoreBusy("the database is away")
-    return StoreUnavailable("the database did not answer")
+def _sentence(kind: type[StorageError], error: Exception) -> str:
+    if kind is StoreDamaged:
+        return f"The database is damaged ({_reason(error)}); {RESTORE}."
+    if kind is StoreForbidden:
+        return f"The user of the database may not do this ({_reason(error)}); grant it the right to."
+    return _SAID[kind]

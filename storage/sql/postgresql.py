@@ -1,34 +1,47 @@
 """
 PostgreSQL: how the log's server is reached, and what holds in each transaction whatever the server's own settings are.
 
-Each connection is in autocommit mode, so a single select costs one round trip; transactions are begun here by hand.
-Writers run in READ COMMITTED: a select that comes after the lock on a head sees everything committed before that lock.
+Nothing outlives a transaction in a session, so a pooler may give each transaction another one: settings are local to
+the transaction, and no statement is prepared by name. Each connection is in autocommit mode, so a single select costs
+one round trip; transactions are begun here by hand. Writers run in READ COMMITTED: a select that comes after the lock
+on a head sees everything committed before that lock.
 """
 
+import re
 import select
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
 
-from storage.errors import CannotOpen
-from storage.sql.dialect import Fault, Kind
+from storage.errors import (
+    CannotOpen,
+    StorageError,
+    StoreBusy,
+    StoreConflict,
+    StoreForbidden,
+    StoreFull,
+    StoreUnavailable,
+)
+from storage.sql.dialect import Kind
 from storage.sql.quick import PooledReads
 
 DRIVERS = ("postgresql", "postgresql+psycopg")
 
 READERS = 16
-"""Connections that may read at once, in each process: a server allows 100 in all unless it is told otherwise."""
+"""Connections that may read at once, in each process: a server allows 100 in all unless it is configured otherwise."""
 
 WRITERS = 4
 """Connections that may write at once: the writer's, and those of a verification or an import in the same process."""
 
 WAIT_FOR_CONNECTION_S = 5
 
-# What a URL may set otherwise. A server that does not answer is given up after about ten seconds.
+# What a URL may set otherwise. A server that does not answer is given up after about ten seconds. A standby is refused:
+# of several hosts the next one is tried.
 DEFAULTS = {
+    "target_session_attrs": "primary",
     "connect_timeout": "3",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
@@ -37,47 +50,81 @@ DEFAULTS = {
     "application_name": "simple-twitter",
 }
 
-# For each session. Weaker than `on` a commit might be lost after it was answered; only `remote_apply` promises more.
-# A writer that was stopped in the middle of a batch keeps the heads locked for everybody: the server ends it.
-SETTINGS = """
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
-SET default_transaction_isolation = 'read committed';
-SET statement_timeout = '10s';
-SET lock_timeout = '4s';
-SET idle_in_transaction_session_timeout = '10s'
-"""
+REPEATABLE = {"host", "port", "hostaddr"}
+"""Options of which a URL may have several, one for each host."""
 
 ADVISORY_LOCK = 7_304_218_511
 """Any number will do that no other program takes on the same PostgreSQL server."""
 
-WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-AT_LENGTH = ("SET LOCAL statement_timeout = '10min'", "SET LOCAL idle_in_transaction_session_timeout = '10min'")
+
+def _begin(mode: str, statement_timeout: str = "10s", idle_timeout: str = "10s", lock_timeout: str = "4s") -> str:
+    """
+    A transaction and its settings, which end with it: one round trip.
+
+    Weaker than `on` a commit might be lost after it was answered; only `remote_apply` promises more. A writer that was
+    stopped in the middle of a batch keeps the heads locked for all others: the server ends it. Every join here follows
+    an index; the planner, which overestimates a recursion, would read the whole table to hash or merge it: 87 ms, not
+    0.3, for the descendants of ten tweets among 600,000.
+    """
+    return f"""
+BEGIN ISOLATION LEVEL {mode};
+SELECT
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+        WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true),
+    set_config('statement_timeout', '{statement_timeout}', true),
+    set_config('idle_in_transaction_session_timeout', '{idle_timeout}', true),
+    set_config('lock_timeout', '{lock_timeout}', true),
+    set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true)
+"""
+
+
 BEGIN = {
-    Kind.SNAPSHOT: ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *AT_LENGTH),
-    Kind.WRITING: (WRITE,),
-    Kind.WRITING_AT_LENGTH: (WRITE, *AT_LENGTH),
-    Kind.MIGRATING: (
-        WRITE,
-        "SET LOCAL statement_timeout = 0",
-        "SET LOCAL idle_in_transaction_session_timeout = '10min'",
-        "SET LOCAL lock_timeout = '60s'",
-        f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})",
-        "SET LOCAL lock_timeout = '10s'",
-    ),
+    Kind.READING: _begin("READ COMMITTED READ ONLY"),
+    Kind.SNAPSHOT: _begin("REPEATABLE READ READ ONLY", "10min", "10min"),
+    Kind.WRITING: _begin("READ COMMITTED READ WRITE"),
+    Kind.WRITING_AT_LENGTH: _begin("READ COMMITTED READ WRITE", "10min", "10min"),
+    Kind.MIGRATING: _begin("READ COMMITTED READ WRITE", "0", "10min", "60s")
+    + f"; SELECT pg_advisory_xact_lock({ADVISORY_LOCK}); SET LOCAL lock_timeout = '10s'",
 }
 
 AT_LENGTH_KINDS = {Kind.SNAPSHOT, Kind.WRITING_AT_LENGTH, Kind.MIGRATING}
 
-# What the SQLSTATEs mean, or the classes that their first two characters name.
+READ_ONLY = "25006"
+"""The server has become a standby, or refuses all writes."""
+
+# What the SQLSTATEs mean, or the classes that their first two characters name; None for a statement that is wrong.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-FAULTS = {
-    "53100": Fault.FULL,
-    "42501": Fault.FORBIDDEN,
-    **dict.fromkeys(("40001", "40P01", "55P03"), Fault.CONFLICT),  # serialization, deadlock, lock timeout
-    **dict.fromkeys(("08", "25P03", "53300", "57P01", "57P02", "57P03", "57P05"), Fault.AWAY),
-    "23": Fault.REFUSED,
-    **dict.fromkeys(("22", "42"), Fault.MISTAKE),
+ERRORS: dict[str, type[StorageError] | None] = {
+    "53100": StoreFull,
+    "42501": StoreForbidden,
+    **dict.fromkeys(("40001", "40P01", "55P03"), StoreBusy),  # serialization, deadlock, lock timeout
+    **dict.fromkeys(("08", READ_ONLY, "25P03", "53300", "57P01", "57P02", "57P03", "57P05"), StoreBusy),  # away
+    "23": StoreConflict,
+    **dict.fromkeys(("22", "42"), None),
 }
+
+
+def prepare_url(url: str) -> str:
+    """
+    *url* in the form that SQLAlchemy reads, if it is one of PostgreSQL's: `postgres://`, or with several hosts.
+
+    Raises CannotOpen, with no part of it in the message, where a password may have been taken for something else.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.startswith("postgres"):
+        return url
+    if rest.count("@") > 1:
+        raise CannotOpen(
+            "DATABASE_URL has more than one @: percent-encode the user name and the password, with %40 for an @."
+        )
+    scheme = "postgresql" if scheme == "postgres" else scheme
+    # As libpq has it, host:port,host:port; SQLAlchemy takes them as parameters.
+    if several := re.fullmatch(r"((?:[^@]*@)?)([^/?@]*,[^/?@]*)(/[^?]*)?(?:\?(.*))?", rest):
+        before, hosts, name, query = several.groups(default="")
+        given = [f"host={host}" for host in hosts.split(",")]
+        rest = f"{before}{name or '/'}?{'&'.join([*given, query] if query else given)}"
+    return f"{scheme}://{rest}"
 
 
 class PostgreSQL:
@@ -85,61 +132,112 @@ class PostgreSQL:
 
     version_question = "SHOW server_version"
     advice = "check DATABASE_URL, and that the server runs and lets you in"
-    turn = nullcontext()
+    has_wal_file = False
 
     @staticmethod
     def check_url(url: URL) -> None:
-        """See that its driver is ours."""
+        """Check that its driver is ours, and that no password is in a wrong place."""
         if url.drivername not in DRIVERS:
             raise CannotOpen(f"DATABASE_URL names the driver {url.get_driver_name()}; use postgresql+psycopg://.")
+        if "@" in f"{url.host}{url.database}":
+            raise CannotOpen("DATABASE_URL has an @ after the host; percent-encode it as %40.")
 
     def __init__(self, url: URL) -> None:
         self._url = url.set(drivername=DRIVERS[-1])
+        self._generation = 0  # of connections: those of an earlier one lead to a server that only reads
 
     def reader(self) -> Engine:
         """Connections for those who read."""
-        return _engine(self._url, READERS)
+        return self._engine(READERS)
 
     def writer(self) -> Engine:
         """Connections of their own for those who write: readers cannot keep them waiting."""
-        return _engine(self._url, WRITERS)
+        return self._engine(WRITERS)
+
+    def write_lock(self, within_s: float) -> AbstractContextManager[None]:  # noqa: ARG002  # there is nothing to wait for
+        """Nothing: writers lock rows on the server."""
+        return nullcontext()
 
     def quick_reads(self, reader: Engine) -> PooledReads:
         """One round trip on any connection of the pool: a connection for each thread would be too many."""
         return PooledReads(reader)
 
     def check(self, connection: Connection) -> None:
-        """See that every text can be stored. Raises CannotOpen."""
+        """Check that every text can be stored. Raises CannotOpen."""
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
             raise CannotOpen(f"The database of DATABASE_URL is encoded in {encoding}; create one with ENCODING 'UTF8'.")
 
-    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:  # noqa: ARG002  # nothing is read
-        """Nothing: the server looks after its files by itself, with checksums."""
+    def integrity_check(self, connection: Connection, at_most_bytes: int | None) -> str | None:  # noqa: ARG002  # nothing is read
+        """Nothing: the server checks its files, with checksums."""
         return None
 
-    def fault(self, error: BaseException | None) -> Fault:
-        """What an error of the driver means: by its SQLSTATE, which it has if the server said it."""
+    def error_class(self, error: BaseException | None) -> type[StorageError] | None:
+        """By its SQLSTATE, which an error has if the server reported it."""
         state: str | None = getattr(error, "sqlstate", None)
         if state is None:  # the server was not reached, or it said nothing before it went
-            return Fault.MISTAKE if _is_own(error) else Fault.AWAY
-        return FAULTS.get(state) or FAULTS.get(state[:2], Fault.OTHER)
+            return None if _is_own(error) else StoreBusy
+        if state == READ_ONLY:
+            self._generation += 1
+        return ERRORS[state] if state in ERRORS else ERRORS.get(state[:2], StoreUnavailable)
 
-    def copy_back(self, connection: Connection) -> None:
-        """Nothing: the server does it by itself."""
+    def checkpoint(self, connection: Connection) -> None:
+        """Nothing: the server does it."""
 
-    def forget_deleted(self, connection: Connection) -> bool:  # noqa: ARG002  # there is nothing to do with it
+    def truncate_wal(self, connection: Connection) -> bool:  # noqa: ARG002  # there is nothing to do with it
         """Nothing: what was deleted goes when the server vacuums, and its write-ahead log is the operator's."""
         return True
 
     @staticmethod
     def describe(url: URL) -> str:
         """*url* without its password, and of its parameters those alone that say where the server is."""
-        where = {name: value for name, value in url.query.items() if name in {"host", "port"}}
+        where = {name: value for name, value in url.query.items() if name in REPEATABLE}
         return url.set(query=where).render_as_string()
 
     def close(self) -> None:
         """Nothing is held beside connections."""
+
+    def _engine(self, connections: int) -> Engine:
+        """A pool of *connections*. Raises CannotOpen when the driver is missing, or the URL has an unfit option."""
+        given = {name: value for name, value in DEFAULTS.items() if name not in self._url.query}
+        try:
+            import psycopg  # noqa: PLC0415  # takes 60 ms, which a process that does not use it need not wait
+
+            known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+        except ImportError as error:
+            raise CannotOpen(
+                f"DATABASE_URL names PostgreSQL, whose driver is missing ({error}); pip install 'psycopg[binary]'."
+            ) from error
+        for name, value in self._url.query.items():
+            if name not in known:
+                raise CannotOpen(f"DATABASE_URL sets {name}, which is not an option of a PostgreSQL connection.")
+            if not isinstance(value, str) and name not in REPEATABLE:
+                raise CannotOpen(f"DATABASE_URL sets {name} more than once.")
+        engine = create_engine(
+            self._url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=WAIT_FOR_CONNECTION_S,
+            connect_args={"autocommit": True, "client_encoding": "utf8", "prepare_threshold": None, **given},
+            hide_parameters=True,  # a text does not belong in a log
+            execution_options={"copy_rows": copy_rows},
+        )
+        for name, listener in LISTENERS:
+            event.listen(engine, name, listener)
+        event.listen(engine, "connect", self._connected)
+        event.listen(engine, "checkout", self._checked_out)
+        return engine
+
+    def _connected(self, _connection: object, record: Any) -> None:
+        record.info["generation"] = self._generation
+
+    def _checked_out(self, connection: Any, record: Any, _proxy: object) -> None:
+        # Between transactions a server sends only that it ends: so one that was restarted is noticed without a round
+        # trip, and before a request is lost on it.
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if record.info["generation"] != self._generation or poll.poll(0):
+            raise DisconnectionError("the server closed the connection, or no longer takes writes")
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -156,31 +254,9 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
 
 def _is_own(error: BaseException | None) -> bool:
     """Whether the driver itself refused a statement or a value."""
-    import psycopg  # noqa: PLC0415  # takes 60 ms, which nobody waits for who does not use it
+    import psycopg  # noqa: PLC0415  # takes 60 ms, which a process that does not use it need not wait
 
     return isinstance(error, (psycopg.ProgrammingError, psycopg.DataError))
-
-
-def _engine(url: URL, connections: int) -> Engine:
-    given = {name: value for name, value in DEFAULTS.items() if name not in url.query}
-    try:
-        engine = create_engine(
-            url,
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=WAIT_FOR_CONNECTION_S,
-            connect_args={"autocommit": True, "client_encoding": "utf8", **given},
-            hide_parameters=True,  # a text does not belong in a log
-            execution_options={"copy_rows": copy_rows},
-        )
-    except ImportError as error:
-        raise CannotOpen(
-            f"DATABASE_URL names PostgreSQL, whose driver is missing ({error}); pip install 'psycopg[binary]'."
-        ) from error
-
-    for name, listener in LISTENERS:
-        event.listen(engine, name, listener)
-    return engine
 
 
 def _connect(_dialect: object, _record: object, arguments: Any, parameters: Any) -> Any:
@@ -189,25 +265,11 @@ def _connect(_dialect: object, _record: object, arguments: Any, parameters: Any)
     return BoundedConnection.connect(*arguments, **parameters)
 
 
-def _connected(connection: Any, _record: object) -> None:
-    connection.execute(SETTINGS)
-
-
-def _taken(connection: Any, _record: object, _proxy: object) -> None:
-    # Between transactions a server speaks only to take its leave: so one that was restarted is noticed without a round
-    # trip, and before a request is lost on it.
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise DisconnectionError("the server closed the connection")
-
-
 def _begun(connection: Connection) -> None:
     kind = connection.get_execution_options().get("kind", Kind.READING)
     driver: Any = connection.connection.driver_connection
     driver.at_length = kind in AT_LENGTH_KINDS
-    for statement in BEGIN.get(kind, ()):
-        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(BEGIN[kind])
 
 
 def _executing(connection: Connection, cursor: Any, *_rest: object) -> None:
@@ -218,15 +280,13 @@ def _executing(connection: Connection, cursor: Any, *_rest: object) -> None:
 def _returned(connection: Any, record: Any, _state: object) -> None:
     connection.at_length = False
     # A stream that its reader gave up is closed with its transaction, not when its memory is freed: that may be later,
-    # in the middle of somebody else's transaction.
+    # in the middle of another transaction.
     for stream in record.info.pop("streams", ()):
         stream.close()
 
 
 LISTENERS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("do_connect", _connect),
-    ("connect", _connected),
-    ("checkout", _taken),
     ("begin", _begun),
     ("before_cursor_execute", _executing),
     ("reset", _returned),

@@ -5,17 +5,18 @@ It is read and written through two engines, because a transaction that will writ
 transaction that has read cannot always be raised to a writing one, and then fails at once whatever its timeout.
 """
 
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, text
 
-from storage.errors import CannotOpen
+from storage.errors import CannotOpen, StorageError, StoreBusy, StoreConflict, StoreDamaged, StoreFull, StoreUnavailable
 from storage.locks import FileLock
-from storage.sql.dialect import Fault, Kind
+from storage.sql.dialect import Kind
 from storage.sql.quick import ThreadReads
 
 DRIVERS = ("sqlite", "sqlite+pysqlite")
@@ -52,10 +53,12 @@ BEGIN = {
     Kind.MIGRATING: "BEGIN IMMEDIATE",
 }
 
-FAULTS = {
-    sqlite3.SQLITE_FULL: Fault.FULL,
-    sqlite3.SQLITE_CORRUPT: Fault.DAMAGED,
-    sqlite3.SQLITE_NOTADB: Fault.DAMAGED,
+ERRORS: dict[int, type[StorageError]] = {
+    sqlite3.SQLITE_FULL: StoreFull,
+    sqlite3.SQLITE_CORRUPT: StoreDamaged,
+    sqlite3.SQLITE_NOTADB: StoreDamaged,
+    sqlite3.SQLITE_CONSTRAINT: StoreConflict,
+    sqlite3.SQLITE_BUSY: StoreBusy,
 }
 """What the primary result codes mean (https://www.sqlite.org/rescode.html)."""
 
@@ -65,10 +68,11 @@ class SQLite:
 
     version_question = "SELECT sqlite_version()"
     advice = "check its path, its owner and DATABASE_URL"
+    has_wal_file = True
 
     @staticmethod
     def check_url(url: URL) -> None:
-        """See that it names a file and says nothing else: in memory each connection would have its own database."""
+        """Check that it names a file and says nothing else: in memory each connection would have its own database."""
         name, wrong = url.database or "", ""
         if url.drivername not in DRIVERS:
             wrong = f"names the driver {url.get_driver_name()}"
@@ -80,10 +84,15 @@ class SQLite:
             raise CannotOpen(f"DATABASE_URL {wrong}; use sqlite:///FILE.")
 
     def __init__(self, url: URL) -> None:
-        self._url = url
+        # One file has one lock, whatever path leads to it.
+        self._file = Path(url.database or "").resolve()
+        self._url = url.set(database=str(self._file))
+        # Private from the first moment on; SQLite gives its other files the mode of this one.
+        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
         # back (https://www.sqlite.org/wal.html#walresetbug), so all who write or copy back take turns.
-        self.turn = FileLock(Path(f"{url.database}.lock"))
+        self._lock = FileLock(Path(f"{self._file}.lock"))
+        self.write_lock: Callable[[float], AbstractContextManager[None]] = self._lock.hold
 
     def reader(self) -> Engine:
         """Connections for those who read."""
@@ -98,32 +107,29 @@ class SQLite:
         return ThreadReads(_engine(self._url, 0, READER_CACHE_KIB))
 
     def check(self, connection: Connection) -> None:
-        """See that the file is a database."""
+        """Check that the file is a database."""
         connection.execute(text("SELECT count(*) FROM sqlite_master"))
 
-    def find_damage(self, connection: Connection, at_most_bytes: int | None) -> str | None:
+    def integrity_check(self, connection: Connection, at_most_bytes: int | None) -> str | None:
         """Read the whole file: 0.7 s for the 280 MB of a million tweets, when the system has them in memory."""
-        if at_most_bytes is not None and Path(self._url.database or "").stat().st_size > at_most_bytes:
+        if at_most_bytes is not None and self._file.stat().st_size > at_most_bytes:
             return None
         found: str = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         return None if found == "ok" else " ".join(found.split())
 
-    def fault(self, error: BaseException | None) -> Fault:
-        """What an error of the driver means."""
-        if isinstance(error, sqlite3.IntegrityError):
-            return Fault.REFUSED
+    def error_class(self, error: BaseException | None) -> type[StorageError] | None:
+        """By its result code; None for an error of the driver's own."""
         if isinstance(error, sqlite3.ProgrammingError):
-            return Fault.MISTAKE
+            return None
         code: int = getattr(error, "sqlite_errorcode", 0)
-        return FAULTS.get(code & 0xFF, Fault.OTHER)  # the rest of it says more exactly where
+        return ERRORS.get(code & 0xFF, StoreUnavailable)  # the upper bits say more exactly where
 
-    def copy_back(self, connection: Connection) -> None:
-        """Copy the write-ahead log back into the file, as far as no reader needs the old pages."""
+    def checkpoint(self, connection: Connection) -> None:
+        """Run a PASSIVE checkpoint."""
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def forget_deleted(self, connection: Connection) -> bool:
-        """Empty the write-ahead log, where old pages live on; the database file has no deleted texts already."""
-        # Whoever writes waits for us, so we do not wait for long for whoever reads.
+    def truncate_wal(self, connection: Connection) -> bool:
+        """Run a TRUNCATE checkpoint. Writers wait for it, so it does not wait for readers for long."""
         connection.exec_driver_sql(f"PRAGMA busy_timeout={OTHERS_WAIT_MS}")
         try:
             busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
@@ -137,8 +143,8 @@ class SQLite:
         return url.render_as_string()
 
     def close(self) -> None:
-        """Let go of the lock."""
-        self.turn.close()
+        """Close the file of the lock."""
+        self._lock.close()
 
 
 def stream_rows(connection: Connection, statement: Select[Any]) -> Iterator[tuple[Any, ...]]:
@@ -171,7 +177,6 @@ def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
     def _begun(connection: Connection) -> None:
         kind = connection.get_execution_options().get("kind", Kind.READING)
         if begin := BEGIN.get(kind):
-            driver: Any = connection.connection.driver_connection
-            driver.execute(begin)
+            connection.exec_driver_sql(begin)
 
     return engine

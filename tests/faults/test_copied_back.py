@@ -53,7 +53,7 @@ def test_a_failure_is_logged_and_writing_goes_on(
     def fail() -> None:
         raise StoreFull("no room") from OSError("disk full")
 
-    monkeypatch.setattr(tweets.database, "copy_back", fail)
+    monkeypatch.setattr(tweets.database, "checkpoint", fail)
     posted = [post(tweets) for _ in range(COPY_BACK_EACH)]
     posted.append(post(tweets))
     assert "not copied back: disk full" in caplog.text

@@ -52,7 +52,7 @@ def test_a_start_takes_out_what_a_killed_service_has_left(
     tweets: Tweets, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The text of a tweet that was deleted just before a crash is in no file soon after the next start."""
-    monkeypatch.setattr(tweets.database, "forget_deleted", lambda: False)  # as when there was no time left
+    monkeypatch.setattr(tweets.database, "truncate_wal", lambda: False)  # as when there was no time left
     tweets.delete(post(tweets, body="mark-of-a-text").id).result()
     left = tmp_path / "left"
     shutil.copytree(data_dir, left, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
@@ -80,7 +80,7 @@ def test_nobody_waits_to_ask_while_it_is_taken_out(tweets: Tweets, monkeypatch: 
         at_it.release()
         return go_on.wait(0 if at_it._value < 2 else PATIENCE_S)  # in vain at first, so that it is tried while idle
 
-    monkeypatch.setattr(tweets.database, "forget_deleted", take_out)
+    monkeypatch.setattr(tweets.database, "truncate_wal", take_out)
     tweets.delete(post(tweets).id).result()
     eventually(lambda: at_it._value == 2)
     begun = threading.Thread(target=tweets.post, args=(NewTweet("ann", "t", "b"),), daemon=True)

@@ -33,7 +33,7 @@ POST = b"POST /api/v1/tweet HTTP/1.1\r\nHost: a\r\nContent-Type: application/jso
 @contextmanager
 def log_locked(data_dir: Path) -> Iterator[None]:
     """In this block nobody can write to the log: what is accepted waits."""
-    with closing(FileLock(data_dir / "tweets.db.lock")) as lock, lock:
+    with closing(FileLock(data_dir / "tweets.db.lock")) as lock, lock.hold(60):
         yield
 
 

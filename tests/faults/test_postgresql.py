@@ -13,9 +13,12 @@ from app.factory import create_app
 from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreBusy, StoreFull
+from storage.ids import encode
 from storage.rebuild import rebuild
 from storage.records import NewTweet
 from storage.sql import log, postgresql
+from storage.sql.dialect import Kind
+from tests import builders
 from tests.builders import post, retweet
 from tests.faults.services import eventually
 from tests.faults.stored import bodies, is_gapless
@@ -109,14 +112,26 @@ def test_a_database_that_may_only_be_read(
 def test_a_server_that_became_a_standby(
     tweets: Tweets, data_dir: Path, postgresql: PostgreSQL, postgresql_name: str
 ) -> None:
-    """A server that only reads refuses writes with 503; nothing is stored."""
-    postgresql.execute(RAISE_AT_FIRST.format(times=1, state="25006", when=AT_ONCE), name=postgresql_name)
+    """A server that only reads refuses writes with 503; nothing is stored, and none of its connections is kept."""
+    root = builders.post(tweets, body="root")
+    before = backends(postgresql, postgresql_name)
+    postgresql.execute(RAISE_AT_FIRST.format(times=1_000_000, state="25006", when=AT_ONCE), name=postgresql_name)
     client = Client(create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
     post = {"user_name": "ann", "title": "Title", "body": "refused"}
     assert client.post("/api/v1/tweet", post).status == 503
-    assert client.get("/api/v1/top").status == 200
+    assert client.post("/api/v1/tweet", post).status == 503
+    for _ in before:
+        assert client.get(f"/api/v1/tweet/{encode(root.id)}").status == 200
+    assert not before & backends(postgresql, postgresql_name)
+    postgresql.execute("DROP FUNCTION raise_at_first CASCADE", name=postgresql_name)
     assert client.post("/api/v1/tweet", post | {"body": "stored"}).status == 201
-    assert bodies(tweets) == ["stored"]
+    assert bodies(tweets) == ["root", "stored"]
+
+
+def backends(server: PostgreSQL, name: str) -> set[int]:
+    """The processes of the server that serve a connection to the database, all but that of this question."""
+    question = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    return {pid for (pid,) in server.execute(question, name=name)}
 
 
 def test_deadlock(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str) -> None:
@@ -202,8 +217,8 @@ def test_stopped_host_does_not_hold_the_head(
     postgresql_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that falls asleep in the middle of a batch loses its transaction; the others go on writing."""
-    soon = postgresql.SETTINGS.replace("session_timeout = '10s'", "session_timeout = 500")
-    monkeypatch.setattr(postgresql, "SETTINGS", soon)
+    soon = postgresql.BEGIN[Kind.WRITING].replace("session_timeout', '10s'", "session_timeout', '500'")
+    monkeypatch.setitem(postgresql.BEGIN, Kind.WRITING, soon)
     with open_storage(data_dir, postgresql_url) as tweets:
 
         def sleep() -> None:
@@ -230,3 +245,17 @@ def test_long_read_that_is_broken_off(tweets: Tweets) -> None:
         rebuild(tweets.database, tweets.index, tweets.store, {0: None}, breathe=end)
     gc.collect()  # which would warn of it
     assert tweets.reconciler.verify() == []
+
+
+def test_no_text_is_logged(
+    tweets: Tweets, data_dir: Path, postgresql: PostgreSQL, postgresql_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server quotes the row that it was copying when a write fails; the log has what happened, and not the row."""
+    raising = RAISE_AT_FIRST.format(times=1_000_000, state="57014", when=AT_ONCE).replace("AFTER", "BEFORE", 1)
+    raising = raising.replace("CONSTRAINT ", "").replace(AT_ONCE, "")
+    postgresql.execute(raising, name=postgresql_name)
+    client = Client(create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
+    told = client.post("/api/v1/tweet", {"user_name": "some-name", "title": "some-title", "body": "some-body"})
+    assert told.status == 503
+    assert "as if" in caplog.text
+    assert not [mark for mark in ("some-name", "some-title", "some-body", "CONTEXT") if mark in caplog.text]

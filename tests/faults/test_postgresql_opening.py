@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from storage import migrate, open_storage
 from storage.errors import CannotOpen, SchemaOutdated, StoreForbidden
 from storage.sql import log, streams
-from storage.sql.engine import Database, open_database
+from storage.sql.engine import Database, open_database, read_url
 from tests.builders import at_once, post
 from tests.postgresql import PostgreSQL
 
@@ -71,14 +71,49 @@ def test_nobody_answers() -> None:
     assert "refused" in said
     assert "postgresql+psycopg://ann:***@127.0.0.1:1/tweets" in said
     assert "No such file" in sentence(f"{at}/tweets?host=/no-such-folder")
-    assert "colour" in sentence(f"{at}127.0.0.1:1/tweets?colour=red")
+
+
+def test_options_that_do_not_fit() -> None:
+    """An option that there is not, one of the driver's own that is no text, or one given twice, is named."""
+    at = "postgresql+psycopg://ann:open-sesame@127.0.0.1:1/tweets"
+    for name in ("colour", "prepare_threshold", "autocommit", "row_factory", "plugin"):
+        assert f"sets {name}, which is not an option" in sentence(f"{at}?{name}=0")
+    assert "sets sslmode more than once" in sentence(f"{at}?sslmode=require&sslmode=disable")
+    assert "connect_timeout" in sentence(f"{at}?connect_timeout=soon")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_passwords_that_are_not_encoded(scheme: str) -> None:
+    """A password with a character that means something in a URL is refused or used, and no part of it is shown."""
+    for character in "@/?#:%[] ,&=":
+        for place in ("open{}sesame", "{}opensesame", "opensesame{}", "open{}@sesame", "open@{}sesame"):
+            password = place.format(character)
+            for rest in ("127.0.0.1:1/tweets", "127.0.0.1:1", "/tweets?host=/no-such-folder", "127.0.0.1:x/tweets"):
+                said = sentence(f"{scheme}://ann:{password}@{rest}")
+                assert "sesame" not in said
+                assert "open" not in said.replace("opened", "")
+    assert "%40" in sentence(f"{scheme}://ann:open@sesame@127.0.0.1/tweets")
+
+
+def test_the_ways_to_write_a_url(postgresql: PostgreSQL) -> None:
+    """The scheme may be the short one, and several hosts may stand in the place of one."""
+    folder = postgresql.folder
+    for url in (
+        f"postgres://postgres@/postgres?host={folder}",
+        f"postgresql://postgres@/postgres?host=/no-such-folder&host={folder}",
+        f"postgres://postgres@127.0.0.1:1,127.0.0.1:2/postgres?host={folder}",
+    ):
+        open_database(url).close()
+    several = read_url("postgres://ann:open-sesame@one:5001,two:5002/tweets?sslmode=require")
+    assert several.query == {"host": ("one:5001", "two:5002"), "sslmode": "require"}
+    assert (several.username, several.password, several.database) == ("ann", "open-sesame", "tweets")
 
 
 def test_another_driver_or_system() -> None:
     """Drivers and systems that are not ours are refused, with those that are."""
     assert "use postgresql+psycopg://" in sentence("postgresql+psycopg2://ann:open-sesame@127.0.0.1/tweets")
-    assert "postgresql+psycopg://" in sentence("mysql://ann:open-sesame@127.0.0.1/tweets")
-    assert "postgresql+psycopg://" in sentence("postgresql+psycopg://ann:open-sesame@127.0.0.1:port/tweets")
+    assert "postgresql://" in sentence("mysql://ann:open-sesame@127.0.0.1/tweets")
+    assert "postgresql://" in sentence("postgresql+psycopg://ann:open-sesame@127.0.0.1:port/tweets")
 
 
 def test_missing_driver() -> None:
@@ -130,7 +165,11 @@ def test_promises_do_not_rest_on_the_server(
         assert shown(connection, "lock_timeout") == "4s"
     with database.reading() as connection:
         assert shown(connection, "transaction_isolation") == "read committed"
+        assert shown(connection, "transaction_read_only") == "on"
         assert shown(connection, "statement_timeout") == "10s"
+        outside = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout' AND source = 'session'"
+        connection.exec_driver_sql("ROLLBACK")
+        assert connection.exec_driver_sql(outside).all() == [], "a setting is left to the next user of the session"
     with database.reading(snapshot=True) as connection:
         assert shown(connection, "transaction_isolation") == "repeatable read"
         assert shown(connection, "transaction_read_only") == "on"
