@@ -122,7 +122,7 @@ def measure(seconds: float, rounds: int) -> Iterator[Table]:
     """A table for each kind of work."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="steps-")))
-        postgresql = stack.enter_context(closing(PostgreSQL(**DURABLE)))
+        postgresql = stack.enter_context(closing(PostgreSQL(None, **DURABLE)))
         redis_url = stack.enter_context(running_cluster()).url
         layouts = [
             stack.enter_context(opened(layout, postgresql, redis_url, folder / str(number)))

@@ -44,7 +44,7 @@ class PostgreSQL:
     *settings* go before the unkind ones that it has otherwise. It is a standby *of* another one.
     """
 
-    def __init__(self, *, of: "PostgreSQL | None" = None, **settings: str) -> None:
+    def __init__(self, of: "PostgreSQL | None" = None, **settings: str) -> None:
         self._settings = SETTINGS | settings
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._account = _account()
@@ -134,7 +134,7 @@ class PostgreSQL:
 
     def standby(self) -> "PostgreSQL":
         """Another server that follows this one as a synchronous standby; to be closed before this one."""
-        return PostgreSQL(of=self, **self._settings)
+        return PostgreSQL(self, **self._settings)
 
     def promote(self) -> None:
         """Make a standby the primary, and wait until it is."""

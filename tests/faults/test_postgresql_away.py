@@ -168,3 +168,20 @@ def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
     assert is_gapless(tweets)
     assert tweets.get(root.id).result().count_retweet == len(bodies(tweets)) - 1
     assert tweets.reconciler.verify() == []
+
+
+def test_health_does_not_wait(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str) -> None:
+    """While the server says nothing, a health check ends; when it answers again, so does the health check."""
+    question = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    assert tweets.health().store
+    backends = [pid for (pid,) in postgresql.execute(question, name=postgresql_name)]
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    before = threading.active_count()
+    try:
+        assert not any(tweets.health().store for _ in range(2))
+        assert threading.active_count() <= before + 1
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+    eventually(lambda: tweets.health().store)

@@ -66,7 +66,7 @@ def test_a_promotion(primary: PostgreSQL, standby: PostgreSQL, data_dir: Path) -
         standby.execute("SELECT pg_reload_conf()")
         follow(tweets, "after")
         assert bodies(tweets) == ["root", "root", "after"]
-        assert tweets.get(root.id).count_retweet == 1
+        assert tweets.get(root.id).result().count_retweet == 1
         assert is_gapless(tweets)
         primary.start()  # for its fixture; now there are two, and ours is named first
 
@@ -77,7 +77,7 @@ def test_a_restart_of_the_primary(primary: PostgreSQL, standby: PostgreSQL, data
         post(tweets, body="before")
         primary.crash()
         with pytest.raises(StoreUnavailable):
-            tweets.list_by_user("ann", None, 10)
+            tweets.list_by_user("ann", 10)
         primary.start()
         follow(tweets, "after")
         question = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'simple-twitter'"
