@@ -88,7 +88,7 @@ class SQLite:
         self._file = Path(url.database or "").resolve()
         self._url = url.set(database=str(self._file))
         # Private from the first moment on; SQLite gives its other files the mode of this one.
-        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(self._file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
         # back (https://www.sqlite.org/wal.html#walresetbug), so all who write or copy back take turns.
         self._lock = FileLock(Path(f"{self._file}.lock"))
