@@ -1,7 +1,7 @@
 """
 The main job on real input: load the retweet cascades of a file, and check every count against the file's own answer.
 
-    python bench/cascades.py ../shared/data/cascades.tsv.gz
+    python -m bench.cascades ../shared/data/cascades.tsv.gz
 
 First the whole file through `import`, then `verify` and the top 10; then a part of it, whole cascades spread over the
 file, through HTTP by many clients at once, each tweet posted as soon as the one it retweets was. Prints the times; exit
@@ -25,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench.convert import convert
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ("HOST", "PORT", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "PARTITIONS")
@@ -89,8 +91,11 @@ def part_of(rows: Sequence[Row], at_most: int) -> list[Row]:
 
 def import_whole(file: Path, rows: Sequence[Row], folder: Path) -> None:
     """Import the file, verify all counts, and compare the top 10."""
+    lines = folder / "lines.jsonl"
+    with lines.open("wb") as converted:
+        converted.writelines(convert(file))
     began = time.monotonic()
-    said = run_verb(folder, "import", str(file))
+    said = run_verb(folder, "import", str(lines))
     print(f"import: {said}  ({time.monotonic() - began:.1f} s with start and stop)")
     said = run_verb(folder, "verify")
     print(f"verify: {said}")

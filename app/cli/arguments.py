@@ -1,6 +1,6 @@
 """The verbs, their arguments and their help. Light: `--help` imports nothing of the service."""
 
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 DESCRIPTION = """\
 Tweets, retweets and their ranking.
@@ -43,19 +43,20 @@ example:
   python -m app rebuild"""
 
 IMPORT = """\
-Add the tweets of a file: JSON lines as `export` writes them, or tab-separated with the columns number, user,
-retweet, created_at, count_retweet; either may be gzipped. Which it is shows in the file itself.
+Add the tweets of a file: lines of JSON as `export` writes them, plain or gzipped. A line may have a `key`, any text
+that names the tweet in another system, in place of an `id`; then `retweet` is the key of a line above, and the tweet
+gets an id of its time.
 
-All or nothing: a file is one transaction. A line that cannot be taken (a parent that is not above it, a circle,
-an id twice, a bad value) is named, and nothing is stored. Other writers wait while it runs.
+All or nothing: the input is read and checked first, then stored in one transaction, for which other writers wait.
+What was imported before is refused. Exit code 0 says that all is stored, any other one that nothing is.
 
-Tab-separated tweets get ids of their time, and a title and body that say what they are. Their count_retweet is
-checked: it must be what the file itself makes it.
+A URL of Redis is the data of the original Flask application: each key a tweet, as a JSON string. Stop that service
+first. Nothing there is changed.
 
 examples:
-  python -m app import tweets.jsonl
-  python -m app import cascades.tsv.gz
-  ssh other python -m app export | python -m app import -"""
+  python -m app import tweets.jsonl.gz
+  ssh other python -m app export | python -m app import -
+  python -m app import redis://127.0.0.1:6379/0 --zone Europe/Berlin --map ids.jsonl"""
 
 EXPORT = """\
 Write every tweet as a line of JSON, in the order of ids, as of one instant: ids, bases, times, parents and
@@ -87,12 +88,10 @@ examples:
   python -m app restore --force tweets.backup"""
 
 SEED = """\
-Add a set of tweets to look at: some users who retweet each other, in chains of up to the chosen depth, over the
-last two days. The same --seed gives the same tweets.
+Add 120 tweets to look at: some users who retweet each other, over the last two days.
 
-examples:
-  python -m app seed
-  python -m app seed --tweets 5000 --depth 12 --seed 7"""
+example:
+  python -m app seed"""
 
 TOKENS = """\
 Who may write. As long as there is no token, anybody who reaches the service; from the first one on, each write
@@ -133,7 +132,7 @@ def parser() -> ArgumentParser:
         "--repair", action="store_true", help="rebuild the index when a count differs"
     )
     add("rebuild", "rebuild the index from the log", REBUILD)
-    add("import", "add the tweets of a file", IMPORT).add_argument("file", help="the file, or - for standard input")
+    _add_import_arguments(add("import", "add the tweets of a file", IMPORT))
     add("export", "write all tweets to a file", EXPORT).add_argument(
         "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"
     )
@@ -141,7 +140,7 @@ def parser() -> ArgumentParser:
     restore = add("restore", "put a backup in the place of the database", RESTORE)
     restore.add_argument("file", help="the backup")
     restore.add_argument("--force", action="store_true", help="yes, replace the database that is there")
-    _add_seed_arguments(add("seed", "add tweets to look at", SEED))
+    add("seed", "add tweets to look at", SEED)
     _add_token_arguments(add("token", "say who may write", TOKENS))
     add("info", "say what is where", INFO)
     return whole
@@ -154,10 +153,11 @@ def _add_migrate_arguments(verb: ArgumentParser) -> None:
     verb.add_argument("--yes", action="store_true", help="down: yes, drop what the revisions taken back had made")
 
 
-def _add_seed_arguments(verb: ArgumentParser) -> None:
-    verb.add_argument("--tweets", type=_positive, default=300, help="how many tweets (300)")
-    verb.add_argument("--depth", type=_positive, default=6, help="ancestors of the deepest tweet (6)")
-    verb.add_argument("--seed", type=int, default=1, help="a number that decides what they say (1)")
+def _add_import_arguments(command: ArgumentParser) -> None:
+    command.add_argument("file", help="the file, - for standard input, or redis://HOST:PORT/DB")
+    command.add_argument("--map", metavar="FILE", help="write a line of JSON for each tweet: its key, and its new id")
+    command.add_argument("--zone", metavar="NAME", help="redis: the time zone of its times (that of this machine)")
+    command.add_argument("--cut", action="store_true", help="redis: cut texts that are too long, instead of refusing")
 
 
 def _add_token_arguments(verb: ArgumentParser) -> None:
@@ -169,9 +169,3 @@ def _add_token_arguments(verb: ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="print them as JSON")
     revoking = acts.add_parser("revoke", help="take a token back, for good", allow_abbrev=False)
     revoking.add_argument("id", help="as `list` shows it")
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)

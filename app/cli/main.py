@@ -29,7 +29,7 @@ COMMANDS = {
     "export": "transfer.export_file",
     "backup": "backup.backup",
     "restore": "backup.restore",
-    "seed": "seed.seed",
+    "seed": "transfer.seed",
     "token": "token.token",
     "info": "info.info",
 }

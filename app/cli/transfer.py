@@ -1,94 +1,277 @@
-"""`import` and `export`: files of tweets."""
+"""
+`import`, `export` and `seed`: tweets as lines of JSON, in and out.
+
+A line is checked by the same types as a body that is posted. What lines mean to each other is the import's to check.
+"""
 
 import gzip
 import os
+import re
 import stat
 import sys
 import time
 import zlib
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, TypeVar, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import Meta
 
 from app.bootstrap import opened_database, opened_tweets
 from app.cli import CommandError
-from app.cli.formats import read_tweets, write_tweet
-from app.cli.index import count_anew
 from app.cli.progress import Progress
+from app.http.wire import LONGEST_NAME, RULES, Base, Text, Title, TweetId, UserName, names_user, timestamp
 from app.settings import Settings
-from storage import Tweets
+from storage import Tweets, ids
 from storage.data_dir import is_ours
-from storage.export import Kept, count_tweets, export_tweets
-from storage.reconciler import REBUILT_FROM
-from storage.transfer import Given, import_tweets
+from storage.errors import StorageError
+from storage.files import replacing
+from storage.tools.import_export import (
+    ExportRow,
+    ImportRefused,
+    ImportRow,
+    ImportTree,
+    count_tweets,
+    export_tweets,
+    is_stored,
+    store_tweets,
+)
+
+STANDARD = "-"
+REDIS = ("redis://", "rediss://", "unix://")
+"""A file to import whose name begins so is the Redis of the original application."""
+
+DEMO = Path(__file__).parent / "demo.jsonl"
+DEMO_ENDS = datetime(2026, 1, 1, tzinfo=UTC)
+"""The time of its last tweet, which becomes the present."""
 
 GZIP = b"\x1f\x8b"
-STANDARD = "-"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LONGEST_LINE = 256 * 1024
+"""Bytes: more than a tweet of greatest length with every character escaped."""
+
 SHOW_EVERY = 1_000
-"""Exported tweets between two looks at the clock."""
+"""Tweets between two looks at the clock."""
+
+NO_TEXT = "(none)"
+"""The text of a tweet of the original application that has none."""
+
+Each = TypeVar("Each")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    A tweet in a file: with its `id`, or with a `key`, any text that names it in another system.
+
+    `retweet` is the id, or the key, of a line above. A deleted tweet has null for `user_name`, `title` and `body`.
+    """
+
+    created_at: Annotated[datetime, Meta(tz=True)]
+    user_name: UserName | None
+    title: Title | None
+    body: Text | None
+    id: TweetId | None = None
+    key: Annotated[str, Meta(min_length=1)] | None = None
+    retweet: str | None = None
+    base: Base = 0
+    deleted: bool = False
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Line)
 
 
 def import_file(arguments: Namespace, settings: Settings) -> int:
-    """Add the tweets of a file. Raises CommandError or ImportRefused, with nothing stored."""
-    with _opened(arguments.file) as file, opened_tweets(settings, attach=True) as tweets:
-        try:
-            store(tweets, read_tweets(_unpacked(file)), settings, _share_read(file))
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise CommandError(f"{arguments.file} is damaged ({error}); nothing of it was stored.") from error
+    """
+    Add the tweets of a file, or of the original's Redis.
+
+    Raises CommandError or StorageError with nothing stored, or with a message that says that this is not known.
+    """
+    is_redis = arguments.file.startswith(REDIS)
+    if not is_redis and (arguments.cut or arguments.zone):
+        raise CommandError("--zone and --cut are for an import from Redis.")
+    zone = _zone(arguments.zone)
+    if arguments.map:
+        _check_foreign(arguments.map, settings)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        file = None if is_redis else stack.enter_context(_opened(arguments.file))
+        tweets, tree = stack.enter_context(_importing(settings))
+        said: list[str] = []
+        if file is None:
+            said = _read_redis(arguments.file, tree, zone, cut=arguments.cut)
+        else:
+            _read_file(arguments.file, file, tree)
+        if arguments.map:
+            mapped = stack.enter_context(_created(arguments.map, settings))
+            _store(tweets, tree, began, lambda name, tweet_id: mapped.write(_mapping(name, tweet_id)))
+        else:
+            _store(tweets, tree, began)
+        for sentence in said:
+            print(sentence)
     return 0
 
 
-def store(tweets: Tweets, given: Iterable[Given], settings: Settings, share: Callable[[], float | None]) -> None:
-    """Import *given* and bring the index in step, showing both; *share* says how much of it was read."""
+def seed(_arguments: Namespace, settings: Settings) -> int:
+    """Add the tweets of the demo file, as if the last one were posted now."""
+    later_ms = time.time_ns() // 1_000_000 - _milliseconds(DEMO_ENDS)
     began = time.monotonic()
-    with Progress("importing") as progress:
-        count = import_tweets(
-            tweets.database,
-            given,
-            settings.max_ancestors,
-            time.time_ns() // 1_000_000,
-            lambda stored: progress.show(stored, share()),
-        )
-    stored_s = time.monotonic() - began
-    if count > REBUILT_FROM:
-        count_anew(tweets, moved=True)  # many: then it is counted anew, more often than not, and takes seconds
-    else:
-        tweets.reconciler.catch_up()
-    ranked_s = time.monotonic() - began - stored_s
-    speed = count / max(stored_s + ranked_s, 1e-6)
-    print(f"Imported {count:,} tweets in {stored_s:.1f} s and ranked them in {ranked_s:.1f} s: {speed:,.0f} a second.")
+    with _importing(settings) as (tweets, tree), DEMO.open("rb") as file:
+        for row in read_lines(file):
+            tree.add(row._replace(created_at=row.created_at + later_ms))
+        _store(tweets, tree, began)
+    return 0
 
 
 def export_file(arguments: Namespace, settings: Settings) -> int:
     """Write every tweet to a file. Raises CommandError, CannotOpen."""
-    if arguments.file != STANDARD and is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
-        raise CommandError(f"{arguments.file} is a file of the service itself; name another one.")
-    with opened_database(settings) as database:
-        total = count_tweets(database)
-        with _created(arguments.file) as file, closing(export_tweets(database)) as tweets:
+    if arguments.file != STANDARD:
+        _check_foreign(arguments.file, settings)
+    with opened_database(settings) as database, _created(arguments.file, settings) as file:
+        total = count_tweets(database.get_state().heads.values())
+        with closing(export_tweets(database)) as rows:
             if file.isatty():
-                file.writelines(map(write_tweet, tweets))
+                file.writelines(map(write_line, rows))
             else:
                 with Progress("exporting") as progress:
-                    file.writelines(_shown(tweets, progress, total))
+                    file.writelines(_shown(map(write_line, rows), progress, lambda done: done / max(total, done)))
     return 0
 
 
-def _shown(tweets: Iterable[Kept], progress: Progress, total: int) -> Iterator[bytes]:
+def read_lines(file: BufferedReader) -> Iterator[ImportRow]:
+    """The tweets of *file*, plain or gzipped. Raises ImportRefused for the first line that is wrong by itself."""
+    if file.peek(2)[:2] == GZIP:
+        file = BufferedReader(cast("Any", gzip.GzipFile(fileobj=file)))
+    number, has_keys = 0, None
+    while content := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if number == 1:
+            content = content.removeprefix(BYTE_ORDER_MARK)
+        if len(content) > LONGEST_LINE:
+            raise ImportRefused(number, f"it is longer than {LONGEST_LINE:,} bytes.")
+        if not content or content.isspace():
+            continue
+        try:
+            line = _decoder.decode(content)
+        except (ValueError, RecursionError) as error:
+            raise ImportRefused(number, _fault(str(error))) from error
+        if (line.id is None) == (line.key is None) or has_keys not in {None, line.id is None}:
+            raise ImportRefused(number, "every line of a file has an id, or every line has a key.")
+        has_keys = line.id is None
+        texts = (line.user_name, line.title, line.body)
+        if texts.count(None) != (3 if line.deleted else 0):
+            raise ImportRefused(number, "user_name, title and body must be null in a deleted tweet, and in no other.")
+        name, parent = line.key or _id(number, line.id), line.retweet if has_keys else _id(number, line.retweet)
+        yield ImportRow(number, cast("int | str", name), parent, _milliseconds(line.created_at), *texts, line.base)
+
+
+def write_line(row: ExportRow) -> bytes:
+    """The line of a tweet, with its newline."""
+    line = {
+        "id": ids.encode(row.id),
+        "retweet": None if row.parent is None else ids.encode(row.parent),
+        "base": row.base,
+        "created_at": timestamp(row.created_at),
+        "user_name": row.user_name,
+        "title": row.title,
+        "body": row.body,
+    }
+    if row.body is None:
+        line["deleted"] = True
+    return _encoder.encode(line) + b"\n"
+
+
+@contextmanager
+def _importing(settings: Settings) -> Iterator[tuple[Tweets, ImportTree]]:
+    now_ms = time.time_ns() // 1_000_000
+    with opened_tweets(settings, attach=True) as tweets:
+        partitions = tweets.database.get_state().store.partitions
+        with ImportTree(settings.data_dir, partitions, settings.max_ancestors, now_ms) as tree:
+            yield tweets, tree
+
+
+def _read_file(name: str, file: BufferedReader, tree: ImportTree) -> None:
+    status = os.fstat(file.fileno())
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    try:
+        with Progress("reading") as progress:
+            for row in _shown(read_lines(file), progress, lambda _: file.tell() / size if size else None):
+                tree.add(row)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CommandError(f"{name} is damaged ({error}); nothing of it was stored.") from error
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read ({error.strerror}); nothing of it was stored.") from error
+
+
+def _read_redis(url: str, tree: ImportTree, zone: tzinfo | None, *, cut: bool) -> list[str]:
+    from storage.tools.redis_import import read_original
+
+    with Progress("reading") as progress:
+        now_ms = time.time_ns() // 1_000_000
+        return read_original(url, tree, zone, now_ms, lambda *texts: _texts(*texts, cut=cut), progress.show)
+
+
+def _store(
+    tweets: Tweets, tree: ImportTree, began: float, on_id: Callable[[int | str, int], object] = lambda *_: None
+) -> None:
+    """Store what was read since *began*, and rank it. Raises CommandError or StorageError when it is not stored."""
+    total = max(len(tree), 1)
+    try:
+        with Progress("storing") as progress:
+            store_tweets(tweets.database, tree, lambda stored: progress.show(stored, stored / total), on_id)
+    except (StorageError, SystemExit) as error:
+        if not _has_committed(tweets, tree, error):
+            if isinstance(error, SystemExit):
+                print("Stopped; nothing was imported.", file=sys.stderr)
+            raise
+    stored = time.monotonic()
+    print(f"Imported {len(tree):,} tweets in {stored - began:.1f} s.", flush=True)
+    try:
+        with Progress("ranking") as progress:
+            tweets.reconciler.told = progress.show
+            tweets.reconciler.catch_up()
+            progress.show(len(tree), 1)
+    except (StorageError, SystemExit) as error:
+        reason = "stopped" if isinstance(error, SystemExit) else error
+        print(f"They are not ranked yet ({reason}): a running service, or its next start, does it.", file=sys.stderr)
+    else:
+        print(f"Ranked them in {time.monotonic() - stored:.1f} s.")
+
+
+def _has_committed(tweets: Tweets, tree: ImportTree, error: BaseException) -> bool:
+    """Whether all is stored although *error* came; the answer to a commit may be lost. Raises CommandError."""
+    try:
+        return tweets.database.keep_trying(lambda: is_stored(tweets.database, tree))
+    except StorageError:
+        raise CommandError(
+            f"The database went away while it stored the tweets ({error}), so they are stored all, or not at all. "
+            "Import them again later: if they are stored they are refused."
+        ) from error
+
+
+def _shown(things: Iterable[Each], progress: Progress, share: Callable[[int], float | None]) -> Iterator[Each]:
     done = 0
-    for done, kept in enumerate(tweets, 1):
+    for done, thing in enumerate(things, 1):
         if done % SHOW_EVERY == 0:
-            progress.show(done, done / max(total, done))
-        yield write_tweet(kept)
+            progress.show(done, share(done))
+        yield thing
     progress.show(done, 1)
 
 
 @contextmanager
 def _opened(name: str) -> Iterator[BufferedReader]:
     if name == STANDARD:
+        if sys.stdin is None:
+            raise CommandError("Standard input is closed.")
         yield cast("BufferedReader", sys.stdin.buffer)
         return
     with ExitStack() as stack:
@@ -99,41 +282,83 @@ def _opened(name: str) -> Iterator[BufferedReader]:
         yield file
 
 
-def _unpacked(file: BufferedReader) -> BufferedReader:
-    return BufferedReader(gzip.GzipFile(fileobj=file)) if file.peek(2)[:2] == GZIP else file
-
-
-def _share_read(file: BufferedReader) -> Callable[[], float | None]:
-    """How much of *file* was read, 0 to 1; None when nobody knows how long it is."""
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        return lambda: None
-    return lambda: file.tell() / max(status.st_size, 1)
-
-
 @contextmanager
-def _created(name: str) -> Iterator[BinaryIO]:
-    """A file that stands under its *name* when the block ends well, and not at all when it does not."""
+def _created(name: str, settings: Settings) -> Iterator[BinaryIO]:
+    """
+    A file that has its *name* when the block ends well, and does not exist when it does not; `-` is standard output.
+
+    It is gzipped if the name says so, without a time in it: the same tweets give the same bytes.
+    """
     if name == STANDARD:
+        if sys.stdout is None:
+            raise CommandError("Standard output is closed.")
         yield sys.stdout.buffer
         return
-    goal = Path(name)
-    if goal.is_dir():
-        raise CommandError(f"{name} is a folder; name a file.")
-    part = goal.with_name(f".{goal.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as raw, _packed(raw, goal) as file:
+        with ExitStack() as stack:
+            part = stack.enter_context(replacing(Path(name), settings.data_dir))
+            file: BinaryIO = stack.enter_context(part.open("wb"))
+            if name.endswith(".gz"):
+                packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
+                file = cast("BinaryIO", stack.enter_context(packed))
             yield file
-        part.replace(goal)
     except OSError as error:
         raise CommandError(f"{name} cannot be written ({error.strerror}).") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
-def _packed(raw: BinaryIO, goal: Path) -> AbstractContextManager[BinaryIO]:
-    """Gzipped if the name says so, without a time in it: the same tweets give the same bytes."""
-    if goal.suffix != ".gz":
-        return nullcontext(raw)
-    return cast("AbstractContextManager[BinaryIO]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+def _check_foreign(name: str, settings: Settings) -> None:
+    """Raise CommandError where a file of that name would be in the way of the service, or cannot be written."""
+    if is_ours(Path(name), settings.data_dir, settings.database_url):
+        raise CommandError(f"{name} is a file of the service itself; name another one.")
+    if Path(name).is_dir():
+        raise CommandError(f"{name} is a folder; name a file.")
+
+
+def _fault(said: str) -> str:
+    """What a line lacks: in the words of the rule where there is one, else in the decoder's."""
+    _, _, field = said.rstrip("`").rpartition("$.")
+    return f"{field} must be {RULES[field]}." if field in RULES and field != "retweet" else f"{said}."
+
+
+def _id(number: int, text: str | None) -> int | None:
+    tweet_id = None if text is None else ids.decode(text)
+    if text is not None and tweet_id is None:
+        raise ImportRefused(number, f"{text!r} is not the id of a tweet.")
+    return tweet_id
+
+
+def _mapping(name: int | str, tweet_id: int) -> bytes:
+    key = name if isinstance(name, str) else ids.encode(name)
+    return _encoder.encode({"key": key, "id": ids.encode(tweet_id)}) + b"\n"
+
+
+def _milliseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MILLISECOND
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    """The time zone of that name, None for this machine's. Raises CommandError."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise CommandError(f"--zone {name} is not a time zone, such as Europe/Berlin or UTC.") from error
+
+
+def _texts(user_name: Any, title: Any, body: Any, *, cut: bool) -> tuple[str, str, str]:
+    """A user_name, a title and a body of ours, made of those of the original. Raises ValueError for one too long."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(user_name or "")) or "anonymous"
+    made = []
+    for field, text, longest in (
+        ("user_name", name if names_user(name[:LONGEST_NAME]) else name.replace(".", "_"), LONGEST_NAME),
+        ("title", re.sub(r"[\n\t]", " ", _text(title)), 280),
+        ("body", _text(body), 10_000),
+    ):
+        if len(text) > longest and not cut:
+            raise ValueError(f"its {field} has {len(text):,} characters, and may have {longest:,}: --cut cuts it.")
+        made.append(text[:longest] if text[:longest].strip() else NO_TEXT)
+    return made[0], made[1], made[2]
+
+
+def _text(value: Any) -> str:
+    text = "" if value is None else str(value).encode(errors="replace").decode()
+    return re.sub(r"[\x00-\x08\x0B-\x1F\x7F-\x9F]", " ", re.sub(r"\r\n?", "\n", text))

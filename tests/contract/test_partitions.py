@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage import Tweets, open_storage
-from storage.export import export_tweets
 from storage.records import Place, Rank, Ranking, Tweet
-from storage.transfer import Given, import_tweets
+from storage.tools.import_export import ImportRow, export_tweets, import_tweets
 from tests.builders import post, retweet
 from tests.cluster import Cluster
 from tests.model import PlainTweets
@@ -18,7 +17,7 @@ NOW_MS = 1_700_000_000_000
 TWEETS = 150
 
 
-def forest(rng: random.Random) -> Iterator[Given]:
+def forest(rng: random.Random) -> Iterator[ImportRow]:
     """Tweets with chains of any shape, with many equal counts, some deleted; always the same ones for one seed."""
     tweet_id = NOW_MS << 21
     made: list[int] = []
@@ -27,20 +26,30 @@ def forest(rng: random.Random) -> Iterator[Given]:
         parent = rng.choice(made[-8:]) if made and rng.random() < 0.7 else None
         deleted = rng.random() < 0.15
         user, title, body = (None, None, None) if deleted else ("ann", f"title {line}", f"body {line}")
-        yield Given(
-            line, tweet_id, parent, tweet_id, NOW_MS + line, user, title, body, rng.choice([0, 0, 0, 2, 10**12])
-        )
+        yield ImportRow(line, tweet_id, parent, NOW_MS + line, user, title, body, rng.choice([0, 0, 0, 2, 10**12]))
         made.append(tweet_id)
 
 
-def pages_of(given: list[Given], limit: int) -> list[Ranking]:
+def id_of(row: ImportRow) -> int:
+    """The id of a tweet that has one."""
+    assert isinstance(row.name, int)
+    return row.name
+
+
+def parent_of(row: ImportRow) -> int | None:
+    """The id of the tweet that it retweets."""
+    assert not isinstance(row.parent, str)
+    return row.parent
+
+
+def pages_of(given: list[ImportRow], limit: int) -> list[Ranking]:
     """The pages of the ranking as they must be: of a plain recount, sorted, cut into pieces."""
-    model, by_id = PlainTweets(), {each.name: each for each in given}
+    model, by_id = PlainTweets(), {id_of(each): each for each in given}
     for each in given:
-        model.post(each.name, each.parent, each.base)
+        model.post(id_of(each), parent_of(each), each.base)
     for each in given:
         if each.body is None:
-            model.delete(each.name)
+            model.delete(id_of(each))
     places = [Place(*row) for row in model.ranking()]
     starts = range(0, len(places), limit)
     return [
@@ -52,9 +61,10 @@ def pages_of(given: list[Given], limit: int) -> list[Ranking]:
     ]
 
 
-def tweet_of(given: Given, count: int) -> Tweet:
+def tweet_of(given: ImportRow, count: int) -> Tweet:
     """The tweet that *given* becomes."""
-    return Tweet(given.name, given.user_name, given.title, given.body, given.parent, count, given.created_at)
+    texts = (given.user_name, given.title, given.body)
+    return Tweet(id_of(given), *texts, parent_of(given), count, given.created_at)
 
 
 LAYOUTS = [("server", 1), ("server", 3), ("server", 16), ("cluster", 1), ("cluster", 16)]
@@ -70,11 +80,11 @@ def laid_out(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tweets]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_merged_answers_equal_those_of_one_partition(laid_out: Tweets, seed: int) -> None:
+def test_merged_answers_equal_those_of_one_partition(laid_out: Tweets, tmp_path: Path, seed: int) -> None:
     """Pages, cursors, ranks and totals of the same tweets are the same, and those of a plain recount."""
     rng = random.Random(seed)
     given = list(forest(rng))
-    import_tweets(laid_out.database, given, 1000, NOW_MS, lambda _: None)
+    import_tweets(laid_out.database, given, tmp_path, 1000, NOW_MS)
     limit = rng.choice([1, 7, 100])
     expected = pages_of(given, limit)
     found, after = [], None

@@ -16,7 +16,7 @@ from app.settings import Settings
 from storage.locks import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = ROOT / "tests" / "data" / "cascades-sample.tsv.gz"
+CASCADES = ROOT / "tests" / "data" / "cascades-sample.tsv.gz"
 SETTINGS = {entry.name.upper() for entry in fields(Settings)}
 PATIENCE_S = 120
 """Long enough for the slowest machine under the whole test run; nothing is measured."""

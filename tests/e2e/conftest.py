@@ -1,16 +1,29 @@
 """What the tests of the server share."""
 
+import gzip
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partialmethod
+from pathlib import Path
 
 import pytest
 
 from app.server import Server
 from app.server.polling import PollSet
+from bench.convert import convert
+from tests.e2e.commands import CASCADES
 from tests.e2e.server_apps import Gate
 from tests.e2e.server_wire import PATIENCE_S
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample of the cascades as JSON lines, for `import`."""
+    file = tmp_path_factory.mktemp("sample") / "cascades.jsonl.gz"
+    with gzip.open(file, "wb") as lines:
+        lines.writelines(convert(CASCADES))
+    return file
 
 
 @pytest.fixture

@@ -54,9 +54,9 @@ def test_a_url_that_names_no_file(tmp_path: Path, url: str, verb: list[str]) -> 
 @pytest.mark.parametrize("name", ["x?y=1", "a b%20c", "#"])
 def test_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     """A data folder may have a name that would mean something else in a URL."""
-    done(tmp_path / name, "seed", "--tweets", "3")
+    done(tmp_path / name, "seed")
     assert (tmp_path / name / "tweets.db").is_file()
-    assert b"3 right, 0 wrong" in done(tmp_path / name, "verify")
+    assert b"120 right, 0 wrong" in done(tmp_path / name, "verify")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_data_folder_without_a_database(tmp_path: Path, words: list[str]) -> N
     assert list(data.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["migrate", "up"], ["token", "add", "ann"], ["seed", "--tweets", "1"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["migrate", "up"], ["token", "add", "ann"], ["seed"]], ids=" ".join)
 def test_a_verb_that_makes_the_database(tmp_path: Path, words: list[str]) -> None:
     """What is there to be filled may be made by the verb that fills it."""
     done(tmp_path / "data", *words)

@@ -8,7 +8,7 @@ import pytest
 from storage import open_storage
 from storage.ids import encode
 from tests.builders import post, whole_ranking
-from tests.e2e.commands import SAMPLE, done, nothing_runs, refused, run, serving
+from tests.e2e.commands import CASCADES, done, nothing_runs, refused, run, serving
 from tests.e2e.test_cli_transfer import fill, rows_of
 from tests.e2e.test_cli_verbs import spoil
 from tests.postgresql import PostgreSQL
@@ -43,11 +43,11 @@ def test_migrate(tmp_path: Path, postgresql: PostgreSQL, name: str, url: str) ->
     assert postgresql.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'tweets'", name=name) == [(0,)]
 
 
-def test_import_verify_rebuild_info(tmp_path: Path, url: str) -> None:
+def test_import_verify_rebuild_info(tmp_path: Path, url: str, sample: Path) -> None:
     """A file of cascades is imported; its counts are right, found wrong when one is, and right after a rebuild."""
     done(tmp_path, "migrate", "up", DATABASE_URL=url)
-    count = len(rows_of(SAMPLE))
-    done(tmp_path, "import", SAMPLE, DATABASE_URL=url)
+    count = len(rows_of(CASCADES))
+    done(tmp_path, "import", sample, DATABASE_URL=url)
     assert done(tmp_path, "verify", DATABASE_URL=url).startswith(f"{count:,} right, 0 wrong".encode())
     with open_storage(tmp_path, url, attach=True) as tweets:  # without a scrub, which would be first to find it
         top = tweets.top(1).result().tweets[0]

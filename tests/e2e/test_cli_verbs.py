@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from storage.embedded import socket_of
 from storage.ids import encode
 from storage.index.keys import keys_of
 from tests.builders import post, retweet, whole_ranking
-from tests.e2e.commands import PATIENCE_S, ROOT, SAMPLE, command, done, environment, nothing_runs, refused, run, serving
+from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, run, serving
 
 VERBS = ("serve", "migrate", "verify", "rebuild", "import", "export", "backup", "restore", "seed", "token", "info")
 LIGHT = "import sys, app.cli.main; sys.exit(any(name in sys.modules for name in ('sqlalchemy', 'redis', 'bottle')))"
@@ -51,7 +52,7 @@ def test_help_of(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["fly"], ["migrate"], ["import"], ["seed", "--tweets", "0"], ["verify", "--rep"]]
+    "words", [[], ["fly"], ["migrate"], ["import"], ["seed", "--tweets", "9"], ["verify", "--rep"]]
 )
 def test_wrong_words(words: list[str]) -> None:
     """Words that are no command end with code 2, before anything is opened."""
@@ -80,10 +81,10 @@ def test_verify_beside_a_service(tmp_path: Path) -> None:
         assert service.get(f"/api/v1/tweet/{tweet['id']}")["count_retweet"] == 41
 
 
-def test_verify_and_rebuild_without_a_service(tmp_path: Path) -> None:
+def test_verify_and_rebuild_without_a_service(tmp_path: Path, sample: Path) -> None:
     """Without a service, verify and rebuild start the index for their own time, and leave nothing running."""
     data = tmp_path / "data"
-    done(data, "import", SAMPLE)
+    done(data, "import", sample)
     with open_storage(data) as tweets:
         spoil(data, encode(tweets.top(1).result().tweets[0].id))
     assert run(data, "verify").returncode == 1
@@ -95,29 +96,32 @@ def test_verify_and_rebuild_without_a_service(tmp_path: Path) -> None:
 def test_info(tmp_path: Path) -> None:
     """Info says where the data is, the engines and their versions, the tweets, the partitions and the lag."""
     data = tmp_path / "data"
-    done(data, "seed", "--tweets", "20", PARTITIONS="2")
+    done(data, "seed", PARTITIONS="2")
     facts = dict(line.split(None, 1) for line in done(data, "info").decode().splitlines())
     assert facts["data"] == str(data)
     assert re.search(r"tweets\.db  \(sqlite 3\.", facts["database"])
     assert re.search(r"embedded  \(valkey \d+\.\d+\.\d+, \d+\.\d MB\)", facts["index"])
-    assert facts["tweets"] == "20 live, of 20 log entries"
+    assert facts["tweets"] == "120 live, of 120 log entries"
     assert facts["part"].startswith("1  ")
     assert facts["part"].endswith("lag 0")
     assert "sqlalchemy" in facts["packages"]
 
 
 def test_seed(tmp_path: Path) -> None:
-    """Seed makes as many tweets as asked for, the deepest as deep as asked for, and counts that vary."""
+    """Seed adds the demo tweets, the last one posted now: chains, and counts that vary; again, and they are others."""
     data = tmp_path / "data"
-    done(data, "seed", "--tweets", "200", "--depth", "9", "--seed", "3")
+    began_ms = time.time_ns() // 1_000_000
+    done(data, "seed")
     with open_storage(data) as tweets:
         top = tweets.top(100).result().tweets
         counts = [tweet.count_retweet for tweet in top]
-        assert tweets.rank(top[0].id).total == 200
-        assert max(len(tweets.list_chain(tweet)) for _, tweet in whole_ranking(tweets)) == 10
+        assert max(len(tweets.list_chain(tweet)) for _, tweet in whole_ranking(tweets)) == 7
         assert len(set(counts)) > 10
         assert counts[0] == max(count or 0 for count in counts)
-    assert b"200 right, 0 wrong" in done(data, "verify")
+        newest = max(tweet for _, tweet in whole_ranking(tweets))
+        assert tweets.get(newest).result().created_at >= began_ms
+    done(data, "seed")
+    assert b"240 right, 0 wrong" in done(data, "verify")
 
 
 def test_migrate(tmp_path: Path) -> None:
@@ -130,10 +134,10 @@ def test_migrate(tmp_path: Path) -> None:
     assert refused(data, "migrate", "check", DATABASE_URL=url) == advice
     assert b"0001  applied  " in done(data, "migrate", "up", DATABASE_URL=url)
     assert done(data, "migrate", "check", DATABASE_URL=url) == b"The tables are as declared.\n"
-    done(data, "seed", "--tweets", "5", DATABASE_URL=url)
+    done(data, "seed", DATABASE_URL=url)
     assert "add --yes" in refused(data, "migrate", "down", DATABASE_URL=url)
     assert "9 is no revision" in refused(data, "migrate", "down", "--to", "9", "--yes", DATABASE_URL=url)
-    assert done(data, "export", DATABASE_URL=url).count(b"\n") == 5
+    assert done(data, "export", DATABASE_URL=url).count(b"\n") == 120
     assert b"0004  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0003  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
     assert b"0002  missing  " in done(data, "migrate", "down", "--yes", DATABASE_URL=url)
@@ -141,28 +145,32 @@ def test_migrate(tmp_path: Path) -> None:
     assert not (data / "tweets.db").exists()
 
 
-def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+def test_a_bar_on_a_terminal(tmp_path: Path, sample: Path) -> None:
     """On a terminal long work draws a bar in one line, elsewhere it writes plain lines."""
     data = tmp_path / "data"
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        command("import", SAMPLE), cwd=ROOT, env=environment(data, {}), stdout=subprocess.DEVNULL, stderr=theirs
+        command("import", sample), cwd=ROOT, env=environment(data, {}), stdout=subprocess.DEVNULL, stderr=theirs
     ) as process:
         os.close(theirs)
         assert process.wait(PATIENCE_S) == 0
     drawn = os.read(ours, 65536).decode()
     os.close(ours)
-    assert drawn.startswith("\rimporting  [")
-    assert f"] 100%  {4192:,} tweets" in drawn
-    assert drawn.count("\n") == 1
-    plain = run(data, "import", SAMPLE).stderr.decode()
-    assert re.fullmatch(r"importing: 100% 4,192 tweets  [\d,]+/s\n", plain)
+    assert drawn.startswith("\rreading  [")
+    assert [line.rpartition("\r")[2].partition("]")[2][:19] for line in drawn.split("\r\n")[:3]] == [
+        " 100%  4,192 tweets"
+    ] * 3
+    assert drawn.count("\n") == 3
+    plain = run(tmp_path / "other", "import", sample).stderr.decode()
+    assert re.match(
+        r"reading: 100% 4,192 tweets  [\d,]+/s\nstoring: 100% 4,192 tweets  [\d,]+/s\nranking: 100% ", plain
+    )
 
 
-def test_a_comparison_and_a_rebuild_show_how_far_they_are(tmp_path: Path) -> None:
+def test_a_comparison_and_a_rebuild_show_how_far_they_are(tmp_path: Path, sample: Path) -> None:
     """Verify and rebuild say how many of all live tweets they have compared or counted."""
     data = tmp_path / "data"
-    done(data, "import", SAMPLE)
+    done(data, "import", sample)
     assert re.fullmatch(r"comparing: 100% 4,192 tweets  [\d,]+/s\n", run(data, "verify").stderr.decode())
     assert re.fullmatch(r"counting: 100% 4,192 tweets  [\d,]+/s\n", run(data, "rebuild").stderr.decode())
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from storage import Tweets, open_storage
-from storage.export import export_tweets
 from storage.records import NewTweet
+from storage.tools.import_export import export_tweets
 from tests.builders import post, retweet
 from tests.e2e.commands import PATIENCE_S
 from tests.faults.services import eventually

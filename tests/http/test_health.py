@@ -5,10 +5,11 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from app.http.health import LAG_AT_MOST
 from storage import Tweets
-from storage.transfer import Given, import_tweets
+from storage.tools.import_export import ImportRow, import_tweets
 from tests.faults.services import eventually
 from tests.http.client import Client, Reply
 
@@ -59,12 +60,12 @@ def test_red_while_the_index_hangs(fresh: Client, tweets: Tweets) -> None:
     eventually(lambda: parts(fresh.get("/readyz")) == (200, True, True, 0))
 
 
-def test_red_while_the_index_is_far_behind(fresh: Client, tweets: Tweets) -> None:
+def test_red_while_the_index_is_far_behind(fresh: Client, tweets: Tweets, tmp_path: Path) -> None:
     """An index that lacks more entries than it takes in at once is red, one that lacks as many is not."""
     with tweets.reconciler._working:  # nobody brings the index in step
-        import_some(tweets, LAG_AT_MOST)
+        import_some(tweets, LAG_AT_MOST, tmp_path)
         assert parts(fresh.get("/readyz")) == (200, True, True, LAG_AT_MOST)
-        import_some(tweets, 1)
+        import_some(tweets, 1, tmp_path)
         red = fresh.get("/readyz")
         assert parts(red) == (503, True, True, LAG_AT_MOST + 1)
         assert "behind" in red.json()["detail"]
@@ -88,8 +89,8 @@ def change_nonce(tweets: Tweets, by: str) -> None:
         connection.exec_driver_sql(f"UPDATE heads SET nonce = nonce {by}")
 
 
-def import_some(tweets: Tweets, count: int) -> None:
+def import_some(tweets: Tweets, count: int, folder: Path) -> None:
     """Store so many tweets past the index."""
     now_ms = time.time_ns() // 1_000_000
-    given = (Given(number, number, None, None, now_ms, "ann", "Title", "Body") for number in range(1, count + 1))
-    assert import_tweets(tweets.database, given, 1000, now_ms, lambda _: None) == count
+    rows = (ImportRow(number, str(number), None, now_ms, "ann", "Title", "Body") for number in range(1, count + 1))
+    assert import_tweets(tweets.database, rows, folder, 1000, now_ms) == count

@@ -9,9 +9,9 @@ import pytest
 from app.factory import create_app
 from storage import open_storage
 from storage.ids import encode
-from storage.transfer import import_tweets
+from storage.tools.import_export import import_tweets
 from tests.cluster import Cluster
-from tests.contract.test_partitions import NOW_MS, forest
+from tests.contract.test_partitions import NOW_MS, forest, id_of
 from tests.http.client import Client, Reply
 from tests.http.conftest import SETTINGS
 
@@ -28,10 +28,10 @@ def test_answers_are_equal_to_the_byte(cluster: Cluster, tmp_path: Path, seed: i
         open_storage(tmp_path / "many", redis_url=cluster.url, partitions=PARTITIONS) as many,
     ):
         for tweets in (one, many):
-            import_tweets(tweets.database, given, 1000, NOW_MS, lambda _: None)
+            import_tweets(tweets.database, given, tmp_path, 1000, NOW_MS)
         alone, merged = (Client(create_app(tweets, SETTINGS)) for tweets in (one, many))
         compared = 0
-        for path in paths(limit, [encode(each.name) for each in given[::4]]):
+        for path in paths(limit, [encode(id_of(each)) for each in given[::4]]):
             for _ in pages(path, alone, merged):
                 compared += 1
         used = {partition for partition, head in many.database.get_state().heads.items() if head.seq}

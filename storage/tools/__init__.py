@@ -1,0 +1,1 @@
+"""What the commands do with a store as a whole; nothing of the service imports it."""
