@@ -12,7 +12,7 @@ from storage import Tweets, migrate, open_storage
 from storage.sql.engine import open_database
 from tests.cluster import Cluster, running_cluster
 from tests.postgresql import PostgreSQL
-from tests.system import program, pytest_terminal_summary
+from tests.system import FindProgram, program, pytest_terminal_summary
 
 __all__ = ["program", "pytest_terminal_summary"]
 
@@ -87,6 +87,13 @@ def postgresql_name(postgresql: PostgreSQL, partitions: int) -> Iterator[str]:
         migrate.up(database, partitions)
         database.close()
         yield name
+
+
+@pytest.fixture
+def pooled_url(postgresql: PostgreSQL, postgresql_url: str, program: FindProgram) -> Iterator[str]:
+    """The DATABASE_URL of that database behind a PgBouncer in transaction mode."""
+    with postgresql.pooler(program("pgbouncer")) as option:
+        yield postgresql_url + option
 
 
 @pytest.fixture

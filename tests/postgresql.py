@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -32,6 +33,19 @@ SETTINGS = {
     "shared_buffers": "16MB",
     "max_connections": "200",
 }
+
+# With two connections to the server for all: each transaction may come to another one, and does.
+POOLER = """
+[databases]
+* = host={folder} user=postgres
+[pgbouncer]
+listen_port = {port}
+unix_socket_dir = {folder}
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+max_client_conn = 400
+"""
 
 # Ends the server and removes its folder when the tests are killed and cannot do so: then its standard input ends.
 GUARD = 'cat >/dev/null; kill -QUIT "$(head -n 1 "$0/data/postmaster.pid")" && sleep 1; rm -rf "$0"'
@@ -57,7 +71,7 @@ class PostgreSQL:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._databases = 0
+        self._databases = self._poolers = 0
         if of:
             self._copy(of)
             self.start()
@@ -81,6 +95,26 @@ class PostgreSQL:
                 time.sleep(0.01)
             else:
                 return
+
+    @contextlib.contextmanager
+    def pooler(self, pgbouncer: str) -> Iterator[str]:
+        """Run *pgbouncer* before this server, in transaction mode; yields what to add to the URL of a database."""
+        port = self._poolers = self._poolers + 1
+        ini = self.folder / f"pgbouncer-{port}.ini"
+        ini.write_text(POOLER.format(folder=self.folder, port=port))
+        with (self.folder / "log").open("ab") as log:
+            process = self._run(pgbouncer, str(ini), output=log)
+        try:
+            deadline = time.monotonic() + READY_WITHIN_S
+            with socket.socket(socket.AF_UNIX) as client:
+                while client.connect_ex(str(self.folder / f".s.PGSQL.{port}")):
+                    assert process.poll() is None, self.log()
+                    assert time.monotonic() < deadline, "PgBouncer does not start"
+                    time.sleep(0.01)
+            yield f"&port={port}"
+        finally:
+            process.terminate()
+            process.wait()
 
     def crash(self) -> None:
         """End the server at once, with whatever is in its memory: as `pg_ctl stop --mode immediate` does."""

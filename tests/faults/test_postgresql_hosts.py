@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,21 @@ from tests.builders import post, retweet, whole_ranking
 from tests.cluster import Cluster
 from tests.faults.hosts import ROUNDS, THREADS, run_hosts
 from tests.postgresql import PostgreSQL
+from tests.system import FindProgram
 
 
-@pytest.fixture(params=[1, 4])
-def several(request: pytest.FixtureRequest, postgresql: PostgreSQL) -> Iterator[str]:
-    """The DATABASE_URL of a PostgreSQL database with one partition, then with four."""
-    with postgresql.database() as name:
-        database = open_database(postgresql.url(name))
-        migrate.up(database, request.param)
+@pytest.fixture(params=["1", "4", "4 pooled"])
+def several(request: pytest.FixtureRequest, postgresql: PostgreSQL, program: FindProgram) -> Iterator[str]:
+    """The DATABASE_URL of a PostgreSQL database with one partition, with four, and behind a pooler."""
+    partitions, _, pooled = request.param.partition(" ")
+    with postgresql.database() as name, ExitStack() as stack:
+        url = postgresql.url(name)
+        if pooled:
+            url += stack.enter_context(postgresql.pooler(program("pgbouncer")))
+        database = open_database(url)
+        migrate.up(database, int(partitions))
         database.close()
-        yield postgresql.url(name)
+        yield url
 
 
 def seqs(tweets: Tweets, partition: int) -> list[int]:
