@@ -15,7 +15,7 @@ from storage.migrate import check_current, is_current, up
 from storage.scrub import CleanShutdownMarker, Scrub
 from storage.sql.engine import Database, open_database, read_url
 from storage.sql.log import get_store
-from storage.tweets import Tweets
+from storage.tweets import CacheSizes, Tweets
 
 __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
 
@@ -34,6 +34,7 @@ def open_storage(
     partitions: int = 1,
     max_ancestors: int = 1000,
     queue_limit: int = 1024,
+    cache_sizes: CacheSizes = CacheSizes(),  # noqa: B008  # it is immutable
     attach: bool = False,
 ) -> Tweets:
     """
@@ -51,7 +52,15 @@ def open_storage(
         index, server = _open_index(data_dir / "redis", redis_url, attach=attach)
         with database.reading() as connection:
             store = get_store(connection)
-        tweets = Tweets(database, index, store, server=server, max_ancestors=max_ancestors, queue_limit=queue_limit)
+        tweets = Tweets(
+            database,
+            index,
+            store,
+            server=server,
+            max_ancestors=max_ancestors,
+            queue_limit=queue_limit,
+            cache_sizes=cache_sizes,
+        )
         if server or not attach:
             marker = CleanShutdownMarker(data_dir / "index.trusted", embedded=server is not None)
             tweets.scrub = Scrub(database, tweets.reconciler, index, marker)

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from enum import Enum
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from storage.errors import Overloaded, StorageError
 
@@ -24,6 +25,19 @@ _log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+
+
+class Postponed(Enum):
+    """Has one value, `POSTPONED`."""
+
+    POSTPONED = "postponed"
+
+
+POSTPONED: Final = Postponed.POSTPONED
+"""In the place of an outcome: the item waits for the next batch, before all others. Not for all items of a batch."""
+
+
+Outcomes = Sequence[Outcome | Future[Outcome] | StorageError | Postponed]
 
 
 class BatchFuture(Future[Outcome], Generic[Item, Outcome]):
@@ -71,15 +85,15 @@ class BatchWorker(Generic[Item, Outcome]):
     """
     A thread and the queue of what it handles next.
 
-    *handle* takes a batch and returns an outcome for each item, in order: a value, the StorageError in its place, or a
-    Future that has it later. *rest*, if given, is called at the start, after each batch and when the seconds that it
-    returned last have passed (None: not before the next batch); submitting does not wait for it.
+    *handle* takes a batch and returns an outcome for each item, in order: a value, the StorageError in its place, a
+    Future that has it later, or POSTPONED. *rest*, if given, is called at the start, after each batch and when the
+    seconds that it returned last have passed (None: not before the next batch); submitting does not wait for it.
     """
 
     def __init__(
         self,
         name: str,
-        handle: Callable[[list[Item]], Sequence[Outcome | Future[Outcome] | StorageError]],
+        handle: Callable[[list[Item]], Outcomes[Outcome]],
         *,
         batch_limit: int,
         queue_limit: int,
@@ -148,11 +162,14 @@ class BatchWorker(Generic[Item, Outcome]):
                 futures = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_limit))]
             if futures:
                 outcomes = self._outcomes([future.item for future in futures])
+                postponed = [future for future, each in zip(futures, outcomes, strict=True) if each is POSTPONED]
+                with self._arrival:
+                    self._waiting.extendleft(reversed(postponed))
                 _complete(futures, outcomes)
-                del outcomes
+                del outcomes, postponed
             del futures
 
-    def _outcomes(self, items: list[Item]) -> Sequence[Outcome | Future[Outcome] | StorageError]:
+    def _outcomes(self, items: list[Item]) -> Outcomes[Outcome]:
         try:
             return self._handle(items)
         except StorageError as error:
@@ -162,13 +179,13 @@ class BatchWorker(Generic[Item, Outcome]):
             return [StorageError("a batch failed")] * len(items)
 
 
-def _complete(futures: Sequence[Future[Outcome]], outcomes: Sequence[Outcome | Future[Outcome] | StorageError]) -> None:
+def _complete(futures: Sequence[Future[Outcome]], outcomes: Outcomes[Outcome]) -> None:
     for future, outcome in zip(futures, outcomes, strict=True):
         if isinstance(outcome, StorageError):
             future.set_exception(outcome)
         elif isinstance(outcome, Future):
             outcome.add_done_callback(partial(_pass_on, future))
-        else:
+        elif not isinstance(outcome, Postponed):
             future.set_result(outcome)
 
 

@@ -22,8 +22,8 @@ class Entry(NamedTuple):
     sign: int
 
 
-class Link(NamedTuple):
-    """Where a tweet hangs: its parent, the partition of its chain, and how many ancestors it has. Never changes."""
+class Ancestry(NamedTuple):
+    """The parent of a tweet, the partition of its chain, and how many ancestors it has. Never changes."""
 
     parent: int | None
     partition: int

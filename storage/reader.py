@@ -8,7 +8,7 @@ last of its queries was submitted, so none is answered with an older state.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from storage.append import Replay
+from storage.batch import Replay
 from storage.batch_worker import BatchWorker
 from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
 from storage.fresh import FreshIndex

@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
+from itertools import takewhile
 
+from storage.ancestry import AncestorCache
 from storage.compare import Difference, list_differences
 from storage.errors import IndexDamaged, IndexUnavailable, StorageError
 from storage.fold import Entry, change
 from storage.ids import PARTITIONS
 from storage.index.keys import Position
 from storage.index.ranking import IndexState, RankingIndex
-from storage.links import Links
 from storage.observer import Observer
 from storage.rebuild import rebuild
 from storage.recount import Breathe, no_rest
@@ -46,11 +47,11 @@ class Reconciler:
     Each partition is followed for itself: while the server of one is away, the others go on.
     """
 
-    def __init__(self, database: Database, index: RankingIndex, store: Store) -> None:
+    def __init__(self, database: Database, index: RankingIndex, store: Store, ancestors: AncestorCache) -> None:
         self._database = database
         self._index = index
         self.store = store
-        self._links = Links(database)
+        self._ancestors = ancestors
         self._working = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
@@ -242,9 +243,14 @@ class Reconciler:
         """Fold the entries that follow *stand*, and say where the partition stands then."""
         if stand.position is None or not entries:
             return stand
-        self._links.load({entry.parent for entry in entries if entry.parent is not None})
+        with self._database.reading() as connection:
+            parents = [entry.parent for entry in entries if entry.parent is not None]
+            ancestries, left_out = self._ancestors.load(connection, parents)
+        # Those with too many ancestors for one script call come with the next one.
+        entries = list(takewhile(lambda entry: entry.parent not in left_out, entries))
         to = Position(self.store.id, entries[-1].seq, entries[-1].nonce)
-        return self._index.fold(partition, stand.position, to, change(entries, self._links.parent_of)).state
+        increments = change(entries, lambda tweet_id: ancestries[tweet_id].parent)
+        return self._index.fold(partition, stand.position, to, increments).state
 
     def _go_on(self, counted: int) -> None:
         """Raise IndexUnavailable when it is time to end: a rebuild may take longer than a stop may."""

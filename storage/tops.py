@@ -14,9 +14,6 @@ from storage.sql.engine import Database
 from storage.sql.log import LogState
 from storage.sql.reads import Row, tweet_of
 
-ROWS_KEPT = 2_000
-"""Texts kept in memory for the ranking: 20 MB if all were of full length."""
-
 
 class _Kept(NamedTuple):
     """A first page, and the state of the log that it was read at: while that lasts, it is what would be read again."""
@@ -36,9 +33,10 @@ def only_posted(before: LogState, after: LogState) -> bool:
 class Tops:
     """Pages of the ranking. Safe to use from any thread."""
 
-    def __init__(self, database: Database, index: FreshIndex) -> None:
+    def __init__(self, database: Database, index: FreshIndex, rows_kept: int) -> None:
         self._database = database
         self._index = index
+        self._rows_kept = rows_kept
         self._kept: dict[int, _Kept] = {}
         self._reading = threading.Lock()
         self._rows: OrderedDict[int, Row] = OrderedDict()
@@ -108,5 +106,5 @@ class Tops:
             for row in rows:
                 self._rows[row.id] = row
                 self._rows.move_to_end(row.id)
-            while len(self._rows) > ROWS_KEPT:
+            while len(self._rows) > self._rows_kept:
                 self._rows.popitem(last=False)

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
-from storage.append import DeleteTweet, Replay
+from storage.ancestry import AncestorCache
+from storage.batch import DeleteTweet, Replay
 from storage.embedded import EmbeddedServer
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetDeleted, TweetNotFound
 from storage.fresh import FreshIndex
@@ -25,6 +26,16 @@ from storage.tops import Tops
 from storage.writer import Writer
 
 
+class CacheSizes(NamedTuple):
+    """How many entries each cache may hold. What is answered and stored does not depend on it."""
+
+    ancestors: int = 200_000
+    """Ancestries: about 30 MB, once for the writer and once for a catch-up."""
+
+    rows: int = 2_000
+    """Texts of ranked tweets: 20 MB if all were of full length, 80 MB in letters of four bytes."""
+
+
 class Tweets:
     """
     The tweets and their ranking. Safe to use from any thread; close it when done.
@@ -41,19 +52,21 @@ class Tweets:
         server: EmbeddedServer | None = None,
         max_ancestors: int = 1000,
         queue_limit: int = 1024,
+        cache_sizes: CacheSizes = CacheSizes(),  # noqa: B008  # it is immutable
     ) -> None:
         self.database = database
         self.index = index
         self.server = server
-        self.reconciler = Reconciler(database, index, store)
+        self.reconciler = Reconciler(database, index, store, AncestorCache(cache_sizes.ancestors))
         self._index = FreshIndex(database, index, self.reconciler)
-        self._tops = Tops(database, self._index)
+        self._tops = Tops(database, self._index, cache_sizes.rows)
         self._reader = Reader(database, self._index, self._tops)
         self._writer = Writer(
             database,
             index,
             self.reconciler,
             store,
+            AncestorCache(cache_sizes.ancestors),
             self._find_replayed,
             max_ancestors=max_ancestors,
             queue_limit=queue_limit,

@@ -1,43 +1,37 @@
 """
 The writer: one thread through which all writes of this process go.
 
-It takes whatever waits as one batch: one transaction, one commit to disk, one round trip to Redis. While a batch is on
-its way the next one gathers (see `storage.batch_worker`).
+It stores each batch (see `storage.batch_worker`) in one transaction with one commit to disk, folds it into the index in
+one round trip, and completes its futures. Between two batches it runs checkpoints.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
-from storage.append import Appended, Batch, Command, DeleteTweet, Outcome, Replay, Step, targets_of
-from storage.batch_worker import BatchWorker
-from storage.errors import (
-    IndexUnavailable,
-    Retryable,
-    StorageError,
-    StoreConflict,
-    StoreFull,
-)
-from storage.fold import Link, change
+from storage.ancestry import ANCESTORS_LIMIT, AncestorCache
+from storage.batch import AppendedRange, Batch, Command, DeleteTweet, Outcome, Replay, target_of
+from storage.batch_worker import POSTPONED, BatchWorker, Outcomes
+from storage.errors import IndexUnavailable, Retryable, StorageError, StoreConflict, StoreFull
+from storage.fold import Ancestry, change
 from storage.index.keys import Position
 from storage.index.ranking import FoldRequest, FoldResult, RankingIndex
-from storage.links import Links
 from storage.observer import Observer
 from storage.reconciler import Reconciler
 from storage.records import Posted
 from storage.sql.engine import Database
-from storage.sql.log import Store
+from storage.sql.log import Head, Store
 from storage.standing import LOOKS, ON_ITS_WAY_S, is_before, reaches
 
-BATCH_AT_MOST = 512
-"""Writes in one transaction: bounds how long it takes."""
+BATCH_LIMIT = 512
+"""Writes in one transaction. With the limits of their ancestors and texts it bounds how long the others wait."""
 
-COPY_BACK_EACH = 32
-"""Writes after which what they have left in SQLite's write-ahead log is copied back into its file."""
+CHECKPOINT_EACH = 32
+"""Writes after which SQLite's write-ahead log is copied into its file."""
 
-FORGET_AGAIN_S = 0.5
-"""When to try again to take deleted texts out of the write-ahead log, after a reader was in the way."""
+TRUNCATE_AGAIN_S = 0.5
+"""When to try again to truncate the write-ahead log, which holds deleted texts, after a reader was in the way."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +45,7 @@ class Writer:
         index: RankingIndex,
         reconciler: Reconciler,
         store: Store,
+        ancestors: AncestorCache,
         find: Callable[[Replay], Future[Posted | None] | StorageError],
         *,
         max_ancestors: int,
@@ -60,45 +55,45 @@ class Writer:
         self._index = index
         self._reconciler = reconciler
         self._store = store
+        self._ancestors = ancestors
         self._find = find
-        self.observer = Observer()
-        self._links = Links(database)
         self._max_ancestors = max_ancestors
+        self.observer = Observer()
+        self._heads: dict[int, Head] = {}  # of the partitions that this process has written to, as it left them
         self._not_copied = 0
-        self._forget_at: float | None = time.monotonic()  # whoever wrote before us may have been killed before he did
-        """When to take deleted texts out of the write-ahead log; None while there are none."""
+        self._truncate_at: float | None = time.monotonic()  # the last writer may have been killed before it did
+        """When to truncate the write-ahead log; None while it holds no deleted text."""
         self.worker: BatchWorker[Command, Posted | None] = BatchWorker(
-            "writer", self._handle, batch_limit=BATCH_AT_MOST, queue_limit=queue_limit, rest=self._rest
+            "writer", self._handle, batch_limit=BATCH_LIMIT, queue_limit=queue_limit, rest=self._rest
         )
 
-    def _handle(self, commands: list[Command]) -> list[Posted | Future[Posted | None] | StorageError | None]:
-        """Store a batch and fold it. The outcome of a repeated call is a Future: the reader finds its tweet."""
+    def _handle(self, commands: list[Command]) -> Outcomes[Posted | None]:
+        """Store a batch and fold it. The outcome of a repeated call is a future of the reader, which finds it."""
         began = time.monotonic()
         with self._reconciler.batch_on_its_way():
             outcomes = self._outcomes(commands)
-        # First: whoever has an answer is to find his write counted.
-        self.observer.wrote(len(commands), self.worker.waiting(), time.monotonic() - began)
-        self._not_copied += len(commands)
+        stored = sum(outcome is not POSTPONED for outcome in outcomes)
+        self._not_copied += stored
+        # Before the futures are done: a client that has its answer finds its write counted.
+        self.observer.wrote(stored, self.worker.waiting(), time.monotonic() - began)
         return [self._find(outcome) if isinstance(outcome, Replay) else outcome for outcome in outcomes]
-
-    def _rest(self) -> float | None:
-        self._copy_back_if_due()
-        self._forget_if_due()
-        return None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic())
 
     def _outcomes(self, commands: list[Command]) -> list[Outcome]:
         """
         Store *commands* in one transaction; if that is refused, each in its own.
 
         A batch whose commit has an unknown outcome is not tried again: all of it may have been stored. Each of its
-        writes ends as StoreUnavailable, and whoever gave an idempotency key can find out by asking again.
+        writes ends as StoreUnavailable, and a client that gave an idempotency key can find out by asking again.
         """
         try:
             return self._store_batch(commands)
         except (Retryable, StoreFull) as error:
             return [error] * len(commands)
-        except Exception:  # noqa: BLE001  # each one who waits must get an answer
-            return [self._outcome_alone(command) for command in commands]  # one of them spoils it
+        except Exception as error:  # noqa: BLE001  # each future must be completed
+            if not isinstance(error, StorageError):
+                _log.exception("a batch failed; each of its writes is tried alone")
+            self._ancestors.clear()
+            return [self._outcome_alone(command) for command in commands]
 
     def _outcome_alone(self, command: Command) -> Outcome:
         try:
@@ -114,49 +109,47 @@ class Writer:
             return error if isinstance(error, StorageError) else StorageError("a write failed")
 
     def _store_batch(self, commands: list[Command]) -> list[Outcome]:
-        appended = self._database.keep_trying(lambda: self._append(commands))
-        if self._forget_at is None and any(isinstance(command, DeleteTweet) for command in commands):
-            self._forget_at = time.monotonic()
-        self._remember(appended)
-        self._fold(appended.steps)
-        return appended.outcomes
-
-    def _append(self, commands: list[Command]) -> Appended:
-        with self._database.writing() as connection:
-            self._links.load(targets_of(commands), connection)
-            batch = Batch(connection, self._store, self._links, self._max_ancestors)
-            return batch.append(commands, now_ms=time.time_ns() // 1_000_000)
-
-    def _remember(self, appended: Appended) -> None:
-        for partition, step in appended.steps.items():
-            for entry in step.entries:
-                if entry.sign > 0:
-                    above = self._links.find(entry.parent) if entry.parent is not None else None
-                    self._links.add(entry.id, Link(entry.parent, partition, above.depth + 1 if above else 0))
-
-    def _fold(self, steps: dict[int, Step]) -> None:
-        """Bring the batch into the index. It is stored already: where this fails, the reconciler does it."""
-        ready = {partition: step for partition, step in steps.items() if self._reconciler.is_current(partition)}
+        """Commit *commands* and fold them. What it raises was raised before the commit, or by it."""
+        outcomes, batch = self._database.keep_trying(lambda: self._append(commands))
+        # It is stored, and that is the answer whatever happens now: a second try would store it twice.
         try:
-            self._deliver(ready)
-        except Exception:  # noqa: BLE001  # it is stored, and that is the answer
+            self._heads |= {partition: each.after for partition, each in batch.ranges.items()}
+            if self._truncate_at is None and any(isinstance(command, DeleteTweet) for command in commands):
+                self._truncate_at = time.monotonic()
+            batch.ancestries.update(batch.posted)
+            self._fold(batch)
+        except Exception:  # noqa: BLE001  # the reconciler folds it
             _log.exception("a batch was stored but not folded yet")
-            for partition in ready:
+            for partition in batch.ranges:
                 self._reconciler.mark_stale(partition)
+        return outcomes
 
-    def _deliver(self, steps: dict[int, Step]) -> None:
+    def _append(self, commands: list[Command]) -> tuple[list[Outcome], Batch]:
+        targets = [target for command in commands if (target := target_of(command)) is not None]
+        with self._database.writing() as connection:
+            ancestries, left_out = self._ancestors.load(connection, targets, ANCESTORS_LIMIT)
+            batch = Batch(connection, self._store, ancestries, self._max_ancestors)
+            now = [command for command in commands if target_of(command) not in left_out]
+            decided = iter(batch.append(now, time.time_ns() // 1_000_000))
+            if any(_went_back(self._heads.get(partition), each.before) for partition, each in batch.ranges.items()):
+                self._heads = {}
+                raise StoreConflict("the log went back to an earlier entry")  # it is tried again, without the cache
+            return [POSTPONED if target_of(each) in left_out else next(decided) for each in commands], batch
+
+    def _fold(self, batch: Batch) -> None:
         """
-        Fold *steps*, and see that the index stands where they end, with as many tweets as the log.
+        Fold what *batch* appended, and see that the index stands where it ends, with as many tweets as the log.
 
         Another process may have stored its batch before ours and be about to fold it: then ours waits its turn.
         """
-        waiting = {partition: self._delivery(partition, step) for partition, step in steps.items()}
+        ready = {partition: each for partition, each in batch.ranges.items() if self._reconciler.is_current(partition)}
+        waiting = {partition: self._delivery(partition, each, batch.ancestries) for partition, each in ready.items()}
         for _ in range(LOOKS):
             answers = self._index.fold_all(waiting.values())
             waiting = {
                 partition: delivery
                 for (partition, delivery), answer in zip(waiting.items(), answers, strict=True)
-                if self._must_wait(partition, steps[partition], answer)
+                if self._must_wait(partition, ready[partition], answer)
             }
             if not waiting:
                 return
@@ -164,40 +157,45 @@ class Writer:
         for partition in waiting:
             self._reconciler.mark_stale(partition)
 
-    def _must_wait(self, partition: int, step: Step, answer: FoldResult | IndexUnavailable) -> bool:
+    def _delivery(self, partition: int, appended: AppendedRange, ancestries: Mapping[int, Ancestry]) -> FoldRequest:
+        at = Position(self._store.id, appended.before.seq, appended.before.nonce)
+        to = Position(self._store.id, appended.after.seq, appended.after.nonce)
+        return FoldRequest(partition, at, to, change(appended.entries, lambda tweet_id: ancestries[tweet_id].parent))
+
+    def _must_wait(self, partition: int, appended: AppendedRange, answer: FoldResult | IndexUnavailable) -> bool:
         """Whether a batch before this one is on its way; where the index is otherwise not as it should be, say so."""
         if isinstance(answer, IndexUnavailable):
             _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
             self._reconciler.mark_unavailable(partition, answer)
             return False
-        if reaches(answer.state, self._store, step.after):
+        if reaches(answer.state, self._store, appended.after):
             return False
-        if is_before(answer.state, self._store, step.before):
+        if is_before(answer.state, self._store, appended.before):
             return True
         self._reconciler.mark_stale(partition)
         return False
 
-    def _delivery(self, partition: int, step: Step) -> FoldRequest:
-        at = Position(self._store.id, step.before.seq, step.before.nonce)
-        to = Position(self._store.id, step.after.seq, step.after.nonce)
-        return FoldRequest(partition, at, to, change(step.entries, self._links.parent_of))
-
-    def _copy_back_if_due(self) -> None:
-        # Not left to the commits, by which all would wait for it: now the server has answers to send.
-        if self._not_copied < COPY_BACK_EACH:
-            return
-        self._not_copied = 0
-        try:
-            self._database.checkpoint()
-        except StorageError as error:
-            _log.warning("the write-ahead log was not copied back: %s", error.__cause__)
-
-    def _forget_if_due(self) -> None:
-        if self._forget_at is None or self._forget_at > time.monotonic():
-            return
-        self._forget_at = time.monotonic() + FORGET_AGAIN_S
+    def _rest(self) -> float | None:
+        """Run the checkpoints that are due; not within the commits, for which clients wait."""
+        if self._not_copied >= CHECKPOINT_EACH:
+            self._not_copied = 0
+            try:
+                self._database.checkpoint()
+            except StorageError as error:
+                _log.warning("no checkpoint of the write-ahead log: %s", error.__cause__)
+        if self._truncate_at is None:
+            return None
+        if (wait_s := self._truncate_at - time.monotonic()) > 0:
+            return wait_s
+        self._truncate_at = time.monotonic() + TRUNCATE_AGAIN_S
         try:
             if self._database.truncate_wal():
-                self._forget_at = None
+                self._truncate_at = None
         except StorageError as error:
             _log.warning("deleted texts are still in the write-ahead log: %s", error.__cause__)
+        return None if self._truncate_at is None else TRUNCATE_AGAIN_S
+
+
+def _went_back(left: Head | None, found: Head) -> bool:
+    """Whether the log is shorter than it was *left*, or ends otherwise: then it is on another timeline."""
+    return left is not None and (found.seq < left.seq or (found.seq == left.seq and found.nonce != left.nonce))

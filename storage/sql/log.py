@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from storage.errors import CannotOpen, StoreConflict, StoreReplaced
-from storage.fold import Entry, Link
+from storage.fold import Ancestry, Entry
 from storage.ids import PARTITIONS
 from storage.sql.prepared import Insertion, Lookup, Prepared
 from storage.sql.tables import heads, store, tweets
@@ -60,15 +60,6 @@ class LogState(NamedTuple):
         if self.store != store:
             raise StoreReplaced(REPLACED)
         return self
-
-
-class Target(NamedTuple):
-    """What a retweet or a deletion must know of the tweet it names; the texts are None once it is deleted."""
-
-    id: int
-    deleted: bool
-    title: str | None
-    body: str | None
 
 
 def new_nonce() -> int:
@@ -140,12 +131,6 @@ def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
     _MOVE_HEAD.run(connection, rows)
 
 
-def list_targets(connection: Connection, ids: Collection[int]) -> dict[int, Target]:
-    """Those of *ids* that name a tweet, deleted or not."""
-    rows = _TARGETS.rows(connection, ids)
-    return {row[0]: Target(row[0], row[1] is not None, row[2], row[3]) for row in rows}
-
-
 def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
     """For those of *key_digests* that were used: the id of the tweet, and the digest of the call that posted it."""
     rows = _CALLS.rows(connection, key_digests)
@@ -176,10 +161,14 @@ def list_entries(connection: Connection, partition: int, after_seq: int, limit: 
     return [Entry(*row) for row in rows]
 
 
-def list_links(connection: Connection, ids: Collection[int]) -> dict[int, Link]:
-    """The links of those of *ids* that name a tweet, and of all their ancestors."""
-    rows = _LINKS.rows(connection, ids)
-    return {row[0]: Link(*row[1:]) for row in rows}
+def list_ancestries(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
+    """The ancestries of those of *ids* that name a tweet."""
+    return {row[0]: Ancestry(*row[1:]) for row in _ANCESTRIES.rows(connection, ids)}
+
+
+def list_chains(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
+    """The ancestries of those of *ids* that name a tweet, and of all their ancestors."""
+    return {row[0]: Ancestry(*row[1:]) for row in _CHAINS.rows(connection, ids)}
 
 
 _APPEND = Insertion(tweets)
@@ -193,11 +182,6 @@ _LOCKED_HEADS = Lookup(
 )
 _MOVE_HEAD = Prepared(
     update(heads).where(heads.c.partition == bindparam("at")).values({name: bindparam(name) for name in Head._fields})
-)
-_TARGETS = Lookup(
-    select(tweets.c.id, tweets.c.deleted_seq, tweets.c.title, tweets.c.body).where(
-        tweets.c.id.in_(bindparam("ids", expanding=True))
-    )
 )
 _CALLS = Lookup(
     select(tweets.c.key_digest, tweets.c.id, tweets.c.call_digest).where(
@@ -224,13 +208,13 @@ _ENTRIES = union_all(
         tweets.c.deleted_seq, tweets.c.deleted_nonce, tweets.c.id, tweets.c.parent, tweets.c.base, literal(-1)
     ).where(_AT, tweets.c.deleted_seq > _AFTER, tweets.c.deleted_seq <= _AFTER + _LIMIT),
 ).order_by("seq")
-_SELECTED = (
-    select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth)
-    .where(tweets.c.id.in_(bindparam("ids", expanding=True)))
-    .cte("upwards", recursive=True)
+_BY_IDS = select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth).where(
+    tweets.c.id.in_(bindparam("ids", expanding=True))
 )
+_ANCESTRIES = Lookup(_BY_IDS)
+_SELECTED = _BY_IDS.cte("upwards", recursive=True)
 # UNION, not UNION ALL: chains that share ancestors are walked once.
 _UPWARDS = _SELECTED.union(
     select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth).where(tweets.c.id == _SELECTED.c.parent)
 )
-_LINKS = Lookup(select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth))
+_CHAINS = Lookup(select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth))

@@ -1,6 +1,6 @@
 """What readers ask of the log: tweets by id, by chain, by parent, by author, and counts when the index cannot say."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
@@ -16,6 +16,7 @@ class Row(NamedTuple):
     id: int
     parent: int | None
     partition: int
+    depth: int
     base: int
     created_at: int
     user_name: str | None
@@ -31,6 +32,11 @@ class Row(NamedTuple):
 def tweet_of(row: Row, count: int | None) -> Tweet:
     """The tweet of *row* with its count, None for a tombstone."""
     return Tweet(row.id, row.user_name, row.title, row.body, row.parent, count, row.created_at)
+
+
+def list_rows(connection: Connection, ids: Collection[int]) -> dict[int, Row]:
+    """Those of *ids* that name a tweet, deleted or not."""
+    return {row[0]: Row(*row) for row in BY_IDS.rows(connection, ids)}
 
 
 def list_chain(connection: Connection, tweet_id: int) -> list[Row]:
@@ -63,6 +69,7 @@ COLUMNS = (
     tweets.c.id,
     tweets.c.parent,
     tweets.c.partition,
+    tweets.c.depth,
     tweets.c.base,
     tweets.c.created_at,
     tweets.c.user_name,

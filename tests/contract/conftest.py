@@ -7,6 +7,7 @@ import pytest
 
 from storage import Tweets, open_log, open_storage, prepare_schema
 from storage.sql.engine import Database
+from storage.tweets import CacheSizes
 
 PARTITIONS = {"server": 1, "partitions": 3, "cluster": 16}
 
@@ -52,9 +53,18 @@ def redis_url(request: pytest.FixtureRequest, index_kind: str) -> str:
 
 
 @pytest.fixture
-def tweets(data_dir: Path, database_url: str, redis_url: str, partitions: int) -> Iterator[Tweets]:
+def cache_sizes() -> CacheSizes:
+    """The usual ones; tests of a cache have room for one entry."""
+    return CacheSizes()
+
+
+@pytest.fixture
+def tweets(
+    data_dir: Path, database_url: str, redis_url: str, partitions: int, cache_sizes: CacheSizes
+) -> Iterator[Tweets]:
     """Empty storage."""
-    with open_storage(data_dir, database_url, redis_url, partitions=partitions) as opened:
+    opening = open_storage(data_dir, database_url, redis_url, partitions=partitions, cache_sizes=cache_sizes)
+    with opening as opened:
         yield opened
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from storage import Tweets
+from storage.ancestry import AncestorCache
 from storage.errors import TweetDeleted
 from storage.fold import Change, change
 from storage.index.keys import Keys, Position, keys_of
-from storage.links import Links
 from storage.records import NewTweet
 from storage.sql import log
 from tests.builders import at_once, post, retweet, whole_ranking
@@ -37,12 +37,14 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
         start = rng.randrange(head.seq)
         nonce = log.find_nonce(connection, partition, start)
         entries = log.list_entries(connection, partition, start, head.seq)
+        ancestries, _ = AncestorCache(1000).load(
+            connection, [each.parent for each in entries if each.parent is not None]
+        )
     assert nonce is not None
     at = Position(tweets.store.id, start, nonce)
     to = Position(tweets.store.id, head.seq, head.nonce)
-    links = Links(tweets.database)
     before = tweets.index.counts(partition).state.position
-    folded = tweets.index.fold(partition, at, to, change(entries, links.parent_of))
+    folded = tweets.index.fold(partition, at, to, change(entries, lambda tweet_id: ancestries[tweet_id].parent))
     assert not folded.applied or before == at, "it has had that batch"  # unless it went back to there just now
 
 

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from storage import Tweets
-from storage.batch_worker import BatchWorker
+from storage.batch_worker import POSTPONED, BatchWorker, Postponed
 from storage.errors import Overloaded, StorageError, TweetDeleted, TweetNotFound
 from storage.observer import Observer
 from storage.records import NewTweet
@@ -160,3 +160,20 @@ def test_a_mistake_in_a_batch_is_an_error_of_each() -> None:
     assert [type(future.exception(PATIENCE_S)) for future in failed] == [StorageError, StorageError]
     assert worker.submit(1).result(PATIENCE_S) == 1
     worker.close()
+
+
+def test_what_is_postponed_comes_first_in_the_next_batch() -> None:
+    """Nothing is lost, and what could be done at once was done at once."""
+    batches: list[list[int]] = []
+
+    def handle(items: list[int]) -> list[int | Postponed]:
+        batches.append(items)
+        first_great = next((item for item in items if item > 9), None)
+        return [item if item <= 9 or item == first_great else POSTPONED for item in items]
+
+    worker = BatchWorker[int, int]("test", handle, batch_limit=4, queue_limit=9)
+    futures = [worker.submit(number) for number in (10, 11, 1, 12, 2, 3)]
+    worker.start()
+    worker.close()
+    assert [future.result() for future in futures] == [10, 11, 1, 12, 2, 3]
+    assert batches == [[10, 11, 1, 12], [11, 12, 2, 3], [12]]

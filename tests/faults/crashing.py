@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.cli.main import main
-from storage.append import Batch
+from storage.batch import Batch
 from storage.batch_worker import BatchFuture
 from storage.index.ranking import RankingIndex
 from storage.reconciler import Reconciler

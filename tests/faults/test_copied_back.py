@@ -6,7 +6,7 @@ import pytest
 
 from storage import Tweets
 from storage.errors import StoreFull
-from storage.writer import COPY_BACK_EACH
+from storage.writer import CHECKPOINT_EACH
 from tests.builders import post
 from tests.faults.services import eventually
 
@@ -25,22 +25,22 @@ def tweets(tweets: Tweets, data_dir: Path) -> Tweets:
 
 def test_the_log_is_copied_back(tweets: Tweets, data_dir: Path) -> None:
     """After so many writes, and not before, the file has them all."""
-    for number in range(COPY_BACK_EACH - 1):
+    for number in range(CHECKPOINT_EACH - 1):
         post(tweets, body=f"mark-{number}-")
     assert not is_copied(data_dir, "mark-0-")
     post(tweets, body="mark-last-")
     eventually(lambda: is_copied(data_dir, "mark-last-"))
-    assert all(is_copied(data_dir, f"mark-{number}-") for number in range(COPY_BACK_EACH - 1))
+    assert all(is_copied(data_dir, f"mark-{number}-") for number in range(CHECKPOINT_EACH - 1))
 
 
 def test_a_reader_in_the_way_is_not_waited_for(tweets: Tweets, data_dir: Path) -> None:
     """While somebody reads an old snapshot, what came after it stays in the log; the next time it is copied."""
     with tweets.database.reading(snapshot=True) as connection:
         connection.exec_driver_sql("SELECT count(*) FROM tweets").all()
-        for _ in range(COPY_BACK_EACH + 1):
+        for _ in range(CHECKPOINT_EACH + 1):
             post(tweets, body="mark-of-a-text")
         assert not is_copied(data_dir, "mark-of-a-text")
-    for _ in range(COPY_BACK_EACH):
+    for _ in range(CHECKPOINT_EACH):
         post(tweets)
     eventually(lambda: is_copied(data_dir, "mark-of-a-text"))
 
@@ -54,7 +54,7 @@ def test_a_failure_is_logged_and_writing_goes_on(
         raise StoreFull("no room") from OSError("disk full")
 
     monkeypatch.setattr(tweets.database, "checkpoint", fail)
-    posted = [post(tweets) for _ in range(COPY_BACK_EACH)]
+    posted = [post(tweets) for _ in range(CHECKPOINT_EACH)]
     posted.append(post(tweets))
-    assert "not copied back: disk full" in caplog.text
+    assert "no checkpoint of the write-ahead log: disk full" in caplog.text
     assert [tweets.get(tweet.id).result().id for tweet in posted] == [tweet.id for tweet in posted]

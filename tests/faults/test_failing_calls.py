@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage import Tweets, open_storage
-from storage.append import Command
+from storage.batch import Command
 from storage.errors import KeyReused, Retryable, StorageError, StoreUnavailable, TweetDeleted, TweetNotFound
 from storage.ids import LARGEST
 from storage.records import NewTweet

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage import open_log, open_storage
+from storage.ancestry import AncestorCache
 from storage.compare import list_differences
 from storage.embedded import EmbeddedServer
 from storage.index.opening import open_index
@@ -100,7 +101,7 @@ def look(data_dir: Path, content: bytes) -> Found:
         opened.callback(server.stop)
         index = opened.enter_context(closing(open_index(f"unix://{server.socket}")))
         with database.reading() as connection:
-            reconciler = Reconciler(database, index, get_store(connection))
+            reconciler = Reconciler(database, index, get_store(connection), AncestorCache(1000))
         reconciler.catch_up()
         if not list_differences(database, index):
             return Found(right=1)

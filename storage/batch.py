@@ -1,0 +1,204 @@
+"""
+One batch of writes: commands become rows in their places, in one transaction.
+
+Each command gets an outcome of its own; one that is refused leaves the others alone. The outcomes hold when the
+transaction commits.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from storage.batch_worker import POSTPONED, Postponed
+from storage.errors import ChainTooLong, KeyReused, StorageError, TweetDeleted, TweetNotFound
+from storage.fold import Ancestry, Entry
+from storage.ids import next_id
+from storage.records import NewTweet, Posted, Tweet
+from storage.sql import log, reads
+from storage.sql.log import Head, Store
+from storage.sql.reads import Row
+
+TEXT_LIMIT = 2_000_000
+"""Characters of the texts that one batch stores, 2 to 8 MB: bounds how long its commit takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTweet:
+    """A command to delete a tweet."""
+
+    tweet_id: int
+
+
+class Replay(NamedTuple):
+    """The outcome of a repeated call: the tweet that the first one posted."""
+
+    tweet_id: int
+
+
+Command = NewTweet | DeleteTweet
+Outcome = Posted | Replay | StorageError | Postponed | None
+"""The tweet posted, that of a repeated call, why it was refused, that it comes later, or None for a deletion done."""
+
+
+class AppendedRange(NamedTuple):
+    """What a batch added to the log of one partition: the entries between two heads."""
+
+    before: Head
+    after: Head
+    entries: list[Entry]
+
+
+class Batch:
+    """
+    Collects the rows of one transaction while it decides the outcome of each command.
+
+    *ancestries* are those of the tweets that the commands name, and of all their ancestors.
+    """
+
+    def __init__(
+        self, connection: Connection, store: Store, ancestries: dict[int, Ancestry], max_ancestors: int
+    ) -> None:
+        self._connection = connection
+        self._store = store
+        self.ancestries = ancestries
+        self._max_ancestors = max_ancestors
+        # All new roots of a batch go to one partition, so that a batch locks few heads.
+        self._root_partition = secrets.randbelow(store.partitions) if store.partitions > 1 else 0
+        self._heads: dict[int, Head] = {}
+        self._targets: dict[int, Row] = {}
+        self._calls: dict[bytes, tuple[int, bytes]] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._text = 0
+        self._deletions: list[dict[str, int]] = []
+        self._entries: dict[int, list[Entry]] = {}
+        self.posted: dict[int, Ancestry] = {}
+        """The ancestries of the tweets that it has posted."""
+        self.ranges: dict[int, AppendedRange] = {}
+        """What it has added to the log of each partition."""
+
+    def append(self, commands: Sequence[Command], now_ms: int) -> list[Outcome]:
+        """Store *commands*, posted at *now_ms*, in the caller's transaction: their outcomes. Raises StoreReplaced."""
+        before = self._lock_and_read(commands)
+        outcomes = [self._outcome(command, now_ms) for command in commands]
+        if self._rows:
+            log.append_tweets(self._connection, self._rows)
+        if self._deletions:
+            log.append_deletions(self._connection, self._deletions)
+        self.ranges = {
+            partition: AppendedRange(before[partition], self._heads[partition], entries)
+            for partition, entries in self._entries.items()
+        }
+        if self.ranges:
+            log.move_heads(self._connection, {partition: each.after for partition, each in self.ranges.items()})
+        return outcomes
+
+    def _lock_and_read(self, commands: Sequence[Command]) -> dict[int, Head]:
+        """Lock the heads of all partitions concerned, which it returns; then read what the outcomes depend on."""
+        named = {target for command in commands if (target := target_of(command)) in self.ancestries}
+        partitions = {self.ancestries[target].partition for target in named}
+        if any(target_of(command) is None for command in commands):
+            partitions.add(self._root_partition)
+        before = log.lock_heads(self._connection, self._store, partitions)
+        self._heads = dict(before)
+        if named:
+            self._targets = reads.list_rows(self._connection, named)
+        digests = [_key_digest(each) for each in commands if isinstance(each, NewTweet) and each.key is not None]
+        if digests:
+            self._calls = log.list_calls(self._connection, digests)
+        return before
+
+    def _outcome(self, command: Command, now_ms: int) -> Outcome:
+        try:
+            if isinstance(command, NewTweet):
+                return self._post(command, now_ms)
+            self._delete(command.tweet_id)
+        except StorageError as refusal:
+            return refusal
+        return None
+
+    def _post(self, new: NewTweet, now_ms: int) -> Outcome:
+        key = call = None
+        if new.key is not None:
+            key, call = _key_digest(new), _call_digest(new)
+            if key in self._calls:
+                tweet_id, first_call = self._calls[key]
+                if call != first_call:
+                    raise KeyReused
+                return Replay(tweet_id)
+        title, body, ancestry = new.title, new.body, Ancestry(None, self._root_partition, 0)
+        if new.retweet is not None:
+            target = self._live_target(new.retweet)
+            if target.depth >= self._max_ancestors:
+                raise ChainTooLong
+            title, body = title or target.title, body or target.body
+            ancestry = Ancestry(target.id, target.partition, target.depth + 1)
+        text = len(title or "") + len(body or "")
+        if self._text + text > TEXT_LIMIT and self._rows:
+            return POSTPONED
+        self._text += text
+        tweet_id = next_id(self._heads[ancestry.partition].last_id, now_ms, ancestry.partition)
+        seq, nonce = self._enter(ancestry.partition, tweet_id, ancestry.parent, new.base, 1)
+        self._rows.append(
+            {
+                "id": tweet_id,
+                "parent": ancestry.parent,
+                "partition": ancestry.partition,
+                "depth": ancestry.depth,
+                "seq": seq,
+                "nonce": nonce,
+                "base": new.base,
+                "created_at": now_ms,
+                "user_name": new.user_name,
+                "title": title,
+                "body": body,
+                "key_digest": key,
+                "call_digest": call,
+            }
+        )
+        self.posted[tweet_id] = ancestry
+        if key and call:
+            self._calls[key] = (tweet_id, call)
+        return Posted(Tweet(tweet_id, new.user_name, title, body, new.retweet, new.base, now_ms))
+
+    def _delete(self, tweet_id: int) -> None:
+        target = self._live_target(tweet_id)
+        seq, nonce = self._enter(target.partition, tweet_id, target.parent, 0, -1)
+        self._deletions.append({"tweet_id": tweet_id, "at_seq": seq, "at_nonce": nonce})
+        self._targets[tweet_id] = target._replace(user_name=None, title=None, body=None)
+
+    def _live_target(self, tweet_id: int) -> Row:
+        target = self._targets.get(tweet_id)
+        if target is None:
+            raise TweetNotFound
+        if target.deleted:
+            raise TweetDeleted
+        return target
+
+    def _enter(self, partition: int, tweet_id: int, parent: int | None, base: int, sign: int) -> tuple[int, int]:
+        """Give an entry the next place in *partition*, and return its seq and nonce."""
+        head = self._heads[partition]
+        seq, nonce = head.seq + 1, log.new_nonce()
+        last_id = tweet_id if sign > 0 else head.last_id
+        self._heads[partition] = Head(seq, nonce, last_id, head.live + sign)
+        self._entries.setdefault(partition, []).append(Entry(seq, nonce, tweet_id, parent, base, sign))
+        return seq, nonce
+
+
+def target_of(command: Command) -> int | None:
+    """The tweet that *command* retweets or deletes."""
+    return command.tweet_id if isinstance(command, DeleteTweet) else command.retweet
+
+
+def _key_digest(new: NewTweet) -> bytes:
+    """Of user and key, so that the key outlives the tweet's deletion without its author's name."""
+    return hashlib.blake2b(f"{new.user_name}\0{new.key}".encode(), digest_size=16).digest()
+
+
+def _call_digest(new: NewTweet) -> bytes:
+    values = [new.user_name, new.title, new.body, new.retweet, new.base]
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).digest()
