@@ -1,5 +1,6 @@
 """The entries of the log with what they hold, for the change feed."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, literal, null, select, union_all
@@ -47,3 +48,29 @@ _ENTRIES = union_all(
         _AT, tweets.c.deleted_seq > _AFTER, tweets.c.deleted_seq <= _TO
     ),
 ).order_by("seq")
+
+
+class TreePlace(NamedTuple):
+    """Where a tweet stands: the partition of its chain, how many ancestors it has, and whether it is deleted."""
+
+    partition: int
+    depth: int
+    deleted: bool
+
+
+def list_places(connection: Connection, ids: Sequence[int]) -> dict[int, TreePlace]:
+    """The places of those of *ids* that name a tweet."""
+    rows = connection.execute(_PLACES, {"ids": ids})
+    return {row[0]: TreePlace(row[1], row[2], row[3] is not None) for row in rows}
+
+
+def list_keys(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
+    """The digests of key and call of those of *ids* that were posted with an idempotency key."""
+    return {row[0]: (row[1], row[2]) for row in connection.execute(_KEYS, {"ids": ids})}
+
+
+_IDS: Any = bindparam("ids", expanding=True)
+_PLACES = select(tweets.c.id, tweets.c.partition, tweets.c.depth, tweets.c.deleted_seq).where(tweets.c.id.in_(_IDS))
+_KEYS = select(tweets.c.id, tweets.c.key_digest, tweets.c.call_digest).where(
+    tweets.c.id.in_(_IDS), tweets.c.key_digest.is_not(None)
+)
