@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Self, cast
 
 from storage.ancestry import AncestorCache
 from storage.batch import DeleteTweet, Replay
+from storage.cascade import Cascade, list_descendants, read_cascade
+from storage.changes import ChangesPage, read_changes
 from storage.embedded import EmbeddedServer
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetDeleted, TweetNotFound
 from storage.fresh import FreshIndex
@@ -18,12 +20,17 @@ from storage.reconciler import Reconciler
 from storage.records import Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
 from storage.sql import reads
+from storage.sql.cascades import Descendant
 from storage.sql.engine import Database
 from storage.sql.log import Store
 from storage.sql.reads import Row, tweet_of
 from storage.standing import LOOKS, lag
 from storage.tops import Tops
+from storage.windows import Windows
 from storage.writer import Writer
+
+READ_AT_ONCE = 50
+"""Tweets with their texts, in `list_live`."""
 
 
 class CacheSizes(NamedTuple):
@@ -60,6 +67,8 @@ class Tweets:
         self.reconciler = Reconciler(database, index, store, AncestorCache(cache_sizes.ancestors))
         self._index = FreshIndex(database, index, self.reconciler)
         self._tops = Tops(database, self._index, cache_sizes.rows)
+        self.windows = Windows(database)
+        """The tops of windows, which need no index."""
         self._reader = Reader(database, self._index, self._tops)
         self._writer = Writer(
             database,
@@ -133,6 +142,34 @@ class Tweets:
             rows = reads.list_by_user(connection, user_name, after or LARGEST, limit + 1)
         return self._page(rows, limit)
 
+    def list_live(self, ids: Sequence[int], limit: int) -> tuple[Tweet, ...]:
+        """
+        The first *limit* of *ids* that are not deleted, in their order.
+
+        Without the index a tweet of very many retweets has None as its count.
+        """
+        live: list[Row] = []
+        for start in range(0, len(ids), READ_AT_ONCE):
+            some = ids[start : start + READ_AT_ONCE]
+            found = self.database.find_rows(some)
+            live += [row for row in map(found.get, some) if row is not None and not row.deleted]
+            if len(live) >= limit:
+                break
+        counts = self._reader.counts(live[:limit]) if live else {}
+        return tuple(tweet_of(row, counts.get(row.id)) for row in live[:limit])
+
+    def get_cascade(self, tweet_id: int) -> Cascade:
+        """The numbers and nodes of the cascade below a tweet, deleted or not. Raises TweetNotFound, CascadeTooLarge."""
+        return read_cascade(self.database, tweet_id)
+
+    def list_descendants(self, tweet_id: int, limit: int, after: int | None = None) -> list[Descendant]:
+        """The tweets below a tweet, in pre-order, from the one that follows *after*. See `storage.cascade`."""
+        return list_descendants(self.database, tweet_id, limit, after)
+
+    def list_changes(self, cursor: str | None, limit: int) -> ChangesPage:
+        """A page of the change feed. See `storage.changes`."""
+        return read_changes(self.database, cursor, limit)
+
     def list_authors(self, ids: Collection[int]) -> dict[int, str | None]:
         """The author of each of *ids*, None for a deleted tweet: one read, which does not ask the index."""
         rows = self.database.find_rows(ids)
@@ -193,6 +230,7 @@ class Tweets:
         """End the threads and connections, and the embedded server; what was accepted is stored before."""
         self._writer.worker.close()
         self._reader.worker.close()
+        self.windows.close()
         self.reconciler.stop()
         if self.scrub:
             self.scrub.stop()

@@ -7,15 +7,18 @@ the time limit of a statement. Some 2 us of CPU for each retweet in the window: 
 """
 
 import heapq
+import time
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
 from storage import ids
 from storage.errors import WindowTooLarge
+from storage.kept import KeptAnswers
 from storage.records import Place
 from storage.sql import cascades
 from storage.sql.engine import Database
@@ -53,6 +56,59 @@ class UserReceived(NamedTuple):
     user_name: str
     received: int
     tweets: int
+
+
+class WindowTop(NamedTuple):
+    """The tweets that received most in `window`, as (received, id), greatest first: at most `TWEETS_KEPT`."""
+
+    window: Window
+    places: list[Place]
+
+
+class WindowUsers(NamedTuple):
+    """The users whose tweets received most in `window`, greatest first: at most `USERS_KEPT`."""
+
+    window: Window
+    users: list[UserReceived]
+
+
+class Windows:
+    """
+    The tops of windows, each computed once for all who ask, and kept: see `storage.kept`. Close it when done.
+
+    A window ends at *until_ms*, by default now, and is *length_ms* long. What is returned may raise WindowTooLarge.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: KeptAnswers[Any] = KeptAnswers("windows")
+
+    def top(self, length_ms: int, until_ms: int | None = None) -> "Future[WindowTop]":
+        """The tweets that received most. Raises Overloaded."""
+
+        def compute() -> WindowTop:
+            window = _ending_at(until_ms, length_ms)
+            return WindowTop(window, rank_tweets(self._database, window, self._kept.rest))
+
+        return self._kept.get(("tweets", length_ms, until_ms), compute)
+
+    def top_users(self, length_ms: int, until_ms: int | None = None) -> "Future[WindowUsers]":
+        """The users whose tweets received most. Raises Overloaded."""
+
+        def compute() -> WindowUsers:
+            window = _ending_at(until_ms, length_ms)
+            return WindowUsers(window, rank_users(self._database, window, self._kept.rest))
+
+        return self._kept.get(("users", length_ms, until_ms), compute)
+
+    def close(self) -> None:
+        """Stop what is being computed."""
+        self._kept.close()
+
+
+def _ending_at(until_ms: int | None, length_ms: int) -> Window:
+    until_ms = time.time_ns() // 1_000_000 if until_ms is None else until_ms
+    return Window(until_ms - length_ms, until_ms)
 
 
 def rank_tweets(database: Database, window: Window, rest: Rest) -> list[Place]:
@@ -198,7 +254,7 @@ def _number(parent_of: Mapping[int, int | None]) -> tuple[dict[int, int], dict[i
 
 def _parts(database: Database, window: Window) -> Iterable[tuple[int, int]]:
     """The ids of *window* in ranges (since, until) that hold at most `TWEETS_IN_A_PART` tweets each."""
-    since, end = ids.first_of(window.since_ms + 1), ids.first_of(window.until_ms + 1)
+    since, end = ids.first_of(max(window.since_ms, -1) + 1), ids.first_of(window.until_ms + 1)
     while since < end:
         with database.reading() as connection:
             until = cascades.find_end(connection, since, end, TWEETS_IN_A_PART)

@@ -5,11 +5,13 @@ from collections import Counter
 
 import pytest
 
-from storage import windows
+from storage import Tweets, windows
 from storage.errors import StoreBusy, WindowTooLarge
+from storage.ids import LARGEST
 from storage.records import Place
 from storage.sql.engine import Database
 from storage.windows import UserReceived, Window, rank_tweets, rank_users
+from tests.builders import post, retweet
 from tests.planted import HOUR_MS, NOW_MS, PlantedLog, plant
 
 pytestmark = pytest.mark.parametrize("partitions", [3], ids=[""])
@@ -92,3 +94,23 @@ def test_resting_ends_the_reading(database: Database) -> None:
         with pytest.raises(StoreBusy):
             rank(database, Window(0, NOW_MS), refuse)
     assert rank_tweets(database, Window(0, NOW_MS), never_rest)
+
+
+@pytest.mark.parametrize("index_kind", ["server"])
+def test_the_service_needs_no_index(tweets: Tweets) -> None:
+    """The tweets of a window come with their counts, also while the index is away; one deleted since stays out."""
+    root, other = post(tweets, base=10), post(tweets, "cyd")
+    middle = retweet(tweets, root, "ada")
+    retweet(tweets, middle, "ann")
+    retweet(tweets, other)
+    top = tweets.windows.top(HOUR_MS).result()
+    places = [(received, tweet_id) for received, tweet_id in top.places]
+    assert places == [(2, root.id), (1, middle.id), (1, other.id)]
+    assert top.window.until_ms - top.window.since_ms == HOUR_MS
+    assert tweets.windows.top_users(HOUR_MS).result().users == [("ada", 1, 1), ("ann", 1, 1), ("cyd", 1, 1)]
+    assert tweets.server
+    tweets.server.stop()
+    tweets.delete(other.id).result()
+    listed = tweets.list_live([tweet_id for _, tweet_id in places], 2)
+    assert [(tweet.id, tweet.count_retweet) for tweet in listed] == [(root.id, 12), (middle.id, 1)]
+    assert tweets.list_live([other.id, LARGEST, middle.id], 100) == listed[1:]
