@@ -1,1 +1,4 @@
-"""The service as a program: settings, HTTP, and the command line. It knows no SQL and no Redis."""
+"""The service: HTTP, pages, command line. Knows no SQL and no Redis; that is `storage`."""
+
+__version__ = "0.2.0"
+"""The version of the product, written here alone."""

@@ -3,6 +3,9 @@
 import gc
 import sys
 
+if sys.version_info < (3, 11):  # noqa: UP036  # one sentence instead of a syntax error
+    sys.exit(f"simple-twitter needs Python 3.11 or later, and this is Python {sys.version.split()[0]}.")
+
 from app.signals import handle_signals
 
 

@@ -1,7 +1,7 @@
 """
 The cascades file as JSON lines that `import` takes: each tweet under its number there, with texts that name it.
 
-    python -m bench.convert ../shared/data/cascades.tsv.gz | python -m app import -
+    python -m bench.convert ../shared/data/cascades.tsv.gz | simple-twitter import -
 """
 
 import gzip

@@ -65,7 +65,7 @@ def check_current(connection: Connection) -> None:
             "run the version of the service that migrated it."
         )
     raise SchemaOutdated(
-        f"The database is at revision {present}, and this version needs {latest}: run `python -m app migrate up`."
+        f"The database is at revision {present}, and this version needs {latest}: run `simple-twitter migrate up`."
     )
 
 

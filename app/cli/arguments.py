@@ -2,6 +2,8 @@
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
+from app import __version__
+
 DESCRIPTION = """\
 Tweets, retweets and their ranking.
 
@@ -13,8 +15,8 @@ Serve the API and the page until SIGTERM or Ctrl-C. Starts what is embedded, and
 to the latest revision by itself.
 
 examples:
-  python -m app serve
-  PORT=8080 DATA_DIR=/srv/tweets python -m app serve"""
+  simple-twitter serve
+  PORT=8080 DATA_DIR=/srv/tweets simple-twitter serve"""
 
 MIGRATE = """\
 Bring the database to the latest revision (up), take it back by one (down), list the revisions (status), or
@@ -23,9 +25,9 @@ compare its tables with the declared ones (check: exit code 1 when they differ).
 The embedded database is migrated by every start; one named by DATABASE_URL only by this verb.
 
 examples:
-  DATABASE_URL=sqlite:////srv/tweets.db python -m app migrate up
-  python -m app migrate status
-  python -m app migrate down --to base --yes"""
+  DATABASE_URL=sqlite:////srv/tweets.db simple-twitter migrate up
+  simple-twitter migrate status
+  simple-twitter migrate down --to base --yes"""
 
 VERIFY = """\
 Compare every count in Redis with a full count of the log. Exit code 1, and a table, when any differs. Of SQLite
@@ -33,14 +35,14 @@ the whole file is read before that: when it is damaged, one sentence says so ins
 it is shows on stderr.
 
 examples:
-  python -m app verify
-  python -m app verify --repair"""
+  simple-twitter verify
+  simple-twitter verify --repair"""
 
 REBUILD = """\
 Rebuild the index from the log, beside the old one, and swap. Reads and writes go on meanwhile.
 
 example:
-  python -m app rebuild"""
+  simple-twitter rebuild"""
 
 IMPORT = """\
 Add the tweets of a file: lines of JSON as `export` writes them, plain or gzipped. A line may have a `key`, any text
@@ -54,9 +56,9 @@ A URL of Redis is the data of the original Flask application: each key a tweet, 
 first. Nothing there is changed.
 
 examples:
-  python -m app import tweets.jsonl.gz
-  ssh other python -m app export | python -m app import -
-  python -m app import redis://127.0.0.1:6379/0 --zone Europe/Berlin --map ids.jsonl"""
+  simple-twitter import tweets.jsonl.gz
+  ssh other simple-twitter export | simple-twitter import -
+  simple-twitter import redis://127.0.0.1:6379/0 --zone Europe/Berlin --map ids.jsonl"""
 
 EXPORT = """\
 Write every tweet as a line of JSON, in the order of ids, as of one instant: ids, bases, times, parents and
@@ -64,8 +66,8 @@ deletions. Imported into an empty store and exported again it is the same to the
 exported. A file is complete or not there; a name that ends in .gz is gzipped.
 
 examples:
-  python -m app export tweets.jsonl.gz
-  python -m app export | head"""
+  simple-twitter export tweets.jsonl.gz
+  simple-twitter export | head"""
 
 BACKUP = """\
 Copy the database to a file as of one instant, while a service runs and writes. The copy is looked at as a whole
@@ -74,8 +76,8 @@ before it gets its name: a file of that name is a good backup, and one that was 
 It holds everything; the index needs no backup. For PostgreSQL the verb names the tool to use.
 
 examples:
-  python -m app backup tweets.backup
-  python -m app backup "/srv/backups/tweets-$(date +%F).db\""""
+  simple-twitter backup tweets.backup
+  simple-twitter backup "/srv/backups/tweets-$(date +%F).db\""""
 
 RESTORE = """\
 Put a backup in the place of the database, after looking at the whole of it. Stop the service first. What was
@@ -84,14 +86,14 @@ posted since the backup is gone; the next start sees that and brings the ranking
 A database that is there is replaced only with --force. A damaged one may be: the backup is what helps it.
 
 examples:
-  python -m app restore tweets.backup
-  python -m app restore --force tweets.backup"""
+  simple-twitter restore tweets.backup
+  simple-twitter restore --force tweets.backup"""
 
 SEED = """\
 Add 120 tweets to look at: some users who retweet each other, over the last two days.
 
 example:
-  python -m app seed"""
+  simple-twitter seed"""
 
 TOKENS = """\
 Who may write. As long as there is no token, anybody who reaches the service; from the first one on, each write
@@ -102,23 +104,24 @@ A token is shown once, when it is made. `list` shows ids, which `revoke` takes. 
 within about a second. Revoking the last one does not open the service again.
 
 examples:
-  python -m app token add ada
-  python -m app token add root --admin
-  python -m app token list
-  python -m app token revoke 3f9a1c2b7d04"""
+  simple-twitter token add ada
+  simple-twitter token add root --admin
+  simple-twitter token list
+  simple-twitter token revoke 3f9a1c2b7d04"""
 
 INFO = """\
 Print what is where: settings, engines and versions, tweets, partitions, and how far the index is.
 
 example:
-  python -m app info"""
+  simple-twitter info"""
 
 
 def parser() -> ArgumentParser:
     """The parser of the whole command line."""
     whole = ArgumentParser(
-        prog="python -m app", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="simple-twitter", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
 
     def add(name: str, words: str, description: str) -> ArgumentParser:

@@ -37,7 +37,7 @@ def restore(arguments: Namespace, settings: Settings) -> int:
             force=arguments.force,
         )
     print(f"Restored {_told(contents)} from {arguments.file}. The next start brings the ranking in step.")
-    print("Whoever had a token then has it again: see `python -m app token list`.")
+    print("Whoever had a token then has it again: see `simple-twitter token list`.")
     return 0
 
 

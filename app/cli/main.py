@@ -77,7 +77,7 @@ def _check_there(arguments: Namespace, settings: Settings) -> None:
     file = database_file(settings.data_dir)
     if not file.exists():
         raise CommandError(
-            f"There is no database at {file}: correct DATA_DIR, or `python -m app serve` makes one there."
+            f"There is no database at {file}: correct DATA_DIR, or `simple-twitter serve` makes one there."
         )
 
 

@@ -56,7 +56,7 @@ def check_writers(tweets: Tweets, settings: Settings, listening: socket.socket) 
         return
     raise CannotServe(
         f"HOST {settings.host} is reached from elsewhere, and without a token anybody could write: make one with "
-        "`python -m app token add USER`, or set ALLOW_ANONYMOUS_WRITES=1 if that is meant."
+        "`simple-twitter token add USER`, or set ALLOW_ANONYMOUS_WRITES=1 if that is meant."
     )
 
 

@@ -86,7 +86,7 @@ SECURITY = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "Once there is a token, each write needs one: `python -m app token add USER` makes it.",
+        "description": "Once there is a token, each write needs one: `simple-twitter token add USER` makes it.",
     }
 }
 

@@ -44,7 +44,7 @@ LOCK_TO_CHECKPOINT_WITHIN_S = 0.5
 
 USE = "use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, with the password percent-encoded"
 
-RESTORE = "put a backup in its place with `python -m app restore --force FILE`"
+RESTORE = "put a backup in its place with `simple-twitter restore --force FILE`"
 """What to do about a damaged database."""
 
 Result = TypeVar("Result")

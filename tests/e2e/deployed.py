@@ -87,7 +87,7 @@ class Dockerfile:
     def sources(self) -> list[tuple[str, str]]:
         """What is copied into it from the project, with where to."""
         copied = [line.split() for line in self.find("COPY") if not line.startswith("--from")]
-        return [(source, to) for source, to in copied]
+        return [(source, words[-1]) for words in copied for source in words[:-1]]
 
     @staticmethod
     def _words(text: str) -> list[str]:

@@ -30,7 +30,7 @@ def url(postgresql: PostgreSQL, name: str) -> str:
 def test_migrate(tmp_path: Path, postgresql: PostgreSQL, name: str, url: str) -> None:
     """Nothing is migrated unasked; up, status, check and down do what they say, with the partitions asked for."""
     for verb in ("serve", "info", "export"):
-        assert "run `python -m app migrate up`" in refused(tmp_path, verb, DATABASE_URL=url)
+        assert "run `simple-twitter migrate up`" in refused(tmp_path, verb, DATABASE_URL=url)
     assert b"missing" in done(tmp_path, "migrate", "status", DATABASE_URL=url)
     status = done(tmp_path, "migrate", "up", DATABASE_URL=url, PARTITIONS="3")
     assert b"missing" not in status

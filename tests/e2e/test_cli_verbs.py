@@ -48,7 +48,7 @@ def test_help_of(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The help of a verb shows how to call it."""
     with pytest.raises(SystemExit):
         parser().parse_args([verb, "--help"])
-    assert f"python -m app {verb}" in capsys.readouterr().out.partition("example")[2]
+    assert f"simple-twitter {verb}" in capsys.readouterr().out.partition("example")[2]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_migrate(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'own.db'}"
     assert b"0001  missing  Create the tweets" in done(data, "migrate", "status", DATABASE_URL=url)
     advice = refused(data, "serve", DATABASE_URL=url)
-    assert advice == "The database is at revision base, and this version needs 0004: run `python -m app migrate up`."
+    assert advice == "The database is at revision base, and this version needs 0004: run `simple-twitter migrate up`."
     assert refused(data, "migrate", "check", DATABASE_URL=url) == advice
     assert b"0001  applied  " in done(data, "migrate", "up", DATABASE_URL=url)
     assert done(data, "migrate", "check", DATABASE_URL=url) == b"The tables are as declared.\n"

@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import urllib.request
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import app
 from app.settings import Settings
 from tests.e2e.commands import PATIENCE_S, ROOT, nothing_runs, serving
 from tests.e2e.deployed import COMPOSE_FILES, DEPLOY, NOT_OURS, Dockerfile, compose, is_job, is_ours, is_sent
@@ -157,16 +160,33 @@ def test_image_holds_the_service_and_nothing_else() -> None:
 
 
 def test_image_runs_and_is_healthy(tmp_path: Path) -> None:
-    """The files that are copied are all that the service needs; the health check says 0 while it runs and 1 after."""
-    dockerfile, image = Dockerfile.read(), tmp_path / "srv"
-    image.mkdir()
-    for source, to in dockerfile.sources():
-        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-        copy(ROOT / source, image / to)
-    words = [sys.executable if word == "python" else word for word in dockerfile.command()]
-    check = [sys.executable, *dockerfile.health_check()[1:]]
-    with serving(tmp_path / "data", "env", "-C", str(image), f"PYTHONPATH={image}", *words) as service:
+    """
+    The package is built from the files that are copied, and its command serves from an environment of its own.
+
+    The health check says 0 while it runs and 1 after.
+    """
+    dockerfile, source, site = Dockerfile.read(), tmp_path / "src", tmp_path / "venv"
+    source.mkdir()
+    for name, to in dockerfile.sources():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / to)
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)]
+    install = [*pip, f"--python={site / 'bin' / 'python'}", "install", "--no-deps", "--no-index"]
+    install += [f"--find-links={tmp_path}", "simple-twitter"]
+    for command in (build, [sys.executable, "-m", "venv", "--without-pip", str(site)], install):
+        done = run(command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (packages,) = site.glob("lib/python*/site-packages")
+    (packages / "other.pth").write_text(sysconfig.get_path("purelib"))  # what it needs is installed here
+    program = str(site / "bin" / dockerfile.command()[0])
+    assert run([program, "--version"]).stdout == f"simple-twitter {app.__version__}\n"
+    with serving(tmp_path / "data", "env", "-C", str(tmp_path), program, *dockerfile.command()[1:]) as service:
         assert service.post("/api/v1/tweet", user_name="ann", title="Title", body="Body")["count_retweet"] == 0
+        for path in ("/", "/static/page.css", "/api/v1/"):
+            with urllib.request.urlopen(service.url + path, timeout=PATIENCE_S) as response:
+                assert response.status == 200
+        check = [sys.executable, *dockerfile.health_check()[1:]]
         port = service.url.rpartition(":")[2]
         assert run(check, PORT=port).returncode == 0
         assert service.end() == 0

@@ -161,15 +161,15 @@ def test_caddy_passes_over_a_copy_that_is_away(program: FindProgram, folder: Pat
 
 
 def test_proxy_refuses_as_the_service_does(proxy: Proxy) -> None:
-    """A body of 65536 bytes is passed on; a larger one is 413 in the shape of all errors, and is not."""
+    """A body of 128 KiB is passed on; a larger one is 413 in the shape of all errors, and is not."""
     copy = Copy("201 Created")
     with unguarded(copy) as other, proxy(other, other) as port:
-        large = ask(port, "POST", "/api/v1/tweet", {**TWEET, "body": "x" * 70_000})
+        large = ask(port, "POST", "/api/v1/tweet", {**TWEET, "body": "x" * 140_000})
         assert large.status == 413
         check_problem_of_proxy(large)
-        allowed = {**TWEET, "body": "x" * (65536 - len(json.dumps({**TWEET, "body": ""})))}
+        allowed = {**TWEET, "body": "x" * (131_072 - len(json.dumps({**TWEET, "body": ""})))}
         assert ask(port, "POST", "/api/v1/tweet", allowed).status == 201
-        assert [asked["CONTENT_LENGTH"] for asked in copy.asked] == ["65536"]
+        assert [asked["CONTENT_LENGTH"] for asked in copy.asked] == ["131072"]
 
 
 def test_proxy_keeps_the_numbers_inside(proxy: Proxy) -> None:
@@ -196,3 +196,28 @@ def check_problem_of_proxy(answer: Answer) -> None:
     """As `check_problem`, but for the name of the server, which a proxy may say."""
     answer.headers.pop("server", None)
     check_problem(answer)
+
+
+REFUSED_BY_NGINX = {
+    "no Host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "a bad header": (b"GET / HTTP/1.1\r\nHost: a\r\nbad header: x\r\n\r\n", 400),
+    "a bad request line": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "two lengths": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "an unknown coding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    "TRACE": (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    "a long path": (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "a long header": (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 40_000 + b"\r\n\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_NGINX)
+def test_what_nginx_refuses_has_the_shape_of_all_errors(name: str, program: FindProgram, folder: Path) -> None:
+    """Problem+json under the service's own headers, whatever it is; a header of 20,000 bytes is passed on."""
+    request, status = REFUSED_BY_NGINX[name]
+    copy = Copy("200 OK")
+    with unguarded(copy) as other, nginx(program("nginx"), folder, other, other) as port:
+        with Wire(f"http://127.0.0.1:{port}") as wire:
+            refused = wire.ask(request)
+        assert refused.status == status
+        check_problem_of_proxy(refused)
+        assert ask(port, "GET", "/", headers=f"A: {'a' * 20_000}\r\n").status == 200

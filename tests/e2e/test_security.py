@@ -112,7 +112,7 @@ def test_strangers_need_a_token(data_dir: Path) -> None:
     """On an address that others reach there must be a token, or a setting that says it is meant."""
     assert refused(data_dir, "serve", HOST="0.0.0.0") == (
         "HOST 0.0.0.0 is reached from elsewhere, and without a token anybody could write: make one with "
-        "`python -m app token add USER`, or set ALLOW_ANONYMOUS_WRITES=1 if that is meant."
+        "`simple-twitter token add USER`, or set ALLOW_ANONYMOUS_WRITES=1 if that is meant."
     )
     with serving(data_dir, HOST="0.0.0.0", ALLOW_ANONYMOUS_WRITES="1") as service:
         assert post(service) == 201

@@ -65,7 +65,7 @@ def test_a_damaged_file_is_refused_at_start(data_dir: Path, tmp_path: Path, dama
 
     said = refused(data_dir, "serve")
 
-    assert "python -m app restore" in said
+    assert "simple-twitter restore" in said
     assert nothing_runs(data_dir)
     done(data_dir, "restore", "--force", copy)
     with open_storage(data_dir) as tweets:
@@ -86,7 +86,7 @@ def test_pages_damaged_while_it_serves(data_dir: Path) -> None:
         assert service.get(f"/api/v1/tweet/{made['id']}")["title"] == "Title"
         assert service.get("/livez") == {"status": "ok"}
         assert service.end() == 0
-    assert "python -m app restore" in refused(data_dir, "serve")
+    assert "simple-twitter restore" in refused(data_dir, "serve")
 
 
 def test_a_large_file_is_looked_at_while_it_serves(

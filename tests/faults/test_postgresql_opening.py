@@ -133,7 +133,7 @@ def test_encoding_that_cannot_hold_every_text(postgresql: PostgreSQL) -> None:
 def test_schema_is_not_made_unasked(postgresql: PostgreSQL, data_dir: Path) -> None:
     """A database that somebody else runs is migrated when that is asked for, and not by a start."""
     with postgresql.database() as name:
-        with pytest.raises(SchemaOutdated, match="python -m app migrate up"):
+        with pytest.raises(SchemaOutdated, match="simple-twitter migrate up"):
             open_storage(data_dir, postgresql.url(name))
         assert postgresql.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name=name) == [(0,)]
 

@@ -172,7 +172,7 @@ def test_an_old_schema_is_named(database: Database) -> None:
     """A database without the latest revision is refused with the command that helps."""
     with database.reading() as connection:
         assert not migrate.is_current(connection)
-        with pytest.raises(SchemaOutdated, match=r"at revision base, .* run `python -m app migrate up`"):
+        with pytest.raises(SchemaOutdated, match=r"at revision base, .* run `simple-twitter migrate up`"):
             migrate.check_current(connection)
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from app.cli.arguments import parser
 from app.settings import Settings
+from tests.system import FindProgram
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -155,14 +157,15 @@ def _named_in(page: Path) -> list[str]:
 
 
 @every_page
-def test_each_verb_and_word_is_one(page: Path) -> None:
-    """Every `python -m app ...` is taken by the command line, and every `make ...` by the Makefile."""
-    words = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for line in _commands_in(page):
-        for typed in re.findall(r"python -m app ([^|`;#]+)", line):
-            assert "VERB" in typed or _is_taken(typed), line
-        for word in re.findall(r"(?:^|\$ |&& )make ([a-z]+)", line):
-            assert word in words, line
+def test_each_command_and_target_is_one(page: Path) -> None:
+    """Every `simple-twitter ...` is taken by the command line, and every `make ...` by the Makefile."""
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    inline = re.findall(r"`([^`\n]+)`", _prose(page))
+    for line in [*inline, *(line for block in _command_blocks(page) for line in block.split("\n"))]:
+        for typed in re.findall(r"(?:^|[\s(]|bin/)(?<!-[ugo] )simple-twitter ((?:--|[a-z]+(?: |$))[^|`;#)]*)", line):
+            assert "COMMAND" in typed or _is_taken(typed), line
+        for target in re.findall(r"(?:^|&& )make ([a-z]+)", line):
+            assert target in targets, line
 
 
 def _is_taken(typed: str) -> bool:
@@ -174,12 +177,36 @@ def _is_taken(typed: str) -> bool:
     return True
 
 
-def _commands_in(page: Path) -> list[str]:
-    """The lines of code, and the code within lines."""
-    lines = page.read_text().split("\n")
-    return [line.strip() for line in lines if line.startswith(("    ", "$ "))] + re.findall(
-        r"`([^`\n]+)`", _prose(page)
-    )
+def _command_blocks(page: Path) -> list[str]:
+    """What is meant to be copied into a shell."""
+    return re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@every_page
+def test_commands_survive_being_pasted(page: Path) -> None:
+    """
+    A block of commands has no prompt, output or comment, and nothing that an interactive zsh takes for a pattern.
+
+    Zsh reads `#` as a word there, refuses a `?` or `*` that matches no file, and replaces `!` by an earlier command.
+    """
+    assert "```console" not in page.read_text()
+    assert not re.search(r"\n\n    \S", _prose(page)), "fence it: as sh what is to be copied, else as text"
+    for block in _command_blocks(page):
+        bare = re.sub(r"'[^']*'", "", block)
+        assert "!" not in bare, block
+        bare = re.sub(r'"(?:\\.|[^"\\])*"', "", bare)
+        assert not re.search(r"[?*\[]|(?:^|\s)[#$](?:\s|$)|(?:^|\s)#", bare, re.MULTILINE), block
+        assert "<" not in re.sub(r"<<?[-']*\w", "", bare), block
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
+def test_commands_are_read_by_each_shell(shell: str, program: FindProgram) -> None:
+    """Each block of commands is complete and right by the grammar of the shells that people have."""
+    path = program(shell)
+    for page in PAGES:
+        for block in _command_blocks(page):
+            read = subprocess.run([path, "-n"], input=block, capture_output=True, text=True, check=False)
+            assert (read.returncode, read.stderr) == (0, ""), (page, block)
 
 
 @every_page
