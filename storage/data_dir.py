@@ -21,7 +21,8 @@ def is_ours(path: Path, data_dir: Path, database_url: str) -> bool:
     url = read_url(database_url) if database_url else None
     if url and url.get_backend_name() == "sqlite":
         database = Path(url.database or "").resolve()
-    beside = {database.with_name(database.name + ending) for ending in ("", "-wal", "-shm", "-journal", ".lock")}
+    endings = ("", "-wal", "-shm", "-journal", ".lock", ".open.lock")
+    beside = {database.with_name(database.name + ending) for ending in endings}
     if path in {*beside, data_dir / "serve.lock", data_dir / "index.trusted"}:
         return True
     return any(path.is_relative_to(data_dir / folder) for folder in ("redis", "metrics"))

@@ -62,6 +62,23 @@ class FileLock:
             return False
         return True
 
+    def try_share(self) -> bool:
+        """As `try_hold`, but any number of holders may share the lock."""
+        try:
+            fcntl.flock(self.fileno, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
     def close(self) -> None:
         """Close the file, which frees the lock."""
         os.close(self.fileno)
+
+
+def lock_of_users(database: Path) -> FileLock:
+    """
+    The lock of the SQLite file *database*: shared by every process that has it open, held by one that replaces it.
+
+    What is written to a file that was replaced under it is lost without an error.
+    """
+    return FileLock(Path(f"{database.resolve()}.open.lock"))

@@ -139,7 +139,9 @@ def parser() -> ArgumentParser:
     add("export", "write all tweets to a file", EXPORT).add_argument(
         "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"
     )
-    add("backup", "copy the database while it is written", BACKUP).add_argument("file", help="the file to make")
+    add("backup", "copy the database while it is written", BACKUP).add_argument(
+        "file", help="the file to make, or - for standard output"
+    )
     restore = add("restore", "put a backup in the place of the database", RESTORE)
     restore.add_argument("file", help="the backup")
     restore.add_argument("--force", action="store_true", help="yes, replace the database that is there")

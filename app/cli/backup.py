@@ -1,45 +1,51 @@
 """`backup` and `restore`: the database as a whole, out and back."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 from app.cli import CommandError
 from app.cli.progress import Progress
 from app.settings import Settings
-from storage.backup import Contents, back_up, file_of
-from storage.backup import restore as put_back
-from storage.data_dir import is_ours
+from storage.data_dir import database_file, is_ours, make_data_dir
+from storage.tools.backup import Contents, back_up, file_of
+from storage.tools.backup import restore as put_back
 
-DUMP = "`pg_dump --format=custom --file=FILE URL`, which may run beside the service"
-UNDUMP = "`pg_restore --clean --if-exists --dbname=URL FILE`, while no service runs"
+STANDARD_OUTPUT = "/dev/stdout"
+WHERE = "where URL is DATABASE_URL without `+psycopg`"
+DUMP = f"`pg_dump --format=custom --file=FILE URL`, {WHERE}; it may run beside the service"
+UNDUMP = f"`pg_restore --clean --if-exists --dbname=URL FILE`, {WHERE}, while no service runs"
 
 
 def backup(arguments: Namespace, settings: Settings) -> int:
-    """Copy the database to a file. Raises CommandError or BackupRefused, with whatever was at that name untouched."""
-    source = file_of(settings.data_dir, settings.database_url, DUMP)
-    if is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
-        raise CommandError(f"{arguments.file} is a file of the service itself; name another one.")
+    """Copy the database to a file. Raises CommandError or BackupRefused, with what was at that name untouched."""
+    source = file_of(database_file(settings.data_dir), settings.database_url, DUMP)
+    name = STANDARD_OUTPUT if arguments.file == "-" else arguments.file
+    if is_ours(Path(name), settings.data_dir, settings.database_url):
+        raise CommandError(f"{name} is a file of the service itself; name another one.")
     with Progress("copying", "pages") as progress:
-        contents = back_up(source, Path(arguments.file), lambda done, total: progress.show(done, done / max(total, 1)))
-    print(f"Backed up {_told(contents)} to {arguments.file}.")
+        contents = back_up(source, Path(name), lambda done, total: progress.show(done, done / max(total, 1)))
+    out = sys.stderr if name == STANDARD_OUTPUT else sys.stdout
+    print(f"Backed up {_described(contents)} to {name}.", file=out)
     return 0
 
 
 def restore(arguments: Namespace, settings: Settings) -> int:
     """Put a file in the place of the database. Raises BackupRefused, with the database untouched."""
-    goal = file_of(settings.data_dir, settings.database_url, UNDUMP)
+    goal = file_of(database_file(settings.data_dir), settings.database_url, UNDUMP)
+    if not settings.database_url:
+        make_data_dir(settings.data_dir)
     with Progress("copying", "pages") as progress:
         contents = put_back(
             Path(arguments.file),
             goal,
-            settings.data_dir / "redis" / "owner.lock",
             lambda done, total: progress.show(done, done / max(total, 1)),
             force=arguments.force,
         )
-    print(f"Restored {_told(contents)} from {arguments.file}. The next start brings the ranking in step.")
-    print("Whoever had a token then has it again: see `simple-twitter token list`.")
+    print(f"Restored {_described(contents)} from {arguments.file}. The next start rebuilds the ranking.")
+    print("Every user who had a token then has it again: see `simple-twitter token list`.")
     return 0
 
 
-def _told(contents: Contents) -> str:
+def _described(contents: Contents) -> str:
     return f"{contents.live:,} tweets ({contents.entries:,} log entries of store {contents.store})"

@@ -26,7 +26,7 @@ class Progress:
         self._state: tuple[int, float | None] = (0, 0.0)
 
     def show(self, done: int, share: float | None = None) -> None:
-        """*done* units are done, which is *share* of all (0 to 1), or None when nobody knows."""
+        """*done* units are done, which is *share* of all (0 to 1), or None where that is not known."""
         self._state = (done, share)
         now = time.monotonic()
         if now - self._shown >= self._every_s:

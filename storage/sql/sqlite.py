@@ -8,14 +8,14 @@ transaction that has read cannot always be raised to a writing one, and then fai
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, text
 
 from storage.errors import CannotOpen, StorageError, StoreBusy, StoreConflict, StoreDamaged, StoreFull, StoreUnavailable
-from storage.locks import FileLock
+from storage.locks import FileLock, lock_of_users
 from storage.sql.dialect import Kind
 from storage.sql.quick import ThreadReads
 
@@ -87,8 +87,14 @@ class SQLite:
         # One file has one lock, whatever path leads to it.
         self._file = Path(url.database or "").resolve()
         self._url = url.set(database=str(self._file))
-        # Private from the first moment on; SQLite gives its other files the mode of this one.
-        os.close(os.open(self._file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._users = lock_of_users(self._file)
+        if not self._users.try_share():
+            self._users.close()
+            raise CannotOpen(f"The database {self._file} is being replaced by a `restore`; try again later.")
+        # Private from the first moment on; SQLite gives its other files the mode of this one. One that exists is not
+        # opened: to close it would free the locks that another connection of this process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self._file, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
         # back (https://www.sqlite.org/wal.html#walresetbug), so all who write or copy back take turns.
         self._lock = FileLock(Path(f"{self._file}.lock"))
@@ -143,8 +149,9 @@ class SQLite:
         return url.render_as_string()
 
     def close(self) -> None:
-        """Close the file of the lock."""
+        """Close the files of the locks."""
         self._lock.close()
+        self._users.close()
 
 
 def stream_rows(connection: Connection, statement: Select[Any]) -> Iterator[tuple[Any, ...]]:

@@ -4,16 +4,18 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from storage import open_storage
-from storage.backup import BackupRefused, back_up, check_copy, restore
+from storage.tools.backup import BackupRefused, back_up, check_copy, restore
 from tests.builders import post, retweet, whole_ranking
-from tests.e2e.commands import done, nothing_runs, refused, run, serving
+from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, run, serving
 from tests.faults.load import Caller, Ledger, list_ranking, writing
+from tests.faults.services import eventually
 
 
 def files_in(folder: Path) -> set[str]:
@@ -150,6 +152,69 @@ def test_a_restore_beside_a_service_is_refused(tmp_path: Path) -> None:
     done(data, "restore", "--force", copy)
 
 
+def test_nothing_opens_a_database_while_it_is_restored(tmp_path: Path) -> None:
+    """While a restore copies, a service cannot start and no command opens it, whatever its URLs; then they can."""
+    data, copy = tmp_path / "data", tmp_path / "copy.db"
+    root = fill(data, 300)
+    done(data, "backup", copy)
+    stopped = subprocess.Popen(
+        command("restore", "--force", copy), cwd=ROOT, env=environment(data, {}), stderr=subprocess.DEVNULL
+    )
+    with stopped:
+        eventually(lambda: list(data.glob(".tweets.db.*.part")))
+        stopped.send_signal(signal.SIGSTOP)  # it stands for one that takes longer
+        with open_storage(tmp_path / "other"):
+            sock = f"unix://{tmp_path / 'other' / 'redis' / 'server.sock'}"
+            choices: tuple[dict[str, str], ...] = (
+                {},
+                {"REDIS_URL": sock},
+                {"REDIS_URL": sock, "DATABASE_URL": f"sqlite:///{data / 'tweets.db'}"},
+            )
+            for settings in choices:
+                for words in (["serve"], ["token", "add", "ann"], ["export"], ["backup", tmp_path / "other.db"]):
+                    assert "is being replaced by a `restore`" in refused(data, *words, given=None, **settings)
+        stopped.send_signal(signal.SIGCONT)
+        assert stopped.wait(PATIENCE_S) == 0
+    with open_storage(data) as tweets:
+        assert whole_ranking(tweets)[0] == (300, root)
+
+
+def test_a_database_that_another_program_has_open_is_not_replaced(tmp_path: Path) -> None:
+    """A program that knows nothing of our locks is seen by those of SQLite; the database stays as it is."""
+    data, copy = tmp_path / "data", tmp_path / "copy.db"
+    root = fill(data, 1)
+    done(data, "backup", copy)
+    with closing(sqlite3.connect(data / "tweets.db")) as other:
+        assert other.execute("SELECT count(*) FROM tweets").fetchall() == [(2,)]
+        assert "in use by another program" in refused_with_progress(data, "restore", "--force", copy)
+    with open_storage(data) as tweets:
+        assert whole_ranking(tweets)[0] == (1, root)
+
+
+def test_a_backup_follows_a_symlink_and_keeps_a_pipe(tmp_path: Path) -> None:
+    """What a symlink points to is replaced; a pipe, and standard output, get the copy."""
+    data = tmp_path / "data"
+    fill(data, 3)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "copy.db")
+    os.mkfifo(tmp_path / "pipe")
+    done(data, "backup", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    process = subprocess.Popen(
+        command("backup", tmp_path / "pipe"), cwd=ROOT, env=environment(data, {}), stdout=subprocess.DEVNULL
+    )
+    with process:
+        (tmp_path / "from-pipe.db").write_bytes((tmp_path / "pipe").read_bytes())
+        assert process.wait(PATIENCE_S) == 0
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "from-output.db").write_bytes(done(data, "backup", "-"))
+    for name in ("far/copy.db", "from-pipe.db", "from-output.db"):
+        assert check_copy(tmp_path / name).live == 4
+    assert "cannot be written (No space left on device)" in refused_with_progress(data, "backup", "/dev/full")
+    assert Path("/dev/full").is_char_device()
+    assert not [name for name in files_in(data) if name.endswith(".part")]
+
+
 def test_a_database_that_is_there_is_not_overwritten_unasked(tmp_path: Path) -> None:
     """Without --force the database stays; the sentence names the word."""
     data, copy = tmp_path / "data", tmp_path / "copy.db"
@@ -157,6 +222,7 @@ def test_a_database_that_is_there_is_not_overwritten_unasked(tmp_path: Path) -> 
     done(data, "backup", copy)
     before = (data / "tweets.db").read_bytes()
     assert "--force" in refused(data, "restore", copy)
+    assert "is not whole" in refused(data, "restore", ROOT / "README.md")
     assert (data / "tweets.db").read_bytes() == before
 
 
@@ -176,7 +242,7 @@ def test_a_damaged_backup_is_refused(tmp_path: Path, damage: str) -> None:
         bad = {"empty": b"", "text": b"a text\n" * 900, "cut": content[:half]}
         copy.write_bytes(bad.get(damage, content[:half] + bytes(4096) + content[half + 4096 :]))
     with pytest.raises(BackupRefused) as said:
-        restore(copy, data / "tweets.db", data / "redis" / "owner.lock", untold, force=True)
+        restore(copy, data / "tweets.db", untold, force=True)
     assert "copy.db" in str(said.value)
     assert str(said.value).endswith(".")
     assert "\n" not in str(said.value)
@@ -230,7 +296,15 @@ def test_a_file_of_the_service_is_not_overwritten(tmp_path: Path, verb: str) -> 
     data = tmp_path / "data"
     fill(data, 3)
     (data / "link").symlink_to(data / "redis")
-    names = ["tweets.db", "tweets.db-wal", "tweets.db-shm", "tweets.db.lock", "serve.lock", "index.trusted"]
+    names = [
+        "tweets.db",
+        "tweets.db-wal",
+        "tweets.db-shm",
+        "tweets.db.lock",
+        "tweets.db.open.lock",
+        "serve.lock",
+        "index.trusted",
+    ]
     before = files_in(data)
     for name in [*names, "redis/owner.lock", "redis/new", "metrics/new", "link/new"]:
         assert "is a file of the service itself" in refused(data, verb, data / name)

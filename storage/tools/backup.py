@@ -1,0 +1,190 @@
+"""
+Backups: copies of the whole database, made while it is written, checked, and put back in its place.
+
+For SQLite alone: what is copied is its file. PostgreSQL has tools of its own, which are named. The index needs no copy;
+after a restore it sees by its position that the log is of another timeline, and is rebuilt.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from storage.errors import StorageError
+from storage.files import replacing
+from storage.locks import lock_of_users
+from storage.migrate import list_numbers
+from storage.sql.engine import read_url
+
+PAGES_AT_ONCE = 2_000
+"""Pages of 4 KiB in one step: some milliseconds, between which a signal is heard."""
+
+BUSY_TIMEOUT_S = 5.0
+"""As in `storage.sql.sqlite`."""
+
+OnProgress = Callable[[int, int], None]
+"""Is called with how many pages of how many are copied."""
+
+
+class BackupRefused(StorageError):
+    """A copy cannot be made or put back; the message is one sentence for a person. What was there is as it was."""
+
+
+class Contents(NamedTuple):
+    """What a copy holds: of which store, how many log entries, and tweets that are not deleted."""
+
+    store: str
+    entries: int
+    live: int
+
+
+def file_of(embedded: Path, database_url: str, tool: str) -> Path:
+    """
+    The file of the database: *embedded*, unless there is a *database_url*.
+
+    Raises BackupRefused for a database that is no file, naming the *tool* for it, and CannotOpen.
+    """
+    if not database_url:
+        return embedded
+    url = read_url(database_url)
+    if url.get_backend_name() != "sqlite":
+        raise BackupRefused(f"DATABASE_URL names {url.get_backend_name()}, which has its own tool: use {tool}.")
+    return Path(url.database or "")
+
+
+def back_up(source: Path, goal: Path, on_progress: OnProgress) -> Contents:
+    """
+    Copy the database file *source* to *goal* as of one instant, while others write to it; a *goal* there is replaced.
+
+    *goal* has its name only when the copy was found whole and is on disk; a symlink, a device or a pipe stays what it
+    is. Raises BackupRefused.
+    """
+    if not source.is_file():
+        raise BackupRefused(f"There is no database at {source}.")
+    _check_apart(source, goal)
+    with (
+        _translated(f"{goal} cannot be written"),
+        closing(lock_of_users(source)) as lock,
+        replacing(goal, source.resolve().parent, 0o600) as part,
+    ):
+        if not lock.try_share():
+            raise BackupRefused(f"The database {source} is being replaced by a `restore`.")
+        return _copy(source, "rw", part, on_progress)
+
+
+def restore(copy: Path, goal: Path, on_progress: OnProgress, *, force: bool) -> Contents:
+    """
+    Put *copy*, once it is found whole, in the place of the database file *goal*; with *force* also over another one.
+
+    While it runs no other process can open *goal*. Raises BackupRefused, also while one has it open: then, as after a
+    crash at any moment, *goal* is what it was.
+    """
+    if not copy.is_file():
+        raise BackupRefused(f"There is no file {copy}.")
+    _check_apart(copy, goal)
+    if goal.exists() and not force:
+        check_copy(copy)
+        raise BackupRefused(f"There is a database at {goal} already: add --force if it is to be replaced.")
+    with _translated(f"{goal} cannot be written"), closing(lock_of_users(goal)) as lock:
+        if not lock.try_hold():
+            raise BackupRefused(f"The database {goal} is in use: stop the service first.")
+        with replacing(goal, goal.parent, 0o600) as part:
+            contents = _copy(copy, "ro", part, on_progress)
+            _settle(goal)
+        return contents
+
+
+def check_copy(file: Path, name: Path | None = None) -> Contents:
+    """
+    Look at the whole of *file*, which no process writes.
+
+    Raises BackupRefused, saying what is wrong with it, or with the file *name* that it was copied from.
+    """
+    name = name or file
+    with _translated(f"{name} is not whole"), closing(_connect(file, "ro")) as connection:
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
+        if found != ["ok"]:
+            raise BackupRefused(f"{name} is damaged ({found[0].strip()}).")
+        return _check_counts(name, connection)
+
+
+def _check_counts(file: Path, connection: sqlite3.Connection) -> Contents:
+    """See that the heads of the log say what is in it."""
+    revision = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()[0]
+    if revision not in list_numbers():
+        raise BackupRefused(f"{file} is at revision {revision}, which this version does not know: use a later one.")
+    (store,) = connection.execute("SELECT max(id) FROM store").fetchone()
+    heads = connection.execute(HEADS).fetchall()
+    if heads != connection.execute(COUNTED).fetchall():
+        raise BackupRefused(f"{file} is not whole: entries of its log are missing.")
+    return Contents(store, sum(seq for _, seq, _, _ in heads), sum(live for _, _, _, live in heads))
+
+
+HEADS = "SELECT partition, seq, seq, live FROM heads WHERE seq > 0 ORDER BY partition"
+COUNTED = """
+SELECT partition, count(*) + count(deleted_seq), max(max(seq, coalesce(deleted_seq, 0))), sum(deleted_seq IS NULL)
+FROM tweets GROUP BY partition ORDER BY partition
+"""
+"""Of each partition: how many entries, the number of the last one, live tweets; as the heads say and as counted."""
+
+
+def _copy(source: Path, mode: str, part: Path, on_progress: OnProgress) -> Contents:
+    try:
+        with (
+            _translated(f"{source} cannot be copied"),
+            closing(_connect(source, mode)) as reading,
+            closing(_connect(part, "rw")) as writing,
+        ):
+            # One transaction around all steps: without it each commit of others would start the copy again.
+            reading.execute("BEGIN")
+            reading.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            writing.execute("PRAGMA synchronous=OFF")  # `replacing` sees that it is on disk
+            reading.backup(
+                writing, pages=PAGES_AT_ONCE, progress=lambda _, left, total: on_progress(total - left, total)
+            )
+            writing.execute("PRAGMA journal_mode=DELETE")  # one file, whole without a write-ahead log beside it
+        return check_copy(part, source)
+    finally:
+        Path(f"{part}-journal").unlink(missing_ok=True)
+
+
+def _connect(file: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(file.resolve()))}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+
+
+def _check_apart(source: Path, goal: Path) -> None:
+    if goal.is_dir():
+        raise BackupRefused(f"{goal} is a folder; name a file.")
+    if goal.exists() and goal.samefile(source):
+        raise BackupRefused(f"{goal} is the database itself; name another file.")
+
+
+def _settle(goal: Path) -> None:
+    """
+    Leave nothing beside *goal* that would be taken for a part of its successor.
+
+    What its write-ahead log holds goes into it first, so that a crash right now leaves it whole; not if it is damaged.
+    Raises BackupRefused when another program has it open.
+    """
+    if not goal.exists():
+        return
+    try:
+        with closing(_connect(goal, "rw")) as connection:
+            connection.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise BackupRefused(f"The database {goal} is in use by another program: close that first.") from error
+    for name in (f"{goal}-wal", f"{goal}-shm", f"{goal}-journal"):
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(what_failed: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BackupRefused(f"{what_failed} ({reason}).") from error
