@@ -1,8 +1,11 @@
 """`backup` and `restore`: the database as a whole, out and back."""
 
+import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
 
 from app.cli import CommandError
 from app.cli.progress import Progress
@@ -11,7 +14,6 @@ from storage.data_dir import database_file, is_ours, make_data_dir
 from storage.tools.backup import Contents, back_up, file_of
 from storage.tools.backup import restore as put_back
 
-STANDARD_OUTPUT = "/dev/stdout"
 WHERE = "where URL is DATABASE_URL without `+psycopg`"
 DUMP = f"`pg_dump --format=custom --file=FILE URL`, {WHERE}; it may run beside the service"
 UNDUMP = f"`pg_restore --clean --if-exists --dbname=URL FILE`, {WHERE}, while no service runs"
@@ -20,14 +22,22 @@ UNDUMP = f"`pg_restore --clean --if-exists --dbname=URL FILE`, {WHERE}, while no
 def backup(arguments: Namespace, settings: Settings) -> int:
     """Copy the database to a file. Raises CommandError or BackupRefused, with what was at that name untouched."""
     source = file_of(database_file(settings.data_dir), settings.database_url, DUMP)
-    name = STANDARD_OUTPUT if arguments.file == "-" else arguments.file
-    if is_ours(Path(name), settings.data_dir, settings.database_url):
-        raise CommandError(f"{name} is a file of the service itself; name another one.")
-    with Progress("copying", "pages") as progress:
-        contents = back_up(source, Path(name), lambda done, total: progress.show(done, done / max(total, 1)))
-    out = sys.stderr if name == STANDARD_OUTPUT else sys.stdout
-    print(f"Backed up {_described(contents)} to {name}.", file=out)
+    if arguments.file == "-":
+        with TemporaryDirectory(prefix=".backup.", dir=source.parent) as folder:
+            _back_up(source, Path(folder) / "copy", sys.stderr)
+            with (Path(folder) / "copy").open("rb") as copy:
+                shutil.copyfileobj(copy, sys.stdout.buffer)
+        return 0
+    if is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
+        raise CommandError(f"{arguments.file} is a file of the service itself; name another one.")
+    _back_up(source, Path(arguments.file), sys.stdout)
     return 0
+
+
+def _back_up(source: Path, goal: Path, out: TextIO) -> None:
+    with Progress("copying", "pages") as progress:
+        contents = back_up(source, goal, lambda done, total: progress.show(done, done / max(total, 1)))
+    print(f"Backed up {_described(contents)}.", file=out)
 
 
 def restore(arguments: Namespace, settings: Settings) -> int:

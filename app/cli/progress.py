@@ -1,5 +1,6 @@
 """How far long work has come: a bar on a terminal, plain lines elsewhere. On stderr, so that stdout is for data."""
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -43,8 +44,9 @@ class Progress:
             return
         filled = round(BAR_WIDTH * min(share or 0, 1))
         bar = "" if share is None else f"[{'#' * filled}{' ' * (BAR_WIDTH - filled)}] "
-        # \33[K clears the rest of the line, which may have been longer before.
-        print(f"\r{self._what}  {bar}{percent}{counted}\33[K", end="", file=self._out, flush=True)
+        line = f"{self._what}  {bar}{percent}{counted}"
+        # A line that wraps could not be drawn over. \33[K clears the rest of one that was longer before.
+        print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\33[K", end="", file=self._out, flush=True)
 
     def __enter__(self) -> Self:
         return self

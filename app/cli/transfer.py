@@ -231,7 +231,7 @@ def _store(
     except (StorageError, SystemExit) as error:
         if not _has_committed(tweets, tree, error):
             if isinstance(error, SystemExit):
-                print("Stopped; nothing was imported.", file=sys.stderr)
+                print("Nothing was imported.", file=sys.stderr)
             raise
     stored = time.monotonic()
     print(f"Imported {len(tree):,} tweets in {stored - began:.1f} s.", flush=True)
@@ -270,8 +270,6 @@ def _shown(things: Iterable[Each], progress: Progress, share: Callable[[int], fl
 @contextmanager
 def _opened(name: str) -> Iterator[BufferedReader]:
     if name == STANDARD:
-        if sys.stdin is None:
-            raise CommandError("Standard input is closed.")
         yield cast("BufferedReader", sys.stdin.buffer)
         return
     with ExitStack() as stack:
@@ -290,8 +288,6 @@ def _created(name: str, settings: Settings) -> Iterator[BinaryIO]:
     It is gzipped if the name says so, without a time in it: the same tweets give the same bytes.
     """
     if name == STANDARD:
-        if sys.stdout is None:
-            raise CommandError("Standard output is closed.")
         yield sys.stdout.buffer
         return
     try:
