@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from bench import bulk, load, report
 from bench.batches import count_batches
 from bench.comparing import compare
+from bench.exploring import measure_log
 from bench.limits import measure_limits
 from bench.options import Options, read_options
 from bench.parts import profile
@@ -69,6 +70,7 @@ def sections(options: Options, machine: Machine, fields: Fields) -> dict[str, Ca
         "batches": partial(count_batches, options, fields),
         "limits": partial(measure_limits, options),
         "rebuild": partial(bulk.measure_rebuild, options, fields),
+        "log": partial(measure_log, options, fields),
         "import": partial(bulk.measure_import, options, machine),
         "memory": partial(bulk.measure_memory, options, fields),
         "profile": partial(profile, options, fields),

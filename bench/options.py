@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.processes import ROOT
 from bench.workloads import WORKLOADS
 
-SECTIONS = ("sizes", "workers", "batches", "limits", "rebuild", "import", "memory", "profile")
+SECTIONS = ("sizes", "workers", "batches", "limits", "rebuild", "log", "import", "memory", "profile")
 CASCADES = ROOT.parent / "shared" / "data" / "cascades.tsv.gz"
 SAMPLE = ROOT / "tests" / "data" / "cascades-sample.tsv.gz"
 
