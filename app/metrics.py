@@ -19,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from prometheus_client.values import MultiProcessValue
 
+from app import __version__
 from app.logging import Request
 from storage.data_dir import usable
 from storage.describe import describe
@@ -123,6 +124,9 @@ class _Asked(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Which parts answer and, when both do, what they hold."""
+        build = GaugeMetricFamily("tweets_build_info", "Always 1; the version is in the label.", labels=("version",))
+        build.add_metric((__version__,), 1)
+        yield build
         health = self._tweets.health()
         yield GaugeMetricFamily("tweets_store_up", "Whether SQL answers.", int(health.store))
         yield GaugeMetricFamily("tweets_index_up", "Whether Redis answers.", int(health.index))

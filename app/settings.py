@@ -1,6 +1,7 @@
 """The settings, read once from the environment. A wrong one stops the start with one sentence that names it."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -62,6 +63,12 @@ class Settings:
 def _read(entry: Any, environment: Mapping[str, str]) -> Any:
     variable = entry.name.upper()
     text = environment.get(variable, "").strip() or entry.metadata["default"]
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SettingError(f"{variable} has bytes that are no text in the encoding of this system.") from None
+    if variable.endswith("_URL"):
+        _check_password(variable, text)
     if entry.type is int:
         return _integer(variable, text, entry.metadata["at_least"], entry.metadata["at_most"])
     if entry.type is bool:
@@ -74,6 +81,16 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
     return Path(text) if entry.type is Path else text
 
 
+def _check_password(variable: str, url: str) -> None:
+    """Raise SettingError for a password that would be taken for another part of the URL, and shown with that."""
+    userinfo, at, _ = url.partition("://")[2].partition("@")
+    if url.count("@") > 1 or (at and re.search(r"[/?#\[\]\s]", userinfo)):
+        raise SettingError(
+            f"{variable} has an @ too many, or a sign in its user or password that ends it: percent-encode them "
+            "(@ is %40, / is %2F, ? is %3F, # is %23, % is %25)."
+        )
+
+
 def _rate(variable: str, text: str) -> Rate | None:
     if not text:
         return None
@@ -84,7 +101,9 @@ def _rate(variable: str, text: str) -> Rate | None:
 
 
 def _integer(variable: str, text: str, at_least: int, at_most: int | None) -> int:
-    if not (text.isascii() and text.isdigit()) or not at_least <= int(text) <= (at_most or int(text)):
+    if not (text.isascii() and text.isdigit() and len(text) < 20) or not at_least <= int(text) <= (
+        at_most or int(text)
+    ):
         bounds = f"from {at_least} to {at_most}" if at_most else f"from {at_least} up"
         raise SettingError(f"{variable} must be a whole number {bounds}, and is {text!r}.")
     return int(text)

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from app import __version__
 from app.bootstrap import opened_tweets
 from app.settings import Settings
 from storage.describe import Description, PartitionState, describe
@@ -22,6 +23,7 @@ def info(_arguments: Namespace, settings: Settings) -> int:
 
 
 def _facts(settings: Settings, described: Description) -> Iterator[tuple[str, str]]:
+    yield "version", __version__
     yield "data", str(settings.data_dir.resolve())
     yield "database", f"{described.database}  ({described.database_version})"
     where = "REDIS_URL" if settings.redis_url else "embedded"

@@ -3,13 +3,13 @@
 import gc
 import importlib
 import logging
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from app.cli import CommandError
 from app.cli.arguments import parser
+from app.cli.streams import finish_output
 from app.logging import set_up
 from app.settings import SettingError, Settings
 from app.signals import handle_signals
@@ -19,6 +19,9 @@ FAILED = 1
 
 PIPE_CLOSED = 141
 """As a shell reports a program whose reader went away, as in `export | head`."""
+
+SIGNALLED = 128
+"""The exit code of a command that a signal ended is this and the number of the signal."""
 
 COMMANDS = {
     "serve": "serve.serve",
@@ -41,29 +44,43 @@ MAKERS = ("serve", "import", "seed", "restore", "migrate up", "token add")
 
 def main(words: Sequence[str]) -> int:
     """Run the command that *words* name; returns the exit code."""
-    arguments = parser().parse_args(words)
+    try:
+        return _run(words)
+    except BrokenPipeError:
+        finish_output()
+        return PIPE_CLOSED
+    except SystemExit as ended:
+        finish_output()
+        if isinstance(ended.code, int) and ended.code > SIGNALLED:
+            print("Stopped.", file=sys.stderr)
+        raise
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        finish_output()
+        print(_sentence_of(error), file=sys.stderr)
+        return FAILED
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        arguments = parser().parse_args(words)
+    except SystemExit:  # --help and --version print
+        sys.stdout.flush()
+        raise
     serving = arguments.command == "serve"
     handle_signals(0 if serving else None)
-    try:
-        settings = Settings.from_environment()
-        # What a service does by itself is news; in a command it is what was asked for.
-        set_up(settings, logging.WARNING if serving else logging.ERROR)
-        module, _, function = COMMANDS[arguments.command].partition(".")
-        command: Callable[[Namespace, Settings], int] = getattr(importlib.import_module(f"app.cli.{module}"), function)
-        _check_there(arguments, settings)
-        # What was imported stays. The collector, which `__main__` has put off, would go through it again and again.
-        gc.freeze()
-        gc.enable()
-        code = command(arguments, settings)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails again
-        return PIPE_CLOSED
-    except Exception as error:
-        if not _is_for_a_person(error):
-            raise
-        print(error, file=sys.stderr)
-        return FAILED
+    settings = Settings.from_environment()
+    # What a service does by itself is news; in a command it is what was asked for.
+    set_up(settings, logging.WARNING if serving else logging.ERROR)
+    module, _, function = COMMANDS[arguments.command].partition(".")
+    command: Callable[[Namespace, Settings], int] = getattr(importlib.import_module(f"app.cli.{module}"), function)
+    _check_there(arguments, settings)
+    # What was imported stays. The collector, which `__main__` has put off, would go through it again and again.
+    gc.freeze()
+    gc.enable()
+    code = command(arguments, settings)
+    sys.stdout.flush()
     return code
 
 
@@ -81,11 +98,19 @@ def _check_there(arguments: Namespace, settings: Settings) -> None:
         )
 
 
-def _is_for_a_person(error: Exception) -> bool:
-    """Whether the message of *error* is a sentence that says what to do; anything else is a fault of ours."""
+def _sentence_of(error: Exception) -> str:
+    """What a person is told of *error*: its own sentence, or that the fault is ours."""
     if isinstance(error, (SettingError, CommandError)):
-        return True
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"The package {error.name} is missing: install requirements.lock again, in a new environment."
     from app.server import CannotServe
     from storage.errors import StorageError
 
-    return isinstance(error, (StorageError, CannotServe))
+    if isinstance(error, (StorageError, CannotServe)):
+        return str(error)
+    if isinstance(error, OSError):
+        what = f"{error.filename} cannot be used" if error.filename else "Reading or writing failed"
+        return f"{what} ({error.strerror or error})."
+    kind = type(error).__name__
+    return f"This is a fault of simple-twitter ({kind}): please report what PYTHONDEVMODE=1 shows in addition."

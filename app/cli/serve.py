@@ -7,6 +7,8 @@ from argparse import Namespace
 from contextlib import closing, nullcontext
 
 from app.bootstrap import opened_tweets, serve_requests
+from app.cli import CommandError
+from app.cli.streams import finish_output
 from app.server import CannotServe, open_socket, url_of
 from app.settings import Settings
 from app.supervisor import Supervisor
@@ -26,7 +28,10 @@ def serve(_arguments: Namespace, settings: Settings) -> int:
     folder = settings.data_dir if settings.data_dir.is_absolute() else f"./{settings.data_dir}"
 
     def announce(url: str) -> None:
-        print(f"Serving on {url}  (data in {folder}; Ctrl-C stops)", flush=True)
+        try:
+            print(f"Serving on {url}  (data in {folder}; Ctrl-C stops)", flush=True)
+        except (CommandError, BrokenPipeError):  # no reason not to serve
+            finish_output()
 
     with (
         closing(open_socket(settings.host, settings.port)) as listening,

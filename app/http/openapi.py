@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from bottle import Bottle, HTTPResponse
 
+from app import __version__
 from app.errors import PROBLEM_TYPE, Problem
 from app.http.answers import Tagged
 from app.http.health import NotReady
@@ -48,7 +49,7 @@ def build_description(settings: Settings) -> bytes:
         "openapi": "3.1.0",
         "info": {
             "title": "simple-twitter",
-            "version": "1",
+            "version": __version__,
             "description": _ABOUT.format(max_ancestors=settings.max_ancestors),
         },
         "servers": [{"url": "/"}],

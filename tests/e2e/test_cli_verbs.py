@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from app import __version__
 from app.cli.arguments import parser
 from app.cli.index import compare, count_anew
 from app.cli.progress import Progress
@@ -98,6 +99,7 @@ def test_info(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done(data, "seed", PARTITIONS="2")
     facts = dict(line.split(None, 1) for line in done(data, "info").decode().splitlines())
+    assert next(iter(facts.items())) == ("version", __version__)
     assert facts["data"] == str(data)
     assert re.search(r"tweets\.db  \(sqlite 3\.", facts["database"])
     assert re.search(r"embedded  \(valkey \d+\.\d+\.\d+, \d+\.\d MB\)", facts["index"])

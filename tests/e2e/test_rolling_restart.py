@@ -32,7 +32,7 @@ def two_copies(data_dir: Path, workers: int) -> Iterator[tuple[list[int], dict[s
 
 
 def restart_copies(nginx_path: str, data_dir: Path, *, workers: int, restarts: int) -> Ledger:
-    """Restart two copies in turn while clients write through the proxy; what these were told. Raises AssertionError."""
+    """Restart two copies in turn while clients write through the proxy; their ledger. Raises AssertionError."""
     ledger = Ledger(seed=restarts)
     with two_copies(data_dir, workers) as (ports, settings), short_folder() as folder, ExitStack() as stack:
 

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+import app
 from app.logging import Request
 from app.metrics import Metrics
 from storage import Tweets
@@ -88,6 +89,7 @@ def test_all_workers_are_one_service(data_dir: Path) -> None:
             assert seen("tweets_batch_writes_sum") == 40
             assert 1 <= seen("tweets_batch_writes_count") <= 40
             assert seen("tweets_live") == 40
+            assert seen("tweets_build_info", version=app.__version__) == 1
             assert (seen("tweets_store_up"), seen("tweets_index_up"), seen("tweets_lag_entries")) == (1, 1, 0)
             assert seen("tweets_queue_writes") == 0
 
