@@ -1,33 +1,42 @@
 """
-The reader: one thread that answers the questions asked most, for one tweet and for the ranking.
+Reads that include all that was acknowledged before they were asked for, on every host (read-your-writes).
 
-All pending queries are answered as one batch: one read of the log, one round trip to Redis. Each batch begins after the
-last of its queries was submitted, so none is answered with an older state.
+The heads of the log are read first, and an answer of the index counts if the index includes them. One thread answers
+the queries that nearly all requests make, for one tweet or a page of the ranking: all that are pending as one batch,
+with one read of the log and one round trip to Redis. A batch begins after the last of its queries was submitted.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from heapq import nlargest
 from typing import NamedTuple, TypeVar
 
 from storage.batch import Replay
 from storage.batch_worker import BatchWorker
 from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
-from storage.fresh import FreshIndex
-from storage.records import Place, Posted, Ranking, Tweet
+from storage.index.ranking import Counts, RankingIndex, RankingPage
+from storage.reconciler import Reconciler
+from storage.records import Place, Posted, Rank, Ranking, Tweet
 from storage.sql import reads
 from storage.sql.engine import Database
 from storage.sql.log import LogState
 from storage.sql.reads import Row, tweet_of
-from storage.tops import Tops
+from storage.standing import LOOKS, equals, reaches
 
 BATCH_LIMIT = 1024
 QUEUE_LIMIT = 16_384
 """Queries that may wait: more than the server has connections."""
 
-COUNTED_AT_MOST = 10_000
-"""Descendants that are counted one by one for a reader while the index is away."""
+CATCH_UP_WITHIN_S = 1.0
+"""How long a read waits for the index to catch up before it does without."""
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+COUNTED_AT_MOST = 10_000
+"""Descendants that are counted one by one for a reader while the index is unavailable."""
+
+TOO_MANY = "the tweet has too many retweets to count them without the index"
+
+Answer = TypeVar("Answer", RankingPage, Counts)
 
 
 class TopQuery(NamedTuple):
@@ -43,96 +52,232 @@ Query = int | TopQuery | Replay
 Found = Tweet | Ranking | Posted
 
 
-class Reader:
-    """Answers queries in batches."""
+class KeptPage(NamedTuple):
+    """A first page of the ranking, and the state of the log that it includes; `is_exact` when nothing beyond that."""
 
-    def __init__(self, database: Database, index: FreshIndex, tops: Tops) -> None:
+    ranking: Ranking
+    state: LogState
+    is_exact: bool
+
+
+class Reader:
+    """Answers queries in batches by its `worker`; `counts` and `rank` may be called from any thread, and may wait."""
+
+    def __init__(self, database: Database, index: RankingIndex, reconciler: Reconciler, rows_kept: int) -> None:
         self._database = database
         self._index = index
-        self._tops = tops
-        self._state: LogState | None = None
+        self._reconciler = reconciler
+        self._rows_kept = rows_kept
+        self._rows: dict[int, Row] = {}
+        self._pages: dict[TopQuery, KeptPage] = {}
+        self._state: LogState | None = None  # as last read by the worker
         self.worker: BatchWorker[Query, Found] = BatchWorker(
             "reader", self._handle, batch_limit=BATCH_LIMIT, queue_limit=QUEUE_LIMIT
         )
 
     def counts(self, rows: Sequence[Row], state: LogState | None = None) -> dict[int, int]:
         """
-        The counts of live tweets: of the index, or, where it cannot say, of the log.
+        The counts of live tweets as of *state*, just read, or later: of the index, or, where it cannot say, of the log.
 
-        Those whose descendants are too many to count one by one are left out.
+        Those with too many descendants to count one by one are left out. Raises StoreUnavailable.
         """
-        answers = self._index.counts([(row.partition, row.id) for row in rows], state)
-        counts = {row.id: count for row, count in zip(rows, answers, strict=True) if isinstance(count, int)}
+        ids: dict[int, list[int]] = {}
+        for row in rows:
+            ids.setdefault(row.partition, []).append(row.id)
+        state = state or self._database.get_state()
+        answers = self._ask(state, ids, lambda chosen: self._index.counts_all({p: ids[p] for p in chosen}))
+        counts = {
+            tweet_id: count
+            for partition, answer in answers.items()
+            for tweet_id, count in zip(ids[partition], answer.counts, strict=True)
+            if count is not None
+        }
         unknown = [row for row in rows if row.id not in counts]
-        return counts | self._counts_by_log(unknown) if unknown else counts
+        if unknown:
+            with self._database.reading() as connection:
+                found = reads.count_descendants(connection, [row.id for row in unknown], COUNTED_AT_MOST)
+                if found is None:  # too many in all
+                    each = (reads.count_descendants(connection, [row.id], COUNTED_AT_MOST) for row in unknown)
+                    found = {tweet_id: count for one in each if one for tweet_id, count in one.items()}
+            counts |= {row.id: row.base + found[row.id] for row in unknown if row.id in found}
+        return counts
 
-    def _counts_by_log(self, rows: Sequence[Row]) -> dict[int, int]:
-        with self._database.reading() as connection:
-            found = reads.count_descendants(connection, [row.id for row in rows], COUNTED_AT_MOST)
-            if found is None:  # too many in all
-                each = (reads.count_descendants(connection, [row.id], COUNTED_AT_MOST) for row in rows)
-                found = {tweet: count for counts in each if counts for tweet, count in counts.items()}
-        return {row.id: row.base + found[row.id] for row in rows if row.id in found}
+    def rank(self, tweet_id: int) -> Rank:
+        """The place of a tweet in the ranking. Raises TweetNotFound, TweetDeleted, IndexUnavailable."""
+        for _ in range(LOOKS):
+            row = self._database.find_row(tweet_id)
+            if row is None:
+                raise TweetNotFound
+            if row.deleted:
+                raise TweetDeleted
+            if rank := self._find_rank(row):
+                return rank
+        raise IndexUnavailable("the count of the tweet changes all the time")
+
+    def _find_rank(self, row: Row) -> Rank | None:
+        """Its rank; None when its count has changed between two looks, or it was deleted since."""
+        state = self._database.get_state()
+        answers = self._ask(
+            state, [row.partition], lambda chosen: self._index.counts_all({each: [row.id] for each in chosen})
+        )
+        if not answers:
+            raise IndexUnavailable(f"partition {row.partition} of the index is unavailable")
+        count = answers[row.partition].counts[0]
+        if count is None:
+            return None
+        pages = self._read_pages(0, Place(count, row.id), state)
+        if not pages[row.partition].is_taken:
+            return None
+        above = sum(page.above for page in pages.values())
+        return Rank(above, count, sum(page.state.cardinality for page in pages.values()))
 
     def _handle(self, queries: list[Query]) -> list[Found | StorageError]:
-        self._state = None
-        ids = {_tweet_id(query) for query in queries if not isinstance(query, TopQuery)}
-        tweets = _answers(self._tweets, ids)
-        pages = _answers(self._pages, {query for query in queries if isinstance(query, TopQuery)})
-        return [
-            pages[query] if isinstance(query, TopQuery) else _posted(query, tweets[_tweet_id(query)])
-            for query in queries
-        ]
+        tops = dict.fromkeys(query for query in queries if isinstance(query, TopQuery))
+        ids = dict.fromkeys(_tweet_id(query) for query in queries if not isinstance(query, TopQuery))
+        rows = self._database.find_rows(ids) if ids else {}
+        state = self._read_state()  # after the rows: a live one that is not ranked there was deleted since
+        pages = self._read_tops(tops, state) if tops else {}
+        tweets: Mapping[int, Tweet | StorageError]
+        try:
+            tweets = self._read_tweets(ids, rows, state)
+        except StorageError as error:
+            tweets = dict.fromkeys(ids, error)
+        found: list[Found | StorageError] = []
+        for query in queries:
+            answer: Found | StorageError = pages[query] if isinstance(query, TopQuery) else tweets[_tweet_id(query)]
+            if isinstance(query, Replay) and isinstance(answer, Tweet):
+                answer = Posted(answer, replayed=True)
+            found.append(answer)
+        return found
 
-    def _state_of_log(self) -> LogState:
-        """Where the log stands: read once for all that is answered together."""
-        if self._state is None:
-            self._state = self._database.get_state()
+    def _read_state(self) -> LogState:
+        """Where the log stands. If it went back to an earlier place, what was kept and the index are in doubt."""
+        before, self._state = self._state, self._database.get_state()
+        if before and not before.may_become(self._state):
+            self._rows, self._pages = {}, {}
+            for partition in self._state.heads:
+                self._reconciler.mark_stale(partition)
         return self._state
 
-    def _tweets(self, ids: Collection[int]) -> dict[int, Tweet | StorageError]:
-        rows = self._database.find_rows(ids)
+    def _read_tweets(
+        self, ids: Iterable[int], rows: Mapping[int, Row], state: LogState
+    ) -> dict[int, Tweet | StorageError]:
         live = [row for row in rows.values() if not row.deleted]
-        counts = self.counts(live, self._state_of_log()) if live else {}
-        answers: dict[int, Tweet | StorageError] = {}
+        counts = self.counts(live, state) if live else {}
+        tweets: dict[int, Tweet | StorageError] = {}
         for tweet_id in ids:
-            if tweet_id not in rows:
-                answers[tweet_id] = TweetNotFound()
-            elif rows[tweet_id].deleted:
-                answers[tweet_id] = TweetDeleted()
+            row = rows.get(tweet_id)
+            if row is None:
+                tweets[tweet_id] = TweetNotFound()
+            elif row.deleted:
+                tweets[tweet_id] = TweetDeleted()
             elif tweet_id in counts:
-                answers[tweet_id] = tweet_of(rows[tweet_id], counts[tweet_id])
+                tweets[tweet_id] = tweet_of(row, counts[tweet_id])
             else:
-                answers[tweet_id] = IndexUnavailable("too many retweets to count one by one")
-        return answers
+                tweets[tweet_id] = IndexUnavailable(TOO_MANY)
+        return tweets
 
-    def _pages(self, queries: Collection[TopQuery]) -> dict[TopQuery, Ranking | StorageError]:
+    def _read_tops(self, queries: Iterable[TopQuery], state: LogState) -> dict[TopQuery, Ranking | StorageError]:
+        """
+        A page for each query; the same object as before while it is equal and nothing was deleted.
+
+        When the index cannot be asked, the first page is the last one known without those deleted since, and stale.
+        """
         answers: dict[TopQuery, Ranking | StorageError] = {}
-        is_current = True  # where one has waited for the index in vain, the others would, one after the other
+        failed: IndexUnavailable | None = None
         for query in queries:
-            try:
-                ranking = self._tops.page(*query, self._state_of_log()) if is_current else self._tops.last_known(*query)
-                is_current = not ranking.stale
-                answers[query] = ranking
-            except IndexUnavailable as error:
-                is_current = False
-                answers[query] = error
+            kept = self._pages.get(query)
+            if kept and kept.is_exact and kept.state == state:
+                answers[query] = kept.ranking
+                continue
+            if failed is None:  # else this one would wait in vain as well
+                try:
+                    answers[query] = self._read_top(query, kept, state)
+                    continue
+                except IndexUnavailable as error:
+                    failed = error
+            answers[query] = failed
+            if kept:
+                known = kept.ranking.tweets
+                rows = self._database.find_rows([tweet.id for tweet in known])
+                live = tuple(tweet for tweet in known if tweet.id in rows and not rows[tweet.id].deleted)
+                answers[query] = replace(kept.ranking, tweets=live, stale=True)
         return answers
 
+    def _read_top(self, query: TopQuery, kept: KeptPage | None, state: LogState) -> Ranking:
+        parts = self._read_pages(query.limit + 1, query.after, state)
+        found = nlargest(query.limit + 1, (place for part in parts.values() for place in part.places))
+        places = found[: query.limit]
+        rows = self._read_rows([place.id for place in places])
+        tweets = tuple(tweet_of(rows[place.id], place.count_retweet) for place in places if place.id in rows)
+        ranking = Ranking(tweets, places[-1] if len(found) > query.limit else None)
+        if query.after is None:
+            if kept and kept.ranking == ranking and _only_posted(kept.state, state):
+                ranking = kept.ranking
+            is_exact = all(equals(part.state, state.store, state.heads[p]) for p, part in parts.items())
+            self._pages[query] = KeptPage(ranking, state, is_exact)
+        return ranking
 
-def _answers(
-    find: Callable[[Collection[Key]], Mapping[Key, Value | StorageError]], wanted: Collection[Key]
-) -> Mapping[Key, Value | StorageError]:
-    """What *find* finds of *wanted*, or for each of them why it cannot."""
-    try:
-        return find(wanted) if wanted else {}
-    except StorageError as error:
-        return dict.fromkeys(wanted, error)
+    def _read_rows(self, ids: Sequence[int]) -> Mapping[int, Row]:
+        """The rows of ranked tweets. Texts never change, and deleted tweets are not ranked."""
+        if len(self._rows) > self._rows_kept:
+            self._rows = {}
+        missing = [tweet_id for tweet_id in ids if tweet_id not in self._rows]
+        if missing:
+            read = self._database.find_rows(missing)
+            self._rows |= {tweet_id: row for tweet_id, row in read.items() if not row.deleted}
+        return self._rows
+
+    def _read_pages(self, limit: int, after: Place | None, state: LogState) -> dict[int, RankingPage]:
+        """At most *limit* places below *after* of each partition, as of *state* or later. Raises IndexUnavailable."""
+        pages = self._ask(state, state.heads, lambda chosen: self._index.pages(chosen, limit, after))
+        if len(pages) < len(state.heads):
+            raise IndexUnavailable("the index is unavailable, or a part of it")
+        return pages
+
+    def _ask(
+        self,
+        state: LogState,
+        partitions: Collection[int],
+        ask: Callable[[list[int]], list[Answer | IndexUnavailable]],
+    ) -> dict[int, Answer]:
+        """The answers of those of *partitions* that include *state*; if need be, after the index has caught up."""
+        found = self._ask_current(state, partitions, ask)
+        missing = [partition for partition in partitions if partition not in found]
+        if any(not self._reconciler.is_unavailable(partition) for partition in missing):
+            with suppress(IndexUnavailable):  # another part of it may be unavailable
+                self._reconciler.catch_up(CATCH_UP_WITHIN_S)
+            found |= self._ask_current(state, missing, ask)
+        return found
+
+    def _ask_current(
+        self,
+        state: LogState,
+        partitions: Collection[int],
+        ask: Callable[[list[int]], list[Answer | IndexUnavailable]],
+    ) -> dict[int, Answer]:
+        """Ask those that are current, again while a batch may be under way, for answers that include *state*."""
+        found: dict[int, Answer] = {}
+        for _ in range(LOOKS):
+            asked = [each for each in partitions if each not in found and self._reconciler.is_current(each)]
+            for partition, answer in zip(asked, ask(asked), strict=True):
+                if isinstance(answer, IndexUnavailable):
+                    self._reconciler.mark_unavailable(partition, answer)
+                elif reaches(answer.state, state.store, state.heads[partition]):
+                    found[partition] = answer
+            if len(found) == len(partitions) or not asked:
+                break
+            self._reconciler.wait_for_batch()
+        return found
 
 
 def _tweet_id(query: int | Replay) -> int:
     return query.tweet_id if isinstance(query, Replay) else query
 
 
-def _posted(query: int | Replay, answer: Tweet | StorageError) -> Found | StorageError:
-    return Posted(answer, replayed=True) if isinstance(query, Replay) and isinstance(answer, Tweet) else answer
+def _only_posted(before: LogState, after: LogState) -> bool:
+    """Whether nothing was deleted from *before* to *after*: then each entry is one tweet more."""
+    return before.store == after.store and all(
+        head.seq - before.heads[partition].seq == head.live - before.heads[partition].live
+        for partition, head in after.heads.items()
+    )

@@ -10,12 +10,11 @@ from storage.batch import DeleteTweet, Replay
 from storage.cascade import Cascade, list_descendants, read_cascade
 from storage.changes import ChangesPage, read_changes
 from storage.embedded import EmbeddedServer
-from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetDeleted, TweetNotFound
-from storage.fresh import FreshIndex
+from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotFound
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.observer import Observer
-from storage.reader import Reader, TopQuery
+from storage.reader import TOO_MANY, Reader, TopQuery
 from storage.reconciler import Reconciler
 from storage.records import Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
@@ -24,8 +23,7 @@ from storage.sql.cascades import Descendant
 from storage.sql.engine import Database
 from storage.sql.log import Store
 from storage.sql.reads import Row, tweet_of
-from storage.standing import LOOKS, lag
-from storage.tops import Tops
+from storage.standing import lag
 from storage.windows import Windows
 from storage.writer import Writer
 
@@ -65,11 +63,9 @@ class Tweets:
         self.index = index
         self.server = server
         self.reconciler = Reconciler(database, index, store, AncestorCache(cache_sizes.ancestors))
-        self._index = FreshIndex(database, index, self.reconciler)
-        self._tops = Tops(database, self._index, cache_sizes.rows)
+        self._reader = Reader(database, index, self.reconciler, cache_sizes.rows)
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
-        self._reader = Reader(database, self._index, self._tops)
         self._writer = Writer(
             database,
             index,
@@ -181,16 +177,7 @@ class Tweets:
 
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
-        for _ in range(LOOKS):
-            row = _live(self.database.find_row(tweet_id))
-            count = self._index.count(row.partition, tweet_id)
-            if count is None:  # deleted since it was read: reading it again tells
-                continue
-            parts = self._index.pages(0, Place(count, tweet_id))
-            if parts[row.partition].is_taken:  # else it got another count meanwhile, or was deleted
-                total = sum(part.state.cardinality for part in parts.values())
-                return Rank(sum(part.above for part in parts.values()), count, total)
-        raise IndexUnavailable("the count of the tweet changes all the time")
+        return self._reader.rank(tweet_id)
 
     def health(self) -> Health:
         """Ask both parts, the database for one second. Raises nothing."""
@@ -261,16 +248,8 @@ class Tweets:
         live = [row for row in rows if not row.deleted]
         counts = self._reader.counts(live) if live else {}
         if len(counts) < len(live):
-            raise IndexUnavailable("too many retweets to count one by one")
+            raise IndexUnavailable(TOO_MANY)
         return tuple(tweet_of(row, counts.get(row.id)) for row in rows)
 
     def _page(self, rows: Sequence[Row], limit: int) -> Page:
         return Page(self._with_counts(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
-
-
-def _live(row: Row | None) -> Row:
-    if row is None:
-        raise TweetNotFound
-    if row.deleted:
-        raise TweetDeleted
-    return row

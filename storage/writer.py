@@ -131,8 +131,10 @@ class Writer:
             batch = Batch(connection, self._store, ancestries, self._max_ancestors)
             now = [command for command in commands if target_of(command) not in left_out]
             decided = iter(batch.append(now, time.time_ns() // 1_000_000))
-            if any(_went_back(self._heads.get(partition), each.before) for partition, each in batch.ranges.items()):
+            if any(not self._heads.get(p, each.before).may_become(each.before) for p, each in batch.ranges.items()):
                 self._heads = {}
+                for partition in batch.ranges:
+                    self._reconciler.mark_stale(partition)
                 raise StoreConflict("the log went back to an earlier entry")  # it is tried again, without the cache
             return [POSTPONED if target_of(each) in left_out else next(decided) for each in commands], batch
 
@@ -194,8 +196,3 @@ class Writer:
         except StorageError as error:
             _log.warning("deleted texts are still in the write-ahead log: %s", error.__cause__)
         return None if self._truncate_at is None else TRUNCATE_AGAIN_S
-
-
-def _went_back(left: Head | None, found: Head) -> bool:
-    """Whether the log is shorter than it was *left*, or ends otherwise: then it is on another timeline."""
-    return left is not None and (found.seq < left.seq or (found.seq == left.seq and found.nonce != left.nonce))

@@ -1,0 +1,112 @@
+"""Reads: none is older than what was acknowledged, none is of a timeline that is gone, whatever is kept in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from storage import Tweets
+from storage.errors import IndexUnavailable, TweetDeleted
+from storage.records import Rank
+from storage.sql import log
+from storage.sql.log import LogState
+from storage.tweets import CacheSizes
+from tests.builders import post, retweet, whole_ranking
+from tests.cluster import eventually
+
+
+def go_back(tweets: Tweets, state: LogState) -> None:
+    """Let the log lose all that came after *state*, as by a failover to a standby that was behind."""
+    gone = text("DELETE FROM tweets WHERE partition = :partition AND seq > :seq")
+    with tweets.database.writing() as connection:
+        for partition, head in state.heads.items():
+            connection.execute(gone, {"partition": partition, "seq": head.seq})
+        log.move_heads(connection, state.heads)
+
+
+def shown(tweets: Tweets) -> list[tuple[int, int]] | None:
+    """The ranking as (count, id); None while it is stale or not known."""
+    try:
+        ranking = tweets.top(10).result()
+    except IndexUnavailable:
+        return None
+    return None if ranking.stale else [(tweet.count_retweet or 0, tweet.id) for tweet in ranking.tweets]
+
+
+@pytest.mark.parametrize("is_read_first", [True, False])
+def test_what_the_log_lost_is_not_shown(tweets: Tweets, is_read_first: bool) -> None:
+    """When the log goes back, neither page nor count has what it lost, from the first read or write on."""
+    root = post(tweets)
+    early = tweets.database.get_state()
+    for _ in range(3):
+        retweet(tweets, root)
+    assert shown(tweets)
+    assert tweets.get(root.id).result().count_retweet == 3
+    go_back(tweets, early)
+    expected = [(0, root.id)]
+    if is_read_first:
+        assert shown(tweets) in (None, expected)
+        assert tweets.get(root.id).result().count_retweet == 0
+    new = post(tweets)
+    expected.insert(0, (0, new.id))
+    assert tweets.get(root.id).result().count_retweet == 0
+    assert shown(tweets) in (None, expected)
+    eventually(lambda: shown(tweets) == expected)
+    assert tweets.reconciler.verify() == []
+
+
+def test_a_page_is_kept_for_the_state_that_it_is_of(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that holds more than the state that was read before it is not the page of that state."""
+    root = post(tweets)
+    early = tweets.database.get_state()
+    made = post(tweets)
+    with monkeypatch.context() as patch:
+        patch.setattr(tweets.database, "get_state", lambda: early)
+        assert shown(tweets) == sorted([(0, made.id), (0, root.id)], reverse=True)
+    go_back(tweets, early)
+    tweets.reconciler.rebuild()
+    assert shown(tweets) == [(0, root.id)]
+
+
+def between(monkeypatch: pytest.MonkeyPatch, tweets: Tweets, act: Callable[[], Any]) -> None:
+    """Run *act* once, after a count was read and before its place is looked up."""
+    pages = tweets.index.pages
+
+    def later(*given: Any) -> Any:
+        monkeypatch.setattr(tweets.index, "pages", pages)
+        act()
+        return pages(*given)
+
+    monkeypatch.setattr(tweets.index, "pages", later)
+
+
+def test_rank_beside_its_deletion(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tweet that is deleted while its rank is looked up has none, and no rank is below 1."""
+    post(tweets)
+    victim = post(tweets, base=5)
+    between(monkeypatch, tweets, lambda: tweets.delete(victim.id).result())
+    with pytest.raises(TweetDeleted):
+        tweets.rank(victim.id)
+
+
+def test_rank_beside_a_change_of_its_count(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank belongs to the count beside it, also when that changes meanwhile."""
+    first, second = post(tweets, base=2), post(tweets, base=1)
+    below = [retweet(tweets, second) for _ in range(2)]
+    assert tweets.rank(second.id) == Rank(1, 3, 4)
+    between(monkeypatch, tweets, lambda: tweets.delete(below[0].id).result())
+    assert tweets.rank(second.id) == Rank(1, 2, 3)
+    between(monkeypatch, tweets, lambda: tweets.delete(below[1].id).result())
+    assert tweets.rank(second.id) == Rank(2, 1, 2)
+    assert tweets.rank(first.id) == Rank(1, 2, 2)
+
+
+@pytest.mark.parametrize("cache_sizes", [CacheSizes(ancestors=1, rows=1)])
+def test_pages_do_not_depend_on_what_is_kept(tweets: Tweets) -> None:
+    """With room for one text every page of the ranking has all of its tweets, again and again."""
+    made = sorted((post(tweets, title=f"tweet {number}") for number in range(12)), key=lambda each: -each.id)
+    for limit in (1, 5, 100, 5):
+        assert [tweet_id for _, tweet_id in whole_ranking(tweets, limit)] == [tweet.id for tweet in made]
+        top = tweets.top(limit).result().tweets
+        assert [tweet.title for tweet in top] == [tweet.title for tweet in made[:limit]]
