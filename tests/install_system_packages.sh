@@ -3,7 +3,7 @@
 # For a machine that only tests: two of them are services, which the system may start. Without them the tests that need
 # one skip, and say so.
 missing() {
-    for program in nginx caddy redis-server redis-cli docker-compose systemd-analyze wrk pgbouncer zsh curl; do
+    for program in nginx caddy redis-server redis-cli docker-compose systemd-analyze wrk haproxy pgbouncer zsh curl; do
         command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || printf '%s ' "$program"
     done
 }

@@ -7,16 +7,33 @@ import subprocess
 import sys
 import sysconfig
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from redis import Redis
+from redis.exceptions import RedisError
 
 import app
 from app.settings import Settings
+from storage.embedded import find_server
 from tests.e2e.commands import PATIENCE_S, ROOT, nothing_runs, serving
-from tests.e2e.deployed import COMPOSE_FILES, DEPLOY, NOT_OURS, Dockerfile, compose, is_job, is_ours, is_sent
+from tests.e2e.deployed import (
+    COMPOSE_FILES,
+    DEPLOY,
+    NOT_OURS,
+    Dockerfile,
+    compose,
+    free_port,
+    is_job,
+    is_ours,
+    is_sent,
+    redis_running,
+    running,
+)
 from tests.system import FindProgram
 
 UNIT = "simple-twitter.service"
@@ -216,6 +233,45 @@ def test_unit_waits_for_the_drain() -> None:
         for service in compose(name)["services"].values()
         if is_ours(service)
     )
+
+
+def test_alerts_ask_for_numbers_that_there_are() -> None:
+    """Each name in alerts.yml is that of a number of the service, and prometheus.yml reads that file."""
+    alerts = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"][0]["rules"]
+    assert len(alerts) == 3
+    numbers = (ROOT / "app" / "metrics.py").read_text()
+    for name in re.findall(r"tweets_\w+", " ".join(alert["expr"] for alert in alerts)):
+        assert f'"{name.removesuffix("_total")}"' in numbers, name
+    config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    assert config["rule_files"] == ["alerts.yml"]
+    assert config["scrape_configs"][0]["job_name"] in alerts[0]["expr"]
+
+
+def test_haproxy_finds_the_primary(program: FindProgram, tmp_path: Path) -> None:
+    """The configuration for Sentinel is right, and of two servers the primary is the one that is reached."""
+    haproxy, redis = program("haproxy"), find_server()
+    ports = [free_port() for _ in range(3)]
+    config = (DEPLOY / "haproxy-sentinel.cfg").read_text()
+    for number, port in enumerate(ports):
+        config = config.replace(f"10.0.0.{number + 1}:6379", f"127.0.0.1:{port}")
+    bound = free_port()
+    (tmp_path / "haproxy.cfg").write_text(config.replace("127.0.0.1:6380", f"127.0.0.1:{bound}"))
+    assert run([haproxy, "-c", "-q", "-f", str(tmp_path / "haproxy.cfg")]).returncode == 0
+    with ExitStack() as stack:
+        for port in ports[1:]:
+            own = ["--port", str(port), "--save", "", "--dir", str(tmp_path)]
+            replica = ["--replicaof", f"127.0.0.1 {ports[2]}"] if port == ports[1] else []
+            stack.enter_context(redis_running([redis, *own, *replica], tmp_path, port=port))
+        command = [haproxy, "-db", "-f", str(tmp_path / "haproxy.cfg")]
+
+        def is_primary() -> bool:
+            try:
+                with Redis(port=bound, socket_timeout=PATIENCE_S) as client:
+                    return bool(client.config_get("port") == {"port": str(ports[2])})
+            except RedisError:
+                return False
+
+        stack.enter_context(running(command, tmp_path, is_primary))
 
 
 def test_runbook_names_every_file() -> None:
