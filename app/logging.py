@@ -1,8 +1,8 @@
 """
-What the service says, on stderr: lines for people, or JSON objects for programs, and on request a line for each answer.
+Log records on stderr: lines for people, or JSON objects for programs; with ACCESS_LOG an object for each request.
 
-A line is a line whatever it tells: control characters are escaped, lengths have bounds. Neither bodies nor queries nor
-headers are ever given to a logger, so no token is.
+A record is one line: control characters are escaped, lengths have bounds. No body, query or header is given to a
+logger, so no token is.
 """
 
 import json
@@ -22,7 +22,7 @@ LONGEST_METHOD = 20
 _CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {
     number: f"\\u{number:04x}" for number in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
-"""Also what ends lines in other eyes, and what turns the direction of text."""
+"""Also what other programs take for the end of a line, and what changes the direction of text."""
 
 _access = logging.getLogger("access")
 
@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
 
 Watch = Callable[[Request], None]
-"""Is told of each request when it is answered; it must be quick, and must not raise."""
+"""Called with each request when it is answered; it must be quick, and must not raise."""
 
 
 class Lines(logging.Formatter):
@@ -62,18 +62,18 @@ class Objects(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """`{"time": "2026-11-22T20:55:01.123Z", "level": "info", "logger": "storage", "message": "..."}`."""
-        told = {
+        fields = {
             "time": _text_of(record.created, "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(record),
         }
         trace = _trace(self, record)
-        return json.dumps(told | {"trace": trace} if trace else told)
+        return json.dumps(fields | {"trace": trace} if trace else fields)
 
 
 def set_up(settings: Settings, level: int) -> None:
-    """Let this process say what is of *level* and above, in the form that the settings name."""
+    """Log what is of *level* and above, in the form that the settings name."""
     handler = logging.StreamHandler()
     handler.setFormatter(Objects() if settings.log == "json" else Lines())
     logging.basicConfig(handlers=[handler], level=level)

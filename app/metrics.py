@@ -1,17 +1,17 @@
 """
 The numbers of the service for Prometheus, at /metrics.
 
-Each process writes its own into small files in DATA_DIR/metrics, which the client library maps into memory; whichever
-process is asked adds up all of them, those of processes that have ended as well. What is the same for all (the lag, the
-size of the index) is asked of storage when the page is.
+Each process writes its own into small files in DATA_DIR/metrics, which the client library maps into memory. The process
+that is asked adds up the files of all, also of those that have ended. What is the same for all processes (the lag, the
+size of the index) is read from storage for each request.
 """
 
 import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -36,27 +36,20 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"))
 
 
-class _Numbers(NamedTuple):
-    """What is counted of requests of one method, route and status."""
-
-    answered: Counter
-    took_s: Histogram
-
-
 class VerdictKept(Observer):
-    """Keeps the outcome of a verification, by whatever process, where the page finds it."""
+    """Keeps the outcome of the last verification, by any process, where /metrics finds it."""
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = _folder(data_dir)
 
     def verified(self, differences: int) -> None:
-        """Keep it in the place of the one before."""
+        """Keep it in place of the one before."""
         part = self._folder / f"verdict.{os.getpid()}.part"
         part.write_text(json.dumps({"time_s": int(time.time()), "differences": differences}))
         part.replace(self._folder / "verdict.json")
 
 
-class Metrics(VerdictKept):
+class Metrics(VerdictKept, Collector):
     """The numbers of this process, and the page of all. One in a process: it observes *tweets*."""
 
     content_type = CONTENT_TYPE_LATEST
@@ -64,15 +57,8 @@ class Metrics(VerdictKept):
     def __init__(self, data_dir: Path, tweets: Tweets) -> None:
         super().__init__(data_dir)
         self._tweets = tweets
-        self._known: dict[tuple[str, str, int], _Numbers] = {}
-        self._registry = CollectorRegistry(support_collectors_without_names=True)
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         _write_into(self._folder)
-        self._make()
-        MultiProcessCollector(self._registry, path=str(self._folder))
-        self._registry.register(_Asked(tweets, self._folder))
-        tweets.observe(self)
-
-    def _make(self) -> None:
         self._requests = Counter("tweets_requests", "Requests answered.", ("method", "route", "status"), registry=None)
         self._seconds = Histogram(
             "tweets_request_seconds", "Time to answer.", ("method", "route"), buckets=SECONDS, registry=None
@@ -82,7 +68,11 @@ class Metrics(VerdictKept):
         self._queue = Gauge(
             "tweets_queue_writes", "Writes that wait, as last seen.", multiprocess_mode="livesum", registry=None
         )
-        self._rebuilds = Counter("tweets_rebuilds", "Rankings of partitions built anew.", registry=None)
+        self._rebuilds = Counter("tweets_rebuilds", "Rankings of partitions rebuilt.", registry=None)
+        self._registry = CollectorRegistry(support_collectors_without_names=True)
+        MultiProcessCollector(self._registry, path=str(self._folder))
+        self._registry.register(self)
+        tweets.observe(self)
 
     def watch(self, answered: Request) -> None:
         """Count a request."""
@@ -90,11 +80,9 @@ class Metrics(VerdictKept):
         key = method, answered.route, answered.status
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = _Numbers(
-                self._requests.labels(*key), self._seconds.labels(method, answered.route)
-            )
-        known.answered.inc()
-        known.took_s.observe(answered.took_s)
+            known = self._known[key] = self._requests.labels(*key), self._seconds.labels(method, answered.route)
+        known[0].inc()
+        known[1].observe(answered.took_s)
 
     def wrote(self, writes: int, waiting: int, took_s: float) -> None:
         """Count a batch."""
@@ -114,49 +102,31 @@ class Metrics(VerdictKept):
                 mark_process_dead(_pid_of(file), str(self._folder))
         return generate_latest(self._registry)
 
-
-class _Asked(Collector):
-    """What is asked of storage for each page."""
-
-    def __init__(self, tweets: Tweets, folder: Path) -> None:
-        self._tweets = tweets
-        self._folder = folder
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Which parts answer and, when both do, what they hold."""
+        """What is read from storage: which parts answer and, when both do, what they hold."""
         build = GaugeMetricFamily("tweets_build_info", "Always 1; the version is in the label.", labels=("version",))
         build.add_metric((__version__,), 1)
         yield build
         health = self._tweets.health()
         yield GaugeMetricFamily("tweets_store_up", "Whether SQL answers.", int(health.store))
         yield GaugeMetricFamily("tweets_index_up", "Whether Redis answers.", int(health.index))
-        if health.store and health.index:
-            yield from self._sizes()
-        yield from self._verdict()
-
-    def _sizes(self) -> Iterator[GaugeMetricFamily]:
-        try:
-            found = describe(self._tweets)
-        except StorageError:  # gone this very moment
-            return
-        lag = sum(partition.lag or 0 for partition in found.partitions)
-        yield GaugeMetricFamily("tweets_lag_entries", "Log entries that the index lacks.", lag)
-        yield GaugeMetricFamily("tweets_live", "Tweets that are not deleted.", found.live)
-        yield GaugeMetricFamily("tweets_index_bytes", "Memory of Redis in all.", found.index_memory)
-        each = found.index_memory / max(found.live, 1)
-        yield GaugeMetricFamily("tweets_index_bytes_per_tweet", "Memory of Redis for each tweet.", each)
-
-    def _verdict(self) -> Iterator[GaugeMetricFamily]:
-        try:
-            found = json.loads((self._folder / "verdict.json").read_bytes())
-        except FileNotFoundError:
-            return
-        yield GaugeMetricFamily("tweets_verify_time_seconds", "When all was compared last.", found["time_s"])
-        yield GaugeMetricFamily("tweets_verify_differences", "Counts that were wrong then.", found["differences"])
+        with suppress(StorageError):  # away just now
+            if health.store and health.index:
+                found = describe(self._tweets)
+                lag = sum(partition.lag or 0 for partition in found.partitions)
+                each = found.index_memory / max(found.live, 1)
+                yield GaugeMetricFamily("tweets_lag_entries", "Log entries that the index lacks.", lag)
+                yield GaugeMetricFamily("tweets_live", "Tweets that are not deleted.", found.live)
+                yield GaugeMetricFamily("tweets_index_bytes", "Memory of Redis in all.", found.index_memory)
+                yield GaugeMetricFamily("tweets_index_bytes_per_tweet", "Memory of Redis for each tweet.", each)
+        with suppress(FileNotFoundError):
+            verdict = json.loads((self._folder / "verdict.json").read_bytes())
+            yield GaugeMetricFamily("tweets_verify_time_seconds", "When all was compared last.", verdict["time_s"])
+            yield GaugeMetricFamily("tweets_verify_differences", "Counts that were wrong then.", verdict["differences"])
 
 
 def forget_ended(data_dir: Path) -> None:
-    """Take out the numbers of processes that have ended. Before a service starts; while it runs they still count."""
+    """Remove the numbers of processes that have ended. Before a service starts; while it runs they still count."""
     for file in _folder(data_dir).glob("*.db"):
         if _pid_of(file) == os.getpid() or not _is_alive(_pid_of(file)):
             file.unlink(missing_ok=True)
@@ -189,6 +159,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, so not one of ours
+    except PermissionError:  # another user's, so not one of ours
         return False
     return True
