@@ -1,18 +1,19 @@
-"""The verbs, their arguments and their help. Light: `--help` imports nothing of the service."""
+"""The commands, their arguments and their help. Light: `--help` imports nothing of the service."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from typing import Any
 
 from app import __version__
 
 DESCRIPTION = """\
 Tweets, retweets and their ranking.
 
-Every verb reads the same settings from the environment: HOST, PORT, DATA_DIR, DATABASE_URL, REDIS_URL and
-more (README has the table). All but `serve` work beside a running service as well as without one."""
+Every command reads the same settings from the environment: HOST, PORT, DATA_DIR, DATABASE_URL, REDIS_URL and
+more (README has the table). All commands but `restore` work beside a running service as well as without one."""
 
 SERVE = """\
-Serve the API and the page until SIGTERM or Ctrl-C. Starts what is embedded, and brings an embedded database
-to the latest revision by itself.
+Serve the API and the page until SIGTERM or Ctrl-C. Starts the embedded parts, and migrates an embedded database
+to the latest revision.
 
 examples:
   simple-twitter serve
@@ -22,7 +23,7 @@ MIGRATE = """\
 Bring the database to the latest revision (up), take it back by one (down), list the revisions (status), or
 compare its tables with the declared ones (check: exit code 1 when they differ).
 
-The embedded database is migrated by every start; one named by DATABASE_URL only by this verb.
+Every start migrates an embedded database. A database named by DATABASE_URL is migrated only by this command.
 
 examples:
   DATABASE_URL=sqlite:////srv/tweets.db simple-twitter migrate up
@@ -30,9 +31,8 @@ examples:
   simple-twitter migrate down --to base --yes"""
 
 VERIFY = """\
-Compare every count in Redis with a full count of the log. Exit code 1, and a table, when any differs. Of SQLite
-the whole file is read before that: when it is damaged, one sentence says so instead. Nobody waits meanwhile. How far
-it is shows on stderr.
+Compare every count in Redis with a full count of the log. If any differs, print a table and end with exit code 1.
+A SQLite file is checked for damage first. Reads and writes go on meanwhile; progress is shown on stderr.
 
 examples:
   simple-twitter verify
@@ -70,20 +70,20 @@ examples:
   simple-twitter export | head"""
 
 BACKUP = """\
-Copy the database to a file as of one instant, while a service runs and writes. The copy is looked at as a whole
-before it gets its name: a file of that name is a good backup, and one that was there before stays until then.
+Copy the database to a file as of one instant, while a service runs and writes. The whole copy is checked before it
+gets its name: a file of that name is a good backup, and an older file of that name stays until then.
 
-It holds everything; the index needs no backup. For PostgreSQL the verb names the tool to use.
+It holds everything; the index needs no backup. For PostgreSQL the command names the tool to use.
 
 examples:
   simple-twitter backup tweets.backup
   simple-twitter backup "/srv/backups/tweets-$(date +%F).db\""""
 
 RESTORE = """\
-Put a backup in the place of the database, after looking at the whole of it. Stop the service first. What was
-posted since the backup is gone; the next start sees that and brings the ranking in step.
+Replace the database by a backup, after checking the whole backup. Stop the service first. What was posted since the
+backup is lost; the next start rebuilds the ranking.
 
-A database that is there is replaced only with --force. A damaged one may be: the backup is what helps it.
+An existing database is replaced only with --force, also a damaged one.
 
 examples:
   simple-twitter restore tweets.backup
@@ -96,12 +96,12 @@ example:
   simple-twitter seed"""
 
 TOKENS = """\
-Who may write. As long as there is no token, anybody who reaches the service; from the first one on, each write
-needs one: a token posts as its own user, and deletes that user's tweets. An admin's may delete any tweet and
-set count_retweet.
+Manage API tokens. While there is no token, everyone who reaches the service may write. From the first token on,
+each write needs one: a token posts as its own user, and deletes that user's tweets. An admin's token may delete any
+tweet and set count_retweet.
 
-A token is shown once, when it is made. `list` shows ids, which `revoke` takes. A running service heeds both
-within about a second. Revoking the last one does not open the service again.
+A token is shown once, when it is made. `list` shows ids, which `revoke` takes. A running service sees a change
+within about a second. Revoking the last token does not open the service again.
 
 examples:
   simple-twitter token add ada
@@ -110,67 +110,53 @@ examples:
   simple-twitter token revoke 3f9a1c2b7d04"""
 
 INFO = """\
-Print what is where: settings, engines and versions, tweets, partitions, and how far the index is.
+Print versions, settings, engines, tweets, partitions, and how far the index lags.
 
 example:
   simple-twitter info"""
 
 
 def parser() -> ArgumentParser:
-    """The parser of the whole command line."""
-    whole = ArgumentParser(
-        prog="simple-twitter", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    """The parser of the whole command line: its result has `command`, and `action` where a command has some."""
+    form: dict[str, Any] = {"formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
+    whole = ArgumentParser(prog="simple-twitter", description=DESCRIPTION, **form)
     whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    verbs = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
 
-    def add(name: str, words: str, description: str) -> ArgumentParser:
-        return verbs.add_parser(
-            name, help=words, description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
-        )
+    def add(name: str, summary: str, description: str) -> ArgumentParser:
+        return commands.add_parser(name, help=summary, description=description, **form)
 
     add("serve", "serve the API and the page", SERVE)
-    _add_migrate_arguments(add("migrate", "bring the database up to date, or back", MIGRATE))
-    add("verify", "compare every count with the log", VERIFY).add_argument(
-        "--repair", action="store_true", help="rebuild the index when a count differs"
-    )
+    migrate = add("migrate", "bring the database up to date, or back", MIGRATE)
+    migrate.add_argument("action", choices=("up", "down", "status", "check"), help="what to do")
+    migrate.add_argument("--to", metavar="REVISION", help="down: the revision to go back to, `base` for none")
+    migrate.add_argument("--yes", action="store_true", help="down: yes, drop what the revisions added")
+    migrate.add_argument("--json", action="store_true", help="print the revisions as JSON")
+    verify = add("verify", "compare every count with the log", VERIFY)
+    verify.add_argument("--repair", action="store_true", help="rebuild the index when a count differs")
     add("rebuild", "rebuild the index from the log", REBUILD)
-    _add_import_arguments(add("import", "add the tweets of a file", IMPORT))
-    add("export", "write all tweets to a file", EXPORT).add_argument(
-        "file", nargs="?", default="-", help="the file, or - (as when left out) for standard output"
-    )
-    add("backup", "copy the database while it is written", BACKUP).add_argument(
-        "file", help="the file to make, or - for standard output"
-    )
-    restore = add("restore", "put a backup in the place of the database", RESTORE)
+    importing = add("import", "add the tweets of a file", IMPORT)
+    importing.add_argument("file", help="the file, - for standard input, or redis://HOST:PORT/DB")
+    importing.add_argument("--map", metavar="FILE", help="write a line of JSON for each tweet: its key, and its new id")
+    importing.add_argument("--zone", metavar="NAME", help="redis: the time zone of its times (that of this machine)")
+    importing.add_argument("--cut", action="store_true", help="redis: cut texts that are too long, do not refuse them")
+    export = add("export", "write all tweets to a file", EXPORT)
+    export.add_argument("file", nargs="?", default="-", help="the file, or - (the default) for standard output")
+    backup = add("backup", "copy the database while it is written", BACKUP)
+    backup.add_argument("file", help="the file to make, or - for standard output")
+    restore = add("restore", "replace the database by a backup", RESTORE)
     restore.add_argument("file", help="the backup")
-    restore.add_argument("--force", action="store_true", help="yes, replace the database that is there")
+    restore.add_argument("--force", action="store_true", help="yes, replace the existing database")
     add("seed", "add tweets to look at", SEED)
-    _add_token_arguments(add("token", "say who may write", TOKENS))
-    add("info", "say what is where", INFO)
-    return whole
-
-
-def _add_migrate_arguments(verb: ArgumentParser) -> None:
-    verb.add_argument("action", choices=("up", "down", "status", "check"), help="what to do")
-    verb.add_argument("--json", action="store_true", help="print the revisions as JSON")
-    verb.add_argument("--to", metavar="REVISION", help="down: the revision to go back to, `base` for none")
-    verb.add_argument("--yes", action="store_true", help="down: yes, drop what the revisions taken back had made")
-
-
-def _add_import_arguments(command: ArgumentParser) -> None:
-    command.add_argument("file", help="the file, - for standard input, or redis://HOST:PORT/DB")
-    command.add_argument("--map", metavar="FILE", help="write a line of JSON for each tweet: its key, and its new id")
-    command.add_argument("--zone", metavar="NAME", help="redis: the time zone of its times (that of this machine)")
-    command.add_argument("--cut", action="store_true", help="redis: cut texts that are too long, instead of refusing")
-
-
-def _add_token_arguments(verb: ArgumentParser) -> None:
-    acts = verb.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
-    adding = acts.add_parser("add", help="make a token, and show it", allow_abbrev=False)
+    token = add("token", "manage API tokens", TOKENS)
+    actions = token.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    adding = actions.add_parser("add", help="make a token, and show it", allow_abbrev=False)
     adding.add_argument("user", help="the only user_name that it writes as")
     adding.add_argument("--admin", action="store_true", help="it may also delete any tweet and set count_retweet")
-    listing = acts.add_parser("list", help="show all tokens, without their secrets", allow_abbrev=False)
+    listing = actions.add_parser("list", help="show all tokens, without their secrets", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print them as JSON")
-    revoking = acts.add_parser("revoke", help="take a token back, for good", allow_abbrev=False)
-    revoking.add_argument("id", help="as `list` shows it")
+    actions.add_parser("revoke", help="revoke a token for good", allow_abbrev=False).add_argument(
+        "id", help="as `list` shows it"
+    )
+    add("info", "print what is where", INFO)
+    return whole
