@@ -1,9 +1,9 @@
 """What the service can do with tweets: post, retweet, delete, read, rank. The whole of storage as the app sees it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from storage.ancestry import AncestorCache
 from storage.batch import DeleteTweet, Replay
@@ -13,6 +13,7 @@ from storage.embedded import EmbeddedServer
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotFound
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
+from storage.kept import KeptAnswers
 from storage.observer import Observer
 from storage.reader import TOO_MANY, Reader, TopQuery
 from storage.reconciler import Reconciler
@@ -26,6 +27,8 @@ from storage.sql.reads import Row, tweet_of
 from storage.standing import lag
 from storage.windows import Windows
 from storage.writer import Writer
+
+Drawing = TypeVar("Drawing")
 
 READ_AT_ONCE = 50
 """Tweets with their texts, in `list_live`."""
@@ -66,6 +69,7 @@ class Tweets:
         self._reader = Reader(database, index, self.reconciler, cache_sizes.rows)
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
+        self._drawings: KeptAnswers[Any] = KeptAnswers("cascades")
         self._writer = Writer(
             database,
             index,
@@ -158,6 +162,14 @@ class Tweets:
         """The numbers and nodes of the cascade below a tweet, deleted or not. Raises TweetNotFound, CascadeTooLarge."""
         return read_cascade(self.database, tweet_id)
 
+    def draw_cascade(self, tweet_id: int, draw: Callable[[Cascade], Drawing]) -> "Future[Drawing]":
+        """
+        What *draw* makes of the cascade below a tweet, computed once and kept: see `storage.kept`. Raises Overloaded.
+
+        It is called in another thread. Errors of the future: those of `get_cascade`, and what *draw* raises.
+        """
+        return self._drawings.get(tweet_id, lambda: draw(self.get_cascade(tweet_id)))
+
     def list_descendants(self, tweet_id: int, limit: int, after: int | None = None) -> list[Descendant]:
         """The tweets below a tweet, in pre-order, from the one that follows *after*. See `storage.cascade`."""
         return list_descendants(self.database, tweet_id, limit, after)
@@ -218,6 +230,7 @@ class Tweets:
         self._writer.worker.close()
         self._reader.worker.close()
         self.windows.close()
+        self._drawings.close()
         self.reconciler.stop()
         if self.scrub:
             self.scrub.stop()

@@ -34,10 +34,37 @@ class Level(NamedTuple):
     """The tweets at some depth; `largest` is the id of the one with most below it, whose author is `user_name`."""
 
     depth: str
-    tweets: int
+    tweets: str
     largest: str
     user_name: str | None
-    below: int
+    below: str
+
+
+class Picture(NamedTuple):
+    """A cascade as a page shows it; numbers are written with separators, as in "1,204"."""
+
+    size: str
+    deleted: str
+    depth: str
+    max_breadth: str
+    mean_distance: str
+    svg: str
+    levels: list[Level]
+
+
+def picture(cascade: Cascade, find_names: FindNames) -> Picture | None:
+    """The numbers of *cascade*, its icicle and its table; None for a tweet with nothing below it."""
+    if cascade.structural_virality is None:
+        return None
+    return Picture(
+        f"{len(cascade.nodes):,}",
+        f"{cascade.deleted:,}" if cascade.deleted else "",
+        f"{len(cascade.breadths) - 1:,}",
+        f"{max(cascade.breadths):,}",
+        f"{cascade.structural_virality:.2f}",
+        draw(cascade, find_names),
+        list_levels(cascade, find_names),
+    )
 
 
 def list_levels(cascade: Cascade, find_names: FindNames) -> list[Level]:
@@ -52,10 +79,10 @@ def list_levels(cascade: Cascade, find_names: FindNames) -> list[Level]:
     return [
         Level(
             f"{level} and more" if level == LEVELS_SHOWN else str(level),
-            counts[level],
+            f"{counts[level]:,}",
             ids.encode(node.id),
             names.get(node.id),
-            node.size - 1,
+            f"{node.size - 1:,}",
         )
         for level, node in sorted(largest.items())
     ]

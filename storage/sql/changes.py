@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, literal, null, select, union_all
+from sqlalchemy import BigInteger, Connection, bindparam, literal, null, select, union_all, update
 
 from storage.sql.tables import tweets
 
@@ -69,8 +69,29 @@ def list_keys(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[byt
     return {row[0]: (row[1], row[2]) for row in connection.execute(_KEYS, {"ids": ids})}
 
 
+def list_keys_after(connection: Connection, tweet_id: int, limit: int) -> list[dict[str, Any]]:
+    """At most *limit* tweets with idempotency keys and ids above *tweet_id*, in order: for `set_keys`."""
+    return [dict(row) for row in connection.execute(_KEYS_AFTER, {"after": tweet_id, "limit": limit}).mappings()]
+
+
+def set_keys(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Give tweets that have none their idempotency keys."""
+    connection.execute(_SET_KEYS, rows)
+
+
 _IDS: Any = bindparam("ids", expanding=True)
 _PLACES = select(tweets.c.id, tweets.c.partition, tweets.c.depth, tweets.c.deleted_seq).where(tweets.c.id.in_(_IDS))
 _KEYS = select(tweets.c.id, tweets.c.key_digest, tweets.c.call_digest).where(
     tweets.c.id.in_(_IDS), tweets.c.key_digest.is_not(None)
+)
+_KEYS_AFTER = (
+    select(tweets.c.id.label("tweet_id"), tweets.c.key_digest.label("key"), tweets.c.call_digest.label("call"))
+    .where(tweets.c.id > bindparam("after", type_=BigInteger), tweets.c.key_digest.is_not(None))
+    .order_by(tweets.c.id)
+    .limit(bindparam("limit", type_=BigInteger))
+)
+_SET_KEYS = (
+    update(tweets)
+    .where(tweets.c.id == bindparam("tweet_id"), tweets.c.key_digest.is_(None))
+    .values(key_digest=bindparam("key"), call_digest=bindparam("call"))
 )

@@ -19,7 +19,7 @@ from storage import ids
 from storage.changes import read_changes
 from storage.errors import StorageError
 from storage.sql import log
-from storage.sql.changes import EntryRow, TreePlace, list_keys, list_places
+from storage.sql.changes import EntryRow, TreePlace, list_keys, list_keys_after, list_places, set_keys
 from storage.sql.engine import Database
 from storage.sql.log import Head
 from storage.sql.tables import tokens, tweets
@@ -33,10 +33,10 @@ class MirrorRefused(StorageError):
 
 
 class MirrorPage(NamedTuple):
-    """Entries of the source, what idempotency keys it has for them (id -> digests), and the cursor after them."""
+    """Entries of the source, their idempotency keys (id -> digests) if it gives any, and the cursor after them."""
 
     entries: list[EntryRow]
-    keys: Mapping[int, tuple[bytes, bytes]]
+    keys: Mapping[int, tuple[bytes, bytes]] | None
     next: str
 
 
@@ -54,8 +54,13 @@ def read_database(source: Database, cursor: str | None) -> MirrorPage:
 
 def copy_tokens(source: Database, target: Database) -> None:
     """Give *target* the tokens of *source*, revoked ones too."""
-    with source.reading() as connection:
-        rows = connection.execute(select(tokens)).mappings().all()
+    listed = []
+    for database in (source, target):
+        with database.reading() as connection:
+            listed.append(connection.execute(select(tokens).order_by(tokens.c.id)).mappings().all())
+    rows, known = listed
+    if rows == known:
+        return
     with target.writing() as connection:
         connection.execute(delete(tokens))
         if rows:
@@ -72,6 +77,7 @@ class Mirror:
         self._store, self._heads = found.store, found.heads
         self._source = ""
         self._cursor: str | None = None
+        self._lacks_keys = False
         if not state.exists():
             if any(head.seq for head in found.heads.values()):
                 raise MirrorRefused("The target has tweets that are of no mirror; name an empty database.")
@@ -79,7 +85,7 @@ class Mirror:
         saved = json.loads(state.read_text())
         for cursor, heads in (saved["after"], saved["before"]):
             if saved["target"] == self._store.id and heads == _plain(self._heads):
-                self._source, self._cursor = saved["source"], cursor
+                self._source, self._cursor, self._lacks_keys = saved["source"], cursor, saved["lacks_keys"]
                 return
         raise MirrorRefused(f"The target is not as the mirror of {state} left it; name an empty database.")
 
@@ -96,9 +102,24 @@ class Mirror:
         if self._source not in {"", source}:
             raise MirrorRefused("The target is the mirror of another database.")
         if page.entries:
+            self._lacks_keys |= page.keys is None
             self._append(page, source)
         self._source, self._cursor = source, page.next
         return len(page.entries)
+
+    def copy_keys(self, source: Database) -> None:
+        """Give the target the keys of those tweets that came from a service, which does not give them."""
+        after = 0
+        while self._lacks_keys:
+            with source.reading() as connection:
+                rows = list_keys_after(connection, after, LIMIT)
+            if not rows:
+                self._lacks_keys = False
+                self._save(self._source, [[self._cursor, _plain(self._heads)]] * 2)
+                return
+            with self._target.writing() as connection:
+                set_keys(connection, rows)
+            after = rows[-1]["tweet_id"]
 
     def _append(self, page: MirrorPage, source: str) -> None:
         with self._target.writing() as connection:
@@ -146,7 +167,7 @@ class Mirror:
             seq, nonce = enter(place.partition, 1)
             # Its text is gone, so it was deleted since: the entry of that comes later in the source, and now here.
             gone_seq, gone_nonce = enter(place.partition, -1) if place.deleted else (None, None)
-            key, call = page.keys.get(entry.id, (None, None))
+            key, call = (page.keys or {}).get(entry.id, (None, None))
             rows.append(
                 {
                     **{name: value for name, value in entry._asdict().items() if name != "sign"},
@@ -168,7 +189,8 @@ class Mirror:
     def _save(self, source: str, places: list[Any]) -> None:
         """Replace the state file, so that it survives a power cut as a commit does."""
         before, after = places
-        content = json.dumps({"target": self._store.id, "source": source, "before": before, "after": after})
+        state = {"target": self._store.id, "source": source, "before": before, "after": after}
+        content = json.dumps(state | {"lacks_keys": self._lacks_keys})
         part = self._file.with_suffix(".part")
         with part.open("w") as file:
             file.write(content)

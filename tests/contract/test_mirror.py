@@ -107,6 +107,22 @@ def test_all_is_mirrored(
     check_equal(source, database, log)
 
 
+def test_keys_of_what_came_from_a_service(source: Database, database: Database, state: Path) -> None:
+    """They are not in its feed, so they are taken from its database afterwards."""
+    plant(source, random.Random(1), 40)
+    with source.writing() as connection:
+        connection.execute(
+            text("UPDATE tweets SET key_digest = x'00', call_digest = x'01' WHERE id IN (SELECT min(id) FROM tweets)")
+        )
+    Mirror(database, state).step(lambda cursor: read_database(source, cursor)._replace(keys=None))
+    for _ in range(2):
+        running = Mirror(database, state)
+        running.copy_keys(source)
+        assert not running.step(lambda cursor: read_database(source, cursor))
+        keys = "SELECT id, key_digest, call_digest FROM tweets WHERE key_digest IS NOT NULL"
+        assert rows_of(source, keys) == rows_of(database, keys) != []
+
+
 class Killed(BaseException):
     """The process ends."""
 
