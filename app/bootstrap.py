@@ -10,7 +10,7 @@ from app.server import serve
 from app.settings import Settings
 from app.signals import signals_held, signals_released
 from storage import Tweets, open_log, open_storage, prepare_schema
-from storage.sql.engine import Database
+from storage.sql.database import Database
 
 
 def open_tweets(settings: Settings, *, attach: bool = False) -> Tweets:

@@ -13,7 +13,7 @@ from storage import open_log
 from storage.cascade import LARGEST, read_cascade
 from storage.changes import read_changes
 from storage.ids import first_of, time_of
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.windows import Window, rank_tweets
 
 DAY_MS = 86_400_000

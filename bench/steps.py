@@ -20,7 +20,7 @@ from bench.host import WORKS
 from bench.report import Table, look_at_machine
 from storage import migrate, open_storage
 from storage.embedded import EmbeddedServer
-from storage.sql.engine import open_database
+from storage.sql.database import open_database
 from tests.cluster import running_cluster
 from tests.postgresql import PostgreSQL
 

@@ -7,7 +7,7 @@ the last: it must suit the version of the service that still runs while it is ap
 
 from alembic import context
 
-from storage.sql.tables import metadata
+from storage.sql.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -13,7 +13,7 @@ from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_current, is_current, up
 from storage.scrub import CleanShutdownMarker, Scrub
-from storage.sql.engine import Database, open_database, read_url
+from storage.sql.database import Database, open_database, read_url
 from storage.sql.log import get_store
 from storage.tweets import CacheSizes, Tweets
 

@@ -19,9 +19,8 @@ from storage.errors import ChainTooLong, KeyReused, StorageError, TweetDeleted, 
 from storage.fold import Ancestry, Entry
 from storage.ids import next_id
 from storage.records import NewTweet, Posted, Tweet
-from storage.sql import log, reads
-from storage.sql.log import Head, Store
-from storage.sql.reads import Row
+from storage.sql import log
+from storage.sql.log import Head, Row, Store
 
 TEXT_LIMIT = 2_000_000
 """Characters of the texts that one batch stores, 2 to 8 MB: bounds how long its commit takes."""
@@ -106,7 +105,7 @@ class Batch:
         before = log.lock_heads(self._connection, self._store, partitions)
         self._heads = dict(before)
         if named:
-            self._targets = reads.list_rows(self._connection, named)
+            self._targets = log.list_rows(self._connection, named)
         digests = [_key_digest(each) for each in commands if isinstance(each, NewTweet) and each.key is not None]
         if digests:
             self._calls = log.list_calls(self._connection, digests)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from storage.errors import CascadeTooLarge, CursorUnknown, TweetNotFound
 from storage.sql import cascades
 from storage.sql.cascades import Descendant
-from storage.sql.engine import Database
+from storage.sql.database import Database
 
 LARGEST = 100_000
 """Nodes that are read for one answer: 0.35 to 0.5 s and 17 MB."""

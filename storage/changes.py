@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from storage.errors import CursorUnknown, OtherTimeline, StoreDamaged
 from storage.sql import log
 from storage.sql.changes import EntryRow, list_whole_entries
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.sql.log import LogState
 
 READ_AT_ONCE = 100

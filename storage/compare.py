@@ -18,8 +18,8 @@ from storage.errors import IndexUnavailable
 from storage.index.ranking import RankingIndex
 from storage.records import Place
 from storage.recount import Breathe, breathing, count, count_all, no_rest
-from storage.sql import log, streams
-from storage.sql.engine import Database
+from storage.sql import log
+from storage.sql.database import Database
 from storage.standing import is_known
 
 LOOKED_AT_AT_ONCE = 50_000
@@ -61,16 +61,20 @@ def _suspects(database: Database, index: RankingIndex, breathe: Breathe, numbers
     # Negative, so that they rise as they come, newest first; 16 bytes a tweet, where a dict would take 150.
     negatives: dict[int, array[int]] = defaultdict(lambda: array("q"))
     counts: dict[int, array[int]] = defaultdict(lambda: array("q"))
-    with database.reading(snapshot=True) as connection:
-        store = log.get_store(connection)
-        with closing(breathing(count_all(connection), breathe, numbers)) as rows:
-            for tweet_id, partition, counted in rows:
-                negatives[partition].append(-tweet_id)
-                counts[partition].append(counted)
+    places = {partition: head.seq for partition, head in database.get_state().heads.items()}
+    with closing(breathing(count_all(database, places), breathe, numbers)) as rows:
+        for tweet_id, partition, counted in rows:
+            negatives[partition].append(-tweet_id)
+            counts[partition].append(counted)
     suspects = {}
-    for partition in range(store.partitions):
-        places = breathing(index.scan(partition), breathe, numbers)
-        suspects[partition] = _unlike(negatives[partition], counts[partition], places)
+    for partition in places:
+        known = negatives[partition]
+        if any(known[at] > known[at + 1] for at in range(len(known) - 1)):  # after an import of older tweets
+            order = sorted(range(len(known)), key=known.__getitem__)
+            negatives[partition] = array("q", map(known.__getitem__, order))
+            counts[partition] = array("q", map(counts[partition].__getitem__, order))
+        members = breathing(index.scan(partition), breathe, numbers)
+        suspects[partition] = _unlike(negatives[partition], counts[partition], members)
     return suspects
 
 
@@ -96,13 +100,13 @@ def _look_again(
 ) -> Iterator[Difference]:
     """Those of *ids* whose count at one place of the log is not the one of the index at that place."""
     answer = index.counts(partition, ids)
-    with database.reading(snapshot=True) as connection:
+    with database.reading() as connection:
         at, store = answer.state, log.get_store(connection)
         if not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
             raise IndexUnavailable("the index was brought in step meanwhile")
-        wanted = set(ids)
-        with closing(breathing(streams.stream_until(connection, partition, at.seq), breathe, numbers)) as rows:
-            in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
+    wanted = set(ids)
+    with closing(breathing(database.stream_tweets(partition, at.seq), breathe, numbers)) as rows:
+        in_log = {tweet_id: counted for tweet_id, _, counted in count(rows) if tweet_id in wanted}
     for tweet_id, found in zip(ids, answer.counts, strict=True):
         right = in_log.get(tweet_id)
         if right != found:

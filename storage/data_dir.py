@@ -7,7 +7,7 @@ from pathlib import Path
 from storage.embedded import in_use, is_running
 from storage.errors import CannotOpen
 from storage.locks import FileLock
-from storage.sql.engine import read_url
+from storage.sql.database import read_url
 
 
 def database_file(data_dir: Path) -> Path:

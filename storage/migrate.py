@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection, inspect, text
 
 from storage.errors import SchemaOutdated, StorageError
-from storage.sql import log, tables
-from storage.sql.engine import Database
+from storage.sql import log, schema
+from storage.sql.database import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -117,7 +117,7 @@ def list_differences(database: Database) -> list[str]:
 
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        found: list[Any] = compare_metadata(context, tables.metadata)
+        found: list[Any] = compare_metadata(context, schema.metadata)
     return [_in_words(difference) for difference in found]
 
 

@@ -18,10 +18,9 @@ from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNo
 from storage.index.ranking import Counts, RankingIndex, RankingPage
 from storage.reconciler import Reconciler
 from storage.records import Place, Posted, Rank, Ranking, Tweet
-from storage.sql import reads
-from storage.sql.engine import Database
-from storage.sql.log import LogState
-from storage.sql.reads import Row, tweet_of
+from storage.sql import log
+from storage.sql.database import Database
+from storage.sql.log import LogState, Row, tweet_of
 from storage.standing import LOOKS, equals, reaches
 
 BATCH_LIMIT = 1024
@@ -95,9 +94,9 @@ class Reader:
         unknown = [row for row in rows if row.id not in counts]
         if unknown:
             with self._database.reading() as connection:
-                found = reads.count_descendants(connection, [row.id for row in unknown], COUNTED_AT_MOST)
+                found = log.count_descendants(connection, [row.id for row in unknown], COUNTED_AT_MOST)
                 if found is None:  # too many in all
-                    each = (reads.count_descendants(connection, [row.id], COUNTED_AT_MOST) for row in unknown)
+                    each = (log.count_descendants(connection, [row.id], COUNTED_AT_MOST) for row in unknown)
                     found = {tweet_id: count for one in each if one for tweet_id, count in one.items()}
             counts |= {row.id: row.base + found[row.id] for row in unknown if row.id in found}
         return counts

@@ -15,8 +15,7 @@ from storage.errors import IndexUnavailable
 from storage.index.keys import Position
 from storage.index.ranking import RankingIndex
 from storage.recount import Breathe, breathing, count_all, no_rest
-from storage.sql import log
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.sql.log import Store
 
 FILL_AT_ONCE = 10_000
@@ -44,18 +43,17 @@ def rebuild(
     lost: dict[int, IndexUnavailable] = {}
     staging = {partition: index.stage(partition) for partition in found}
     sizes = dict.fromkeys(found, 0)
-    with database.reading(snapshot=True) as connection:
-        heads = log.get_state(connection).checked(store).heads
-        chosen = found if len(found) < store.partitions else None
-        counts_of_all = breathing(count_all(connection, chosen), breathe, counting())
-        with closing(_in_portions(counts_of_all, len(found))) as portions:
-            for partition, counts in portions:
-                if partition not in lost:
-                    try:
-                        index.fill(staging[partition], counts)
-                        sizes[partition] += len(counts)
-                    except IndexUnavailable as error:
-                        lost[partition] = error
+    heads = database.get_state().checked(store).heads
+    places = {partition: heads[partition].seq for partition in found}
+    counts_of_all = breathing(count_all(database, places), breathe, counting())
+    with closing(_in_portions(counts_of_all, len(found))) as portions:
+        for partition, counts in portions:
+            if partition not in lost:
+                try:
+                    index.fill(staging[partition], counts)
+                    sizes[partition] += len(counts)
+                except IndexUnavailable as error:
+                    lost[partition] = error
     for partition in found.keys() - lost.keys():
         head = heads[partition]
         to = Position(store.id, head.seq, head.nonce)

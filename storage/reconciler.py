@@ -24,7 +24,7 @@ from storage.observer import Observer
 from storage.rebuild import rebuild
 from storage.recount import Breathe, no_rest
 from storage.sql import log
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.sql.log import Store
 from storage.standing import ON_ITS_WAY_S, equals, is_known
 

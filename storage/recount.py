@@ -1,12 +1,10 @@
 """The whole log counted."""
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from sqlalchemy import Connection
-
 from storage.errors import StoreConflict
-from storage.sql import streams
+from storage.sql.database import Database
 
 BREATHE_EVERY = 1_000
 """Tweets between two moments in which the caller may rest, say how far it is, or end it all."""
@@ -29,14 +27,19 @@ def breathing(things: Iterable[Each], breathe: Breathe, numbers: Iterator[int]) 
         yield thing
 
 
-def count_all(connection: Connection, partitions: Collection[int] | None = None) -> Iterator[tuple[int, int, int]]:
-    """Every live tweet, or those of *partitions*, as (id, partition, count) by the log alone, newest first."""
-    return count(streams.stream_all(connection, partitions))
+def count_all(database: Database, places: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
+    """
+    Every live tweet of some partitions as (id, partition, count) by the log alone, one partition after the other.
+
+    *places* has the seq of the last entry that is to count, by partition.
+    """
+    for partition, seq in places.items():
+        yield from count(database.stream_tweets(partition, seq))
 
 
 def count(rows: Iterable[tuple[int, int | None, int, int, int]]) -> Iterator[tuple[int, int, int]]:
     """
-    The live ones of *rows*, which are whole chains as `streams.stream_all` gives them, as (id, partition, count).
+    The live ones of *rows*, which are whole chains as `Database.stream_tweets` gives them, as (id, partition, count).
 
     It is the fold from place zero, and `storage.fold.gains` would do: but where every ancestor is among the rows there
     are none to look for in between, which makes it more than twice as fast.

@@ -16,7 +16,7 @@ from pathlib import Path
 from storage.errors import IndexUnavailable, StorageError, StoreDamaged
 from storage.index.ranking import Counts, IndexState, RankingIndex
 from storage.reconciler import Reconciler
-from storage.sql.engine import Database
+from storage.sql.database import Database
 
 LOOK_EVERY_S = 2.0
 """How often to ask whether the server is still the same."""

@@ -18,8 +18,8 @@ from typing import NamedTuple
 from sqlalchemy import insert, select, update
 
 from storage.errors import StorageError
-from storage.sql.engine import Database
-from storage.sql.tables import tokens
+from storage.sql.database import Database
+from storage.sql.schema import tokens
 
 READ_EVERY_S = 1.0
 """How old the list of tokens may be: so soon a running service heeds one that was added or revoked."""

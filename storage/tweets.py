@@ -19,11 +19,10 @@ from storage.reader import TOO_MANY, Reader, TopQuery
 from storage.reconciler import Reconciler
 from storage.records import Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
-from storage.sql import reads
+from storage.sql import log
 from storage.sql.cascades import Descendant
-from storage.sql.engine import Database
-from storage.sql.log import Store
-from storage.sql.reads import Row, tweet_of
+from storage.sql.database import Database
+from storage.sql.log import Row, Store, tweet_of
 from storage.standing import lag
 from storage.windows import Windows
 from storage.writer import Writer
@@ -123,7 +122,7 @@ class Tweets:
     def list_chain(self, tweet_id: int) -> tuple[Tweet, ...]:
         """The tweet and its ancestors: target first, root last; deleted ones as tombstones. Raises TweetNotFound."""
         with self.database.reading() as connection:
-            rows = reads.list_chain(connection, tweet_id)
+            rows = log.list_chain(connection, tweet_id)
         if not rows:
             raise TweetNotFound
         return self._with_counts(rows)
@@ -133,13 +132,13 @@ class Tweets:
         if self.database.find_row(tweet_id) is None:
             raise TweetNotFound
         with self.database.reading() as connection:
-            rows = reads.list_retweets(connection, tweet_id, after or LARGEST, limit + 1)
+            rows = log.list_retweets(connection, tweet_id, after or LARGEST, limit + 1)
         return self._page(rows, limit)
 
     def list_by_user(self, user_name: str, limit: int, after: int | None = None) -> Page:
         """The tweets of *user_name*, newest first, older than *after*; empty for nobody's name."""
         with self.database.reading() as connection:
-            rows = reads.list_by_user(connection, user_name, after or LARGEST, limit + 1)
+            rows = log.list_by_user(connection, user_name, after or LARGEST, limit + 1)
         return self._page(rows, limit)
 
     def list_live(self, ids: Sequence[int], limit: int) -> tuple[Tweet, ...]:

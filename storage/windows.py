@@ -21,7 +21,7 @@ from storage.errors import WindowTooLarge
 from storage.kept import KeptAnswers
 from storage.records import Place
 from storage.sql import cascades
-from storage.sql.engine import Database
+from storage.sql.database import Database
 
 MOST_RETWEETS = 4_000_000
 """In one window: 200 MB of memory, and minutes between two answers."""

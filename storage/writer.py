@@ -20,7 +20,7 @@ from storage.index.ranking import FoldRequest, FoldResult, RankingIndex
 from storage.observer import Observer
 from storage.reconciler import Reconciler
 from storage.records import Posted
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.sql.log import Head, Store
 from storage.standing import LOOKS, ON_ITS_WAY_S, is_before, reaches
 

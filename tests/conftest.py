@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from storage import Tweets, migrate, open_storage
-from storage.sql.engine import open_database
+from storage.sql.database import open_database
 from tests.cluster import Cluster, running_cluster
 from tests.postgresql import PostgreSQL
 from tests.system import FindProgram, program, pytest_terminal_summary

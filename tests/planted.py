@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import insert, text
 
 from storage.ids import PARTITIONS, first_of
-from storage.sql.engine import Database
-from storage.sql.tables import tweets
+from storage.sql.database import Database
+from storage.sql.schema import tweets
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_790_000_000_000

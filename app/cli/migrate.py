@@ -7,7 +7,7 @@ from app.bootstrap import opened_database
 from app.cli import CommandError
 from app.settings import Settings
 from storage import migrate as schema
-from storage.sql.engine import Database
+from storage.sql.database import Database
 
 
 def migrate(arguments: Namespace, settings: Settings) -> int:

@@ -6,9 +6,13 @@ analyzed; so these statements keep to a range of the primary key, scalar subquer
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, select, text
+
+from storage.sql.schema import tweets
+from storage.sql.statements import ids as ids_parameter
+from storage.sql.statements import in_list
 
 FETCHED = 1_000
 """Rows that are taken from the driver at a time, so that others get the interpreter in between."""
@@ -96,7 +100,7 @@ def list_preorder(connection: Connection, root: int, after: int, limit: int) -> 
 
 _IN_RANGE = "id >= :since AND id < :until"
 _RETWEETS = f"{_IN_RANGE} AND parent IS NOT NULL AND deleted_seq IS NULL"
-_IDS: Any = bindparam("ids", expanding=True)
+_IS_ASKED = in_list(tweets.c.id, ids_parameter())
 
 _END = text(f"SELECT id FROM tweets WHERE {_IN_RANGE} ORDER BY id LIMIT 1 OFFSET :tweets")  # noqa: S608  # constants
 
@@ -106,8 +110,8 @@ _GROUPS = text(f"""
     FROM (SELECT parent, count(*) AS n FROM tweets WHERE {_RETWEETS} GROUP BY parent ORDER BY parent) AS g
 """)  # noqa: S608
 _BY_USER = text(f"SELECT parent, user_name, count(*) FROM tweets WHERE {_RETWEETS} GROUP BY parent, user_name")  # noqa: S608
-_PARENTS = text("SELECT id, parent FROM tweets WHERE id IN :ids").bindparams(_IDS)
-_USERS = text("SELECT id, user_name FROM tweets WHERE id IN :ids AND deleted_seq IS NULL").bindparams(_IDS)
+_PARENTS = select(tweets.c.id, tweets.c.parent).where(_IS_ASKED)
+_USERS = select(tweets.c.id, tweets.c.user_name).where(_IS_ASKED, tweets.c.deleted_seq.is_(None))
 
 _BASE = text("SELECT base, depth FROM tweets WHERE id = :id")
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, literal, null, select, union_all, update
+from sqlalchemy import Connection, bindparam, literal, null, select, union_all, update
 
-from storage.sql.tables import tweets
+from storage.sql.schema import tweets
+from storage.sql.statements import ids as ids_parameter
+from storage.sql.statements import in_list, number
 
 
 class EntryRow(NamedTuple):
@@ -30,9 +32,9 @@ def list_whole_entries(connection: Connection, partition: int, after_seq: int, t
     return [EntryRow(*row) for row in rows]
 
 
-_AT = tweets.c.partition == bindparam("partition", type_=BigInteger)
-_AFTER: Any = bindparam("after", type_=BigInteger)
-_TO: Any = bindparam("to", type_=BigInteger)
+_AT = tweets.c.partition == number("partition")
+_AFTER: Any = number("after")
+_TO: Any = number("to")
 _TWEET = (tweets.c.id, tweets.c.parent, tweets.c.base, tweets.c.created_at)
 _ENTRIES = union_all(
     select(
@@ -79,16 +81,16 @@ def set_keys(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     connection.execute(_SET_KEYS, rows)
 
 
-_IDS: Any = bindparam("ids", expanding=True)
-_PLACES = select(tweets.c.id, tweets.c.partition, tweets.c.depth, tweets.c.deleted_seq).where(tweets.c.id.in_(_IDS))
+_IS_ASKED = in_list(tweets.c.id, ids_parameter())
+_PLACES = select(tweets.c.id, tweets.c.partition, tweets.c.depth, tweets.c.deleted_seq).where(_IS_ASKED)
 _KEYS = select(tweets.c.id, tweets.c.key_digest, tweets.c.call_digest).where(
-    tweets.c.id.in_(_IDS), tweets.c.key_digest.is_not(None)
+    _IS_ASKED, tweets.c.key_digest.is_not(None)
 )
 _KEYS_AFTER = (
     select(tweets.c.id.label("tweet_id"), tweets.c.key_digest.label("key"), tweets.c.call_digest.label("call"))
-    .where(tweets.c.id > bindparam("after", type_=BigInteger), tweets.c.key_digest.is_not(None))
+    .where(tweets.c.id > number("after"), tweets.c.key_digest.is_not(None))
     .order_by(tweets.c.id)
-    .limit(bindparam("limit", type_=BigInteger))
+    .limit(number("limit"))
 )
 _SET_KEYS = (
     update(tweets)

@@ -7,25 +7,17 @@ A place is a partition and a `seq` in it, without gaps. Places are given while t
 import secrets
 from array import array
 from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    bindparam,
-    insert,
-    literal,
-    select,
-    true,
-    union_all,
-    update,
-)
+from sqlalchemy import Connection, insert
 
-from storage.errors import CannotOpen, StoreConflict, StoreReplaced
+from storage.errors import CannotOpen, StoreConflict, StoreDamaged, StoreReplaced
 from storage.fold import Ancestry, Entry
-from storage.ids import PARTITIONS
-from storage.sql.prepared import Insertion, Lookup, Prepared
-from storage.sql.tables import heads, store, tweets
+from storage.ids import LARGEST, PARTITIONS
+from storage.records import Tweet
+from storage.sql import statements
+from storage.sql.schema import heads, store
 
 NONCE_BITS = 62
 
@@ -72,6 +64,30 @@ class LogState(NamedTuple):
         return self
 
 
+class Row(NamedTuple):
+    """A tweet without its count; the texts are None once it is deleted."""
+
+    id: int
+    parent: int | None
+    partition: int
+    depth: int
+    base: int
+    created_at: int
+    user_name: str | None
+    title: str | None
+    body: str | None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is a tombstone."""
+        return self.body is None
+
+
+def tweet_of(row: Row, count: int | None) -> Tweet:
+    """The tweet of *row* with its count, None for a tombstone."""
+    return Tweet(row.id, row.user_name, row.title, row.body, row.parent, count, row.created_at)
+
+
 def new_nonce() -> int:
     """A random number that tells an entry from one with the same seq in another history of this database."""
     return secrets.randbits(NONCE_BITS)
@@ -84,7 +100,7 @@ def new_nonces(count: int) -> list[int]:
 
 def found_store(connection: Connection, partitions: int) -> None:
     """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
-    if connection.execute(select(store.c.id)).first() is not None:
+    if connection.execute(statements.STORE).first() is not None:
         return
     if not 1 <= partitions <= PARTITIONS:
         raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
@@ -95,7 +111,7 @@ def found_store(connection: Connection, partitions: int) -> None:
 
 def get_store(connection: Connection) -> Store:
     """Which database this is. Raises StoreConflict when it was never founded."""
-    row = connection.execute(select(*_STORE)).first()
+    row = connection.execute(statements.STORE).first()
     if row is None:
         raise StoreConflict("the database has no name yet")
     return Store(*row)
@@ -103,17 +119,17 @@ def get_store(connection: Connection) -> Store:
 
 def list_heads(connection: Connection) -> dict[int, Head]:
     """The head of every partition."""
-    rows = connection.execute(_HEADS)
+    rows = connection.execute(statements.HEADS)
     return {row[0]: Head(*row[1:]) for row in rows}
 
 
 def get_state(connection: Connection) -> LogState:
     """Where the log stands, read in one statement. Raises StoreConflict when it was never founded."""
-    return read_state(connection.execute(STATE).all())
+    return read_state(connection.execute(statements.STATE).all())
 
 
 def read_state(rows: Sequence[Sequence[Any]]) -> LogState:
-    """What the rows of `STATE` say."""
+    """What the rows of `statements.STATE` say."""
     if not rows:
         raise StoreConflict("the database has no name yet")
     return LogState(Store(*rows[0][5:]), {row[0]: Head(*row[1:5]) for row in rows})
@@ -129,7 +145,7 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
     if not wanted:
         return {}
     # In one order for everybody, so that two writers never wait for each other.
-    rows = _LOCKED_HEADS.rows(connection, wanted)
+    rows = connection.execute(statements.LOCKED_HEADS, {"ids": wanted}).all()
     if len(rows) < len(wanted) or tuple(rows[0][5:]) != store:
         raise StoreReplaced(REPLACED)
     return {row[0]: Head(*row[1:5]) for row in rows}
@@ -138,93 +154,134 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
 def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
     """Set the heads of the partitions that were appended to."""
     rows = [{"at": partition, **head._asdict()} for partition, head in moved.items()]
-    _MOVE_HEAD.run(connection, rows)
+    connection.execute(statements.MOVE_HEAD, rows)
 
 
 def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
     """For those of *key_digests* that were used: the id of the tweet, and the digest of the call that posted it."""
-    rows = _CALLS.rows(connection, key_digests)
+    rows = connection.execute(statements.CALLS, {"keys": key_digests})
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def append_tweets(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add tweets: dicts of all columns but the `deleted_` ones, with places given under `lock_heads`."""
-    _APPEND.run(connection, rows)
+    columns = tuple(rows[0])
+    insert_tweets(connection, columns, [*map(itemgetter(*columns), rows)])
+
+
+def insert_tweets(connection: Connection, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add *rows*, one or more, of the values of *columns*, by the fastest way of the database."""
+    connection.get_execution_options()["insert_rows"](connection, "tweets", columns, rows)
 
 
 def append_deletions(connection: Connection, rows: Sequence[dict[str, int]]) -> None:
     """Delete tweets: dicts of `tweet_id`, `at_seq` and `at_nonce`. Their texts are gone with the commit."""
-    connection.execute(_DELETE, rows)
+    connection.execute(statements.DELETE, rows)
 
 
 def find_nonce(connection: Connection, partition: int, seq: int) -> int | None:
     """The nonce of the entry at that place: 0 before the first entry, None when there is no such entry."""
     if seq == 0:
         return 0
-    found = connection.execute(_NONCE, {"partition": partition, "seq": seq}).first()
+    found = connection.execute(statements.NONCE, {"partition": partition, "seq": seq}).first()
     return found[0] if found else None
 
 
 def list_entries(connection: Connection, partition: int, after_seq: int, limit: int) -> list[Entry]:
     """At most *limit* entries of *partition* that follow *after_seq*, in order, without a gap."""
-    rows = connection.execute(_ENTRIES, {"partition": partition, "after_seq": after_seq, "limit": limit})
+    rows = connection.execute(statements.ENTRIES, {"partition": partition, "after_seq": after_seq, "limit": limit})
     return [Entry(*row) for row in rows]
 
 
 def list_ancestries(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
     """The ancestries of those of *ids* that name a tweet."""
-    return {row[0]: Ancestry(*row[1:]) for row in _ANCESTRIES.rows(connection, ids)}
+    return {row[0]: Ancestry(*row[1:]) for row in connection.execute(statements.ANCESTRIES, {"ids": ids})}
 
 
 def list_chains(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
     """The ancestries of those of *ids* that name a tweet, and of all their ancestors."""
-    return {row[0]: Ancestry(*row[1:]) for row in _CHAINS.rows(connection, ids)}
+    return {row[0]: Ancestry(*row[1:]) for row in connection.execute(statements.CHAINS, {"ids": ids})}
 
 
-_APPEND = Insertion(tweets)
-_HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
-_STORE = (store.c.id, store.c.partitions)
-STATE = _HEADS.add_columns(*_STORE).join_from(heads, store, true()).order_by(heads.c.partition)
-"""Every head in order, each with what `Store` holds: for `read_state`."""
+def list_rows(connection: Connection, ids: Collection[int]) -> dict[int, Row]:
+    """Those of *ids* that name a tweet, deleted or not."""
+    return {row[0]: Row(*row) for row in connection.execute(statements.BY_IDS, {"ids": ids})}
 
-_LOCKED_HEADS = Lookup(
-    STATE.where(heads.c.partition.in_(bindparam("partitions", expanding=True))).with_for_update(of=heads)
-)
-_MOVE_HEAD = Prepared(
-    update(heads).where(heads.c.partition == bindparam("at")).values({name: bindparam(name) for name in Head._fields})
-)
-_CALLS = Lookup(
-    select(tweets.c.key_digest, tweets.c.id, tweets.c.call_digest).where(
-        tweets.c.key_digest.in_(bindparam("digests", expanding=True))
-    )
-)
-_DELETE = (
-    update(tweets)
-    .where(tweets.c.id == bindparam("tweet_id"))
-    .values(deleted_seq=bindparam("at_seq"), deleted_nonce=bindparam("at_nonce"), user_name=None, title=None, body=None)
-)
-_AT = tweets.c.partition == bindparam("partition", type_=BigInteger)
-_NONCE = union_all(
-    select(tweets.c.nonce).where(_AT, tweets.c.seq == bindparam("seq", type_=BigInteger)),
-    select(tweets.c.deleted_nonce).where(_AT, tweets.c.deleted_seq == bindparam("seq", type_=BigInteger)),
-)
-_AFTER: Any = bindparam("after_seq", type_=BigInteger)
-_LIMIT: Any = bindparam("limit", type_=BigInteger)
-_ENTRIES = union_all(
-    select(
-        tweets.c.seq.label("seq"), tweets.c.nonce, tweets.c.id, tweets.c.parent, tweets.c.base, literal(1).label("sign")
-    ).where(_AT, tweets.c.seq > _AFTER, tweets.c.seq <= _AFTER + _LIMIT),
-    select(
-        tweets.c.deleted_seq, tweets.c.deleted_nonce, tweets.c.id, tweets.c.parent, tweets.c.base, literal(-1)
-    ).where(_AT, tweets.c.deleted_seq > _AFTER, tweets.c.deleted_seq <= _AFTER + _LIMIT),
-).order_by("seq")
-_BY_IDS = select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth).where(
-    tweets.c.id.in_(bindparam("ids", expanding=True))
-)
-_ANCESTRIES = Lookup(_BY_IDS)
-_SELECTED = _BY_IDS.cte("upwards", recursive=True)
-# UNION, not UNION ALL: chains that share ancestors are walked once.
-_UPWARDS = _SELECTED.union(
-    select(tweets.c.id, tweets.c.parent, tweets.c.partition, tweets.c.depth).where(tweets.c.id == _SELECTED.c.parent)
-)
-_CHAINS = Lookup(select(_UPWARDS.c.id, _UPWARDS.c.parent, _UPWARDS.c.partition, _UPWARDS.c.depth))
+
+def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> list[Row]:
+    """
+    The tweet and its ancestors, root last, deleted ones too, at most *limit*; empty when there never was one.
+
+    The next ones begin at the parent of the last.
+    """
+    rows = connection.execute(statements.CHAIN, {"id": tweet_id, "limit": limit})
+    return [Row(*row) for row in rows]
+
+
+def list_chain_from_root(connection: Connection, tweet_id: int, after: int, limit: int) -> list[Row]:
+    """The tweet and its ancestors, root first: at most *limit* of those with ids above *after*, -1 for the start."""
+    rows = connection.execute(statements.CHAIN_FROM_ROOT, {"id": tweet_id, "after": after, "limit": limit})
+    return [Row(*row) for row in rows]
+
+
+def list_newest(connection: Connection, below: int, limit: int) -> list[Row]:
+    """Tweets that are not deleted, with ids below *below*, newest first."""
+    return [Row(*row) for row in connection.execute(statements.NEWEST, {"below": below, "limit": limit})]
+
+
+def list_retweets(connection: Connection, parent: int, below: int, limit: int) -> list[Row]:
+    """Direct retweets of *parent* that are not deleted, with ids below *below*, newest first."""
+    rows = connection.execute(statements.RETWEETS, {"parent": parent, "below": below, "limit": limit})
+    return [Row(*row) for row in rows]
+
+
+def list_by_user(connection: Connection, user_name: str, below: int, limit: int) -> list[Row]:
+    """Tweets of *user_name* with ids below *below*, newest first."""
+    rows = connection.execute(statements.BY_USER, {"user": user_name, "below": below, "limit": limit})
+    return [Row(*row) for row in rows]
+
+
+def count_descendants(connection: Connection, ids: Sequence[int], limit: int) -> dict[int, int] | None:
+    """For each of *ids* its live descendants, counted one by one; None when that would look at more than *limit*."""
+    rows = connection.execute(statements.DESCENDANTS, {"ids": ids, "limit": limit + 1}).all()
+    if len(rows) > limit:
+        return None
+    counts = dict.fromkeys(ids, 0)
+    for ancestor, live in rows:
+        counts[ancestor] += live
+    return counts
+
+
+def list_wrong_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
+    """
+    The heads that are not what the rows of their partition make them: by partition, the head and the right one.
+
+    Reads the whole table. Raises StoreDamaged when entries are missing, which no head can mend.
+    """
+    wrong = {}
+    for partition, *stored, entries, seq, deleted_seq, last_id, live in connection.execute(statements.COUNTED_HEADS):
+        head, last = Head(*stored), max(seq, deleted_seq)
+        if entries != last or last < head.seq:
+            raise StoreDamaged(
+                f"Entries of partition {partition} are missing: there are {entries} up to place {max(last, head.seq)}; "
+                "restore a backup."
+            )
+        nonce = find_nonce(connection, partition, last)
+        right = Head(last, head.nonce if nonce is None else nonce, max(head.last_id, last_id), live)
+        if head != right:
+            wrong[partition] = head, right
+    return wrong
+
+
+def repair_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
+    """
+    Make every head what the rows of its partition make it, inside a transaction that writes; what was wrong.
+
+    Other writers wait until it commits. Raises StoreDamaged as `list_wrong_heads` does.
+    """
+    of_store = get_store(connection)
+    lock_heads(connection, of_store, range(of_store.partitions))
+    wrong = list_wrong_heads(connection)
+    if wrong:
+        move_heads(connection, {partition: right for partition, (_, right) in wrong.items()})
+    return wrong

@@ -7,17 +7,16 @@ transaction that has read cannot always be raised to a writing one, and then fai
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from storage.errors import CannotOpen, StorageError, StoreBusy, StoreConflict, StoreDamaged, StoreFull, StoreUnavailable
 from storage.locks import FileLock, lock_of_users
-from storage.sql.dialect import Kind
-from storage.sql.quick import ThreadReads
+from storage.sql.database import Kind
 
 DRIVERS = ("sqlite", "sqlite+pysqlite")
 
@@ -45,12 +44,11 @@ WRITER_CACHE_KIB = 16_000
 READER_CACHE_KIB = 512
 """For each of up to 128 connections; what they read again is in the system's own cache of the file."""
 
-BEGIN = {
-    Kind.READING: "BEGIN",
-    Kind.SNAPSHOT: "BEGIN",
-    Kind.WRITING: "BEGIN IMMEDIATE",
-    Kind.WRITING_AT_LENGTH: "BEGIN IMMEDIATE",
-    Kind.MIGRATING: "BEGIN IMMEDIATE",
+BEGIN: dict[Kind, str] = {
+    "reading": "BEGIN",
+    "writing": "BEGIN IMMEDIATE",
+    "writing at length": "BEGIN IMMEDIATE",
+    "migrating": "BEGIN IMMEDIATE",
 }
 
 ERRORS: dict[int, type[StorageError]] = {
@@ -63,12 +61,13 @@ ERRORS: dict[int, type[StorageError]] = {
 """What the primary result codes mean (https://www.sqlite.org/rescode.html)."""
 
 
-class SQLite:
+class Backend:
     """A database in a file."""
 
     version_question = "SELECT sqlite_version()"
     advice = "check its path, its owner and DATABASE_URL"
     has_wal_file = True
+    direct_connections = 8
 
     @staticmethod
     def check_url(url: URL) -> None:
@@ -107,10 +106,6 @@ class SQLite:
     def writer(self) -> Engine:
         """The one connection that writes."""
         return _engine(self._url, 1, WRITER_CACHE_KIB)
-
-    def quick_reads(self, reader: Engine) -> ThreadReads:  # noqa: ARG002  # these have connections of their own
-        """One connection for each thread that reads."""
-        return ThreadReads(_engine(self._url, 0, READER_CACHE_KIB))
 
     def check(self, connection: Connection) -> None:
         """Check that the file is a database."""
@@ -154,12 +149,11 @@ class SQLite:
         self._users.close()
 
 
-def stream_rows(connection: Connection, statement: Select[Any]) -> Iterator[tuple[Any, ...]]:
-    """The rows of *statement* as the driver has them: twice as fast as by SQLAlchemy. Raises the driver's errors."""
-    sql = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
-    driver: Any = connection.connection.driver_connection
-    with closing(driver.cursor()) as cursor:
-        yield from cursor.execute(str(sql))
+def insert_rows(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add *rows*, of the values of *columns*, to *table*: 3.5 us a row less than by SQLAlchemy's own parameters."""
+    places = ", ".join("?" * len(columns))
+    insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # names of ours
+    connection.exec_driver_sql(insert, [*rows])
 
 
 def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
@@ -169,7 +163,7 @@ def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
         max_overflow=0,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S, "cached_statements": 256},
         hide_parameters=True,  # a text does not belong in a log
-        execution_options={"stream_rows": stream_rows},
+        execution_options={"insert_rows": insert_rows},
     )
 
     # The driver's own transactions begin late and leave DDL out; so they are switched off and begun here.
@@ -182,7 +176,7 @@ def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        kind = connection.get_execution_options().get("kind", Kind.READING)
+        kind: Kind = connection.get_execution_options().get("kind", "reading")
         if begin := BEGIN.get(kind):
             connection.exec_driver_sql(begin)
 

@@ -16,7 +16,7 @@ from storage.errors import StorageError
 from storage.files import replacing
 from storage.locks import lock_of_users
 from storage.migrate import list_numbers
-from storage.sql.engine import read_url
+from storage.sql.database import read_url
 
 PAGES_AT_ONCE = 2_000
 """Pages of 4 KiB in one step: some milliseconds, between which a signal is heard."""

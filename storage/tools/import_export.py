@@ -21,10 +21,11 @@ from sqlalchemy import Connection, bindparam, func, select
 from storage import ids
 from storage.errors import CannotOpen, StorageError
 from storage.sql import log
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.sql.log import Head
-from storage.sql.prepared import Insertion
-from storage.sql.tables import tweets
+from storage.sql.schema import tweets
+from storage.sql.statements import ids as ids_parameter
+from storage.sql.statements import in_list
 
 AT_ONCE = 10_000
 """Rows in one statement of an import."""
@@ -269,9 +270,9 @@ class _Storing:
             if lines := [self._tree.line_of(tweet_id) for tweet_id in taken]:
                 raise ImportRefused(min(lines), "the store has a tweet of that id already.")
         if self._rows:
-            _APPEND.add(self._connection, COLUMNS, self._rows)
+            log.insert_tweets(self._connection, COLUMNS, self._rows)
         if self._deleted_rows:
-            _APPEND_DELETED.add(self._connection, DELETED_COLUMNS, self._deleted_rows)
+            log.insert_tweets(self._connection, DELETED_COLUMNS, self._deleted_rows)
         self._rows, self._deleted_rows, self._doubtful = [], [], []
 
     def finish(self) -> None:
@@ -357,11 +358,9 @@ CREATE TABLE rows (
 )
 """
 _ADD = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_APPEND = Insertion(tweets)
-_APPEND_DELETED = Insertion(tweets)
 _HIGHEST = select(func.max(tweets.c.id))
 _IDS_FROM = select(tweets.c.id).where(tweets.c.id >= bindparam("first")).order_by(tweets.c.id).limit(AT_ONCE)
-_IDS_AMONG = select(tweets.c.id).where(tweets.c.id.in_(bindparam("ids", expanding=True)))
+_IDS_AMONG = select(tweets.c.id).where(in_list(tweets.c.id, ids_parameter()))
 _CONTENT = select(tweets.c.created_at, tweets.c.user_name, tweets.c.title, tweets.c.body).where(
     tweets.c.id == bindparam("id")
 )

@@ -20,9 +20,9 @@ from storage.changes import read_changes
 from storage.errors import StorageError
 from storage.sql import log
 from storage.sql.changes import EntryRow, TreePlace, list_keys, list_keys_after, list_places, set_keys
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.sql.log import Head
-from storage.sql.tables import tokens, tweets
+from storage.sql.schema import tokens, tweets
 
 LIMIT = 1000
 """Entries in a page, and in a transaction."""

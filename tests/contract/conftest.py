@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage import Tweets, open_log, open_storage, prepare_schema
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.tweets import CacheSizes
 
 PARTITIONS = {"server": 1, "partitions": 3, "cluster": 16}

@@ -9,7 +9,7 @@ from storage import cascade
 from storage.cascade import Cascade, list_descendants, read_cascade
 from storage.errors import CascadeTooLarge, CursorUnknown, TweetNotFound
 from storage.ids import LARGEST
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from tests.planted import PlantedLog, plant
 
 pytestmark = pytest.mark.parametrize("partitions", [3], ids=[""])

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from storage import changes
 from storage.changes import ChangesPage, read_changes
 from storage.errors import CursorUnknown, OtherTimeline
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from tests.planted import PlantedLog, nonce_of, plant
 
 PARTITIONS = 3

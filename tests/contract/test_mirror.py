@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from storage import ids, open_log, prepare_schema
 from storage.errors import OtherTimeline
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.tools import mirror
 from storage.tools.mirror import Mirror, MirrorPage, MirrorRefused, copy_tokens, read_database
 from tests.contract.test_changes import read_all

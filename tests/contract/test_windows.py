@@ -9,7 +9,7 @@ from storage import Tweets, windows
 from storage.errors import StoreBusy, WindowTooLarge
 from storage.ids import LARGEST
 from storage.records import Place
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.windows import UserReceived, Window, rank_tweets, rank_users
 from tests.builders import post, retweet
 from tests.planted import HOUR_MS, NOW_MS, PlantedLog, plant

@@ -10,7 +10,7 @@ import pytest
 
 from app.cli.transfer import LONGEST_LINE, read_lines
 from storage import ids, open_log, prepare_schema
-from storage.sql.engine import Database
+from storage.sql.database import Database
 from storage.tools.import_export import ImportRefused, export_tweets, import_tweets
 
 NOW_MS = 1_800_000_000_000

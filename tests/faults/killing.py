@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from storage import migrate
-from storage.sql.engine import open_database
+from storage.sql.database import open_database
 from tests.cluster import Cluster, Node
 from tests.e2e.commands import done
 from tests.faults.copies import Client, Copy, at_work

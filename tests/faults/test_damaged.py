@@ -10,7 +10,7 @@ import pytest
 from storage import Tweets, open_storage
 from storage.errors import CannotOpen, StoreDamaged
 from storage.ids import encode
-from storage.sql import engine as sql_engine
+from storage.sql import database as sql_database
 from tests.builders import at_once, post, retweet, whole_ranking
 from tests.e2e.commands import done, nothing_runs, refused, serving
 from tests.faults.load import Caller
@@ -104,5 +104,5 @@ def test_a_large_file_is_looked_at_while_it_serves(
         eventually(lambda: "is damaged" in caplog.text)
         with pytest.raises(StoreDamaged, match="restore"):
             tweets.database.check_whole()
-    assert sql_engine.RESTORE in caplog.text
+    assert sql_database.RESTORE in caplog.text
     assert not (data_dir / "index.trusted").exists()

@@ -50,7 +50,7 @@ class Round:
         """Make the first write alone, and all others in one batch behind it."""
         threads = [threading.Thread(target=self._post, args=(each,)) for each in range(len(self.drafts))]
         threads.append(threading.Thread(target=self._delete))
-        with self._tweets.database._dialect.write_lock(60):
+        with self._tweets.database._backend.write_lock(60):
             self._taken.clear()
             threads[0].start()
             assert self._taken.wait(PATIENCE_S)

@@ -17,7 +17,6 @@ from storage.ids import encode
 from storage.rebuild import rebuild
 from storage.records import NewTweet
 from storage.sql import log, postgresql
-from storage.sql.dialect import Kind
 from tests import builders
 from tests.builders import post, retweet
 from tests.faults.services import eventually
@@ -217,8 +216,8 @@ def test_stopped_host_does_not_hold_the_head(
     postgresql_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that falls asleep in the middle of a batch loses its transaction; the others go on writing."""
-    soon = postgresql.BEGIN[Kind.WRITING].replace("session_timeout', '10s'", "session_timeout', '500'")
-    monkeypatch.setitem(postgresql.BEGIN, Kind.WRITING, soon)
+    soon = postgresql.BEGIN["writing"].replace("session_timeout', '10s'", "session_timeout', '500'")
+    monkeypatch.setitem(postgresql.BEGIN, "writing", soon)
     with open_storage(data_dir, postgresql_url) as tweets:
 
         def sleep() -> None:

@@ -11,7 +11,7 @@ import pytest
 from storage import Tweets, open_storage
 from storage.errors import StorageError, StoreBusy, StoreUnavailable
 from storage.records import NewTweet
-from storage.sql import bounded
+from storage.sql import postgresql as backend
 from tests.builders import at_once, post, retweet
 from tests.faults.cutting import CuttingProxy
 from tests.faults.services import eventually
@@ -97,7 +97,7 @@ def test_server_that_says_nothing(
 ) -> None:
     """A server that keeps its connections and does not answer is given up; a write goes on by a new connection."""
     root = post(tweets)
-    monkeypatch.setattr(bounded, "ANSWER_WITHIN_S", 0.5)
+    monkeypatch.setattr(backend, "ANSWER_WITHIN_S", 0.5)
     question = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     backends = [pid for (pid,) in postgresql.execute(question, name=postgresql_name)]
     for pid in backends:

@@ -7,7 +7,7 @@ import pytest
 
 from storage import Tweets, migrate, open_storage
 from storage.errors import CannotOpen, StoreUnavailable
-from storage.sql.engine import open_database
+from storage.sql.database import open_database
 from tests.builders import post, retweet
 from tests.faults.services import eventually
 from tests.faults.stored import bodies, is_gapless

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from storage import Tweets, migrate, open_storage
 from storage.sql import log
-from storage.sql.engine import Database, open_database
+from storage.sql.database import Database, open_database
 from tests.builders import post, retweet, whole_ranking
 from tests.cluster import Cluster
 from tests.faults.hosts import ROUNDS, THREADS, run_hosts

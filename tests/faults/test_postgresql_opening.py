@@ -1,6 +1,5 @@
 """Opening PostgreSQL: what a wrong DATABASE_URL says, and what holds in a session whatever the server's defaults."""
 
-import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +10,7 @@ from sqlalchemy import Connection, text
 
 from storage import migrate, open_storage
 from storage.errors import CannotOpen, SchemaOutdated, StoreForbidden
-from storage.sql import log, streams
-from storage.sql.engine import Database, open_database, read_url
+from storage.sql.database import Database, open_database, read_url
 from tests.builders import at_once, post
 from tests.postgresql import PostgreSQL
 
@@ -20,7 +18,7 @@ WITHOUT_DRIVER = """
 import sys
 sys.modules["psycopg"] = None
 from storage.errors import CannotOpen
-from storage.sql.engine import open_database
+from storage.sql.database import open_database
 try:
     open_database("postgresql+psycopg://ann:open-sesame@127.0.0.1/tweets")
 except CannotOpen as error:
@@ -170,44 +168,11 @@ def test_promises_do_not_rest_on_the_server(
         outside = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout' AND source = 'session'"
         connection.exec_driver_sql("ROLLBACK")
         assert connection.exec_driver_sql(outside).all() == [], "a setting is left to the next user of the session"
-    with database.reading(snapshot=True) as connection:
-        assert shown(connection, "transaction_isolation") == "repeatable read"
-        assert shown(connection, "transaction_read_only") == "on"
     postgresql.execute(f"ALTER DATABASE {postgresql_name} SET synchronous_commit = remote_apply")
     stricter = open_database(postgresql_url)
     with stricter.writing() as connection:
         assert shown(connection, "synchronous_commit") == "remote_apply"
     stricter.close()
-
-
-def test_snapshot_is_of_one_instant(postgresql_url: str, data_dir: Path) -> None:
-    """What is written while a snapshot is read is not in it, neither its head nor its row."""
-    with open_storage(data_dir, postgresql_url) as tweets:
-        first = post(tweets)
-        with tweets.database.reading(snapshot=True) as connection:
-            head = log.list_heads(connection)[0]
-            post(tweets)
-            assert [row[0] for row in streams.stream_all(connection)] == [first.id]
-            assert log.list_heads(connection)[0] == head
-        assert tweets.database.get_state().heads[0].seq == head.seq + 1
-
-
-def test_stream_that_is_given_up(database: Database, postgresql_url: str, data_dir: Path) -> None:
-    """Who stops in the middle of a stream leaves nothing open on the connection, whoever has it next."""
-    with open_storage(data_dir, postgresql_url) as tweets:
-        for _ in range(3):
-            post(tweets)
-
-    def give_up() -> None:
-        with database.reading(snapshot=True) as connection:
-            for _row in streams.stream_all(connection):
-                raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        give_up()
-    with database.reading(snapshot=True) as connection:
-        gc.collect()  # a cursor left open would warn now, and close itself in this transaction
-        assert len(list(streams.stream_all(connection))) == 3
 
 
 def test_more_readers_than_connections(postgresql_url: str, data_dir: Path) -> None:

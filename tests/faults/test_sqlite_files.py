@@ -12,8 +12,8 @@ import pytest
 from storage import Tweets, migrate, open_log, open_storage
 from storage.errors import StoreBusy
 from storage.locks import FileLock
-from storage.sql import engine
-from storage.sql.engine import Database
+from storage.sql import database as sql_database
+from storage.sql.database import Database
 from tests.builders import post
 from tests.e2e.commands import PATIENCE_S, refused, run
 
@@ -38,8 +38,8 @@ def linked(tweets: Tweets, tmp_path: Path, data_dir: Path) -> Iterator[Database]
 
 def test_a_link_leads_to_the_same_lock(tweets: Tweets, linked: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that came by a link neither writes nor checkpoints while another one writes."""
-    monkeypatch.setattr(engine, "LOCK_WITHIN_S", 0.1)
-    monkeypatch.setattr(engine, "LOCK_TO_CHECKPOINT_WITHIN_S", 0.1)
+    monkeypatch.setattr(sql_database, "LOCK_WITHIN_S", 0.1)
+    monkeypatch.setattr(sql_database, "LOCK_TO_CHECKPOINT_WITHIN_S", 0.1)
     with tweets.database.writing():
         with pytest.raises(StoreBusy), linked.writing():
             pass

@@ -15,7 +15,7 @@ from app.factory import create_app
 from app.later import LATER
 from storage import Tweets
 from storage import tokens as storage_tokens
-from storage.sql import tables
+from storage.sql import schema
 from storage.tokens import Token, TokenNotFound, Tokens
 from tests.http.client import Client, Reply, Row
 from tests.http.conftest import SETTINGS
@@ -225,7 +225,7 @@ def test_a_revoked_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tokens_are_stored_as_digests(world: World, tweets: Tweets) -> None:
     """The database has the SHA-256 of a token and no part of its secret; each has 256 random bits of its own."""
     with tweets.database.reading() as connection:
-        rows = connection.execute(tables.tokens.select()).all()
+        rows = connection.execute(schema.tokens.select()).all()
     assert {row.digest for row in rows} == {
         hashlib.sha256(token.encode()).digest() for token in (world.ada, world.bob, world.root)
     }

@@ -12,14 +12,14 @@ from sqlalchemy.exc import ProgrammingError
 
 from storage import migrate
 from storage.errors import SchemaOutdated, StoreUnavailable
-from storage.sql import tables
-from storage.sql.engine import Database, open_database
+from storage.sql import schema
+from storage.sql.database import Database, open_database
 from tests.postgresql import PostgreSQL
 
 MIGRATE = """
 import sys
 from storage import migrate
-from storage.sql.engine import open_database
+from storage.sql.database import open_database
 database = open_database(sys.argv[1])
 migrate.up(database, 4)
 database.close()
@@ -76,7 +76,7 @@ def present(database: Database) -> dict[str, Any]:
 def test_up_gives_the_declared_schema(database: Database) -> None:
     """All migrations together give exactly the tables, constraints and indexes that `tables` declares."""
     with database.writing() as connection:
-        tables.metadata.create_all(connection)
+        schema.metadata.create_all(connection)
         expected = described(connection)
         connection.rollback()
     assert present(database) == {}
@@ -84,7 +84,7 @@ def test_up_gives_the_declared_schema(database: Database) -> None:
     migrate.up(database, 1)
 
     assert present(database) == expected
-    assert set(expected) == set(tables.metadata.tables)
+    assert set(expected) == set(schema.metadata.tables)
     assert [condition for *_, condition in expected["tweets"][3]].count("") == 1
 
 
@@ -143,12 +143,12 @@ def test_up_keeps_what_is_there(database: Database) -> None:
     """Migrating a current database changes nothing: neither its name nor its number of partitions."""
     migrate.up(database, 2)
     with database.reading() as connection:
-        before = connection.execute(tables.store.select()).all()
+        before = connection.execute(schema.store.select()).all()
 
     migrate.up(database, 3)
 
     with database.reading() as connection:
-        assert connection.execute(tables.store.select()).all() == before
+        assert connection.execute(schema.store.select()).all() == before
 
 
 def test_the_way_back_knows_a_log_out_of_order(database: Database) -> None:
@@ -214,7 +214,7 @@ def test_differences_are_named(database: Database) -> None:
 def test_a_start_does_not_import_alembic(url: str) -> None:
     """Asking whether the schema is current, which every start does, leaves Alembic alone."""
     ask = (
-        "import sys; from storage import migrate; from storage.sql.engine import open_database\n"
+        "import sys; from storage import migrate; from storage.sql.database import open_database\n"
         "with open_database(sys.argv[1]).reading() as connection: migrate.is_current(connection)\n"
         "sys.exit('alembic' in sys.modules)"
     )
