@@ -53,7 +53,7 @@ READ_AT_ONCE = 10_000
 
 USE = "use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, with the password percent-encoded"
 
-RESTORE = "put a backup in its place with `python -m app restore --force FILE`"
+RESTORE = "put a backup in its place with `simple-twitter restore --force FILE`"
 """What to do about a damaged database."""
 
 Result = TypeVar("Result")
