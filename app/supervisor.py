@@ -87,7 +87,7 @@ class Worker:
             0.0 if now - self.started_at > STEADY_AFTER_S else min(self._pause_s * 2 or 0.5, LONGEST_PAUSE_S)
         )
         self.process, self.starts_at = None, now + self._pause_s
-        _log.error("a worker ended with code %d; another one starts in %.0f s", code, self._pause_s)
+        _log.error("a worker ended with code %d; another one starts in %.1f s", code, self._pause_s)
 
     def signal(self, number: int) -> None:
         """Send a signal, if there is a process."""
