@@ -169,3 +169,58 @@ def test_signals_while_it_stops(tmp_path: Path) -> None:
             service.process.terminate()
         assert service.process.wait(PATIENCE_S) == 0
     assert nothing_runs(data)
+
+
+def make(tmp_path: Path, *variables: str) -> tuple[int, str]:
+    """What `make run` says that cannot run, and its exit code."""
+    ended = subprocess.run(
+        ["make", "-s", "run", *variables], cwd=ROOT, env=environment(tmp_path, {}), capture_output=True, check=False
+    )
+    return ended.returncode, ended.stderr.decode()
+
+
+def test_an_environment_that_cannot_be_used(tmp_path: Path) -> None:
+    """A Python that is too old or has no venv, and an environment without pip, are each named in a line that helps."""
+    code, said = make(tmp_path, f"VENV={tmp_path}/new", "PYTHON=false")
+    assert (code, said.splitlines()[0]) == (
+        2,
+        "false is older than 3.11, or missing: install Python 3.11 or later, or set PYTHON to it.",
+    )
+    broken = tmp_path / "python3"
+    broken.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p {tmp_path}/new/bin && exit 1\n')
+    broken.chmod(0o755)
+    code, said = make(tmp_path, f"VENV={tmp_path}/new", f"PYTHON={broken}")
+    assert (code, said.splitlines()[0]) == (
+        2,
+        f"{broken} lacks venv or pip: install them (Debian: python3-venv), then repeat.",
+    )
+    assert not (tmp_path / "new").exists()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "new"], check=True)
+    code, said = make(tmp_path, f"VENV={tmp_path}/new")
+    assert (code, said.splitlines()[0]) == (2, f"{tmp_path}/new has no pip that works: run make clean, then repeat.")
+
+
+OLD = "import sys; sys.version_info = (3, 10); import runpy; runpy.run_module('app', run_name='__main__')"
+BARE = "import sys; sys.path[:] = [path for path in sys.path if 'site-packages' not in path]\nimport app.__main__\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (OLD, "simple-twitter needs Python 3.11 or later, and this is Python "),
+        (f"{BARE}sys.exit(app.__main__.run())", "The package msgspec is missing: install "),
+    ],
+    ids=["an old Python", "a package that is missing"],
+)
+def test_what_the_command_says_of_its_environment(tmp_path: Path, script: str, said: str) -> None:
+    """One sentence, no traceback."""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "seed"],
+        cwd=ROOT,
+        env=environment(tmp_path, {}),
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.decode().startswith(said)
+    assert ended.stderr.count(b"\n") == 1
