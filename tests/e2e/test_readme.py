@@ -1,10 +1,14 @@
 """What the pages show is what happens."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import ROOT, serving
+from tests.e2e.commands import ROOT, done, environment, nothing_runs, serving
 from tests.e2e.examples import Example, Reader, examples_in
 from tests.system import FindProgram
 
@@ -24,6 +28,30 @@ def test_each_call_is_answered_as_the_page_shows(tmp_path: Path, page: str, prog
     with serving(tmp_path / "data", WORKERS="1") as service, Reader(service.url) as reader:
         for example in examples:
             reader.try_out(example)
+
+
+RUNNABLE = re.compile(r"^```sh\n((?:simple-twitter .*\n)+)```$", re.MULTILINE)
+PAGES = [page for pattern in ("*.md", "docs/*.md", "deploy/*.md") for page in sorted(ROOT.glob(pattern))]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if RUNNABLE.search(page.read_text())], ids=lambda page: page.name
+)
+def test_commands_of_a_page_run(tmp_path: Path, page: Path) -> None:
+    """Each block of nothing but our commands ends well, in a folder with some tweets and a backup of them."""
+    program = tmp_path / "simple-twitter"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m app "$@"\n')
+    program.chmod(0o755)
+    data = tmp_path / "data"
+    done(data, "seed")
+    done(data, "backup", tmp_path / "tweets.backup")
+    settings = environment(data, {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    for block in RUNNABLE.findall(page.read_text()):
+        if "3f9a1c2b7d04" in block:  # an id of the reader's
+            continue
+        ended = subprocess.run(["sh", "-e", "-c", block], cwd=tmp_path, env=settings, capture_output=True, check=False)
+        assert ended.returncode == 0, (block, ended.stderr.decode())
+    assert nothing_runs(data)
 
 
 WRONG = {
