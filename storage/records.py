@@ -62,6 +62,19 @@ class Page:
     next: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ChainEnds:
+    """
+    Both ends of a chain: `near` from a tweet upwards, `far` from its root downwards, `hidden` tweets between the two.
+
+    Deleted tweets are tombstones. No tweet is in both.
+    """
+
+    near: tuple[Tweet, ...]
+    far: tuple[Tweet, ...]
+    hidden: int
+
+
 class Place(NamedTuple):
     """
     A place in the ranking. A greater place ranks higher: by count, and of equal counts the newer tweet.

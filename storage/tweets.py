@@ -17,7 +17,7 @@ from storage.kept import KeptAnswers
 from storage.observer import Observer
 from storage.reader import TOO_MANY, Reader, TopQuery
 from storage.reconciler import Reconciler
-from storage.records import Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
+from storage.records import ChainEnds, Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.scrub import Scrub
 from storage.sql import log
 from storage.sql.cascades import Descendant
@@ -127,18 +127,58 @@ class Tweets:
             raise TweetNotFound
         return self._with_counts(rows)
 
+    def list_chain_page(self, tweet_id: int, limit: int, after: int | None = None) -> Page:
+        """
+        The tweet and its ancestors, root last, those with ids below *after*; deleted ones as tombstones.
+
+        A parent has a smaller id than its retweet, so the last id of a page is the cursor of the next one. Raises
+        TweetNotFound.
+        """
+        with self.database.reading() as connection:
+            if after is None:
+                rows = log.list_chain(connection, tweet_id, limit + 1)
+            else:
+                chain = log.list_chains(connection, [tweet_id])
+                further = sorted((each for each in chain if each < after), reverse=True)
+                found = log.list_rows(connection, further[: limit + 1])
+                rows = [found[each] for each in further[: limit + 1]]
+        if not rows and (after is None or not chain):
+            raise TweetNotFound
+        return self._page(rows, limit)
+
+    def list_chain_ends(self, tweet_id: int, nearest: int, farthest: int) -> ChainEnds:
+        """
+        At most *nearest* (1 or more) tweets from the tweet upwards, and *farthest* from its root downwards.
+
+        What lies in between is not read. Raises TweetNotFound.
+        """
+        with self.database.reading() as connection:
+            near = log.list_chain(connection, tweet_id, nearest)
+            if not near:
+                raise TweetNotFound
+            others = near[0].depth + 1 - len(near)
+            far = log.list_chain_from_root(connection, tweet_id, -1, min(farthest, others)) if others else []
+        tweets = self._with_counts(near + far)
+        return ChainEnds(tweets[: len(near)], tweets[len(near) :], others - len(far))
+
+    def list_newest(self, limit: int, after: int | None = None) -> Page:
+        """The tweets that are not deleted, newest first, older than *after*."""
+        with self.database.reading() as connection:
+            rows = log.list_newest(connection, LARGEST if after is None else after, limit + 1)
+        return self._page(rows, limit)
+
     def list_retweets(self, tweet_id: int, limit: int, after: int | None = None) -> Page:
         """The direct retweets that are not deleted, newest first, older than *after*. Raises TweetNotFound."""
         if self.database.find_row(tweet_id) is None:
             raise TweetNotFound
         with self.database.reading() as connection:
-            rows = log.list_retweets(connection, tweet_id, after or LARGEST, limit + 1)
+            rows = log.list_retweets(connection, tweet_id, LARGEST if after is None else after, limit + 1)
         return self._page(rows, limit)
 
     def list_by_user(self, user_name: str, limit: int, after: int | None = None) -> Page:
-        """The tweets of *user_name*, newest first, older than *after*; empty for nobody's name."""
+        """The tweets of *user_name*, newest first, older than *after*; empty for an unknown name."""
         with self.database.reading() as connection:
-            rows = log.list_by_user(connection, user_name, after or LARGEST, limit + 1)
+            rows = log.list_by_user(connection, user_name, LARGEST if after is None else after, limit + 1)
         return self._page(rows, limit)
 
     def list_live(self, ids: Sequence[int], limit: int) -> tuple[Tweet, ...]:
