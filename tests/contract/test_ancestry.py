@@ -62,6 +62,22 @@ def test_a_full_chain_is_full_whatever_was_evicted(tweets: Tweets, monkeypatch: 
             retweet(tweets, sibling.result().tweet)
 
 
+@pytest.mark.parametrize("cache_sizes", [ONE])
+def test_a_catch_up_counts_whatever_was_evicted(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the writer does not fold is folded by the reconciler, with room for one ancestry, exactly."""
+
+    def fail(*_given: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("storage.writer.change", fail)
+    chains = [post_chain(tweets, 3) for _ in range(3)]
+    for chain in chains:
+        for future in [tweets.post(NewTweet("v", None, None, target)) for target in chain]:
+            future.result()
+    assert [tweets.get(chain[0]).result().count_retweet for chain in chains] == [3 + 4] * 3
+    assert tweets.reconciler.verify() == []
+
+
 def test_loaded_as_one_by_one(tweets: Tweets) -> None:
     """In whatever order and with whatever room, what is loaded is what the log says; it has all ancestors."""
     chains = [post_chain(tweets, length) for length in (0, 1, 5, 12)]
