@@ -2,7 +2,9 @@
 What Alembic runs to migrate: the connection of `storage.migrate`, inside its transaction.
 
 There is no ini file; `storage.migrate` is the way in. A new revision is a new file in `versions/`, numbered one up from
-the last: it must suit the version of the service that still runs while it is applied, and have a way down.
+the last, with a way down. It must suit the version before it, whose copies still run, and may be restarted, after
+`migrate up`: so it adds, with defaults, and drops only what that version did not use any more. It then sets
+`store.usable_from` to the oldest revision whose code it still suits.
 """
 
 from alembic import context

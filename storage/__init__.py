@@ -11,7 +11,7 @@ from storage.embedded import EmbeddedServer, is_running, socket_of
 from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidden
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
-from storage.migrate import check_current, is_current, up
+from storage.migrate import check_usable, is_usable, up
 from storage.scrub import CleanShutdownMarker, Scrub
 from storage.sql.database import Database, open_database, read_url
 from storage.sql.log import get_store
@@ -93,10 +93,10 @@ def open_log(data_dir: Path, database_url: str = "") -> Database:
 def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
     """Bring an *embedded* database to the latest revision. Raises SchemaOutdated when another one is not there."""
     with database.reading() as connection:
-        if is_current(connection):
+        if is_usable(connection):
             return
         if not embedded:
-            check_current(connection)
+            check_usable(connection)
     up(database, partitions)
 
 

@@ -49,19 +49,26 @@ def find_number(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def is_current(connection: Connection) -> bool:
-    """Whether the database is at the latest revision."""
-    return find_number(connection) == list_numbers()[-1]
-
-
-def check_current(connection: Connection) -> None:
-    """Raise SchemaOutdated, saying what to do, unless the database is at the latest revision."""
+def is_usable(connection: Connection) -> bool:
+    """Whether this version can use the database: at the latest revision, or at a later one that suits it."""
     present, latest = find_number(connection) or BASE, list_numbers()[-1]
-    if present == latest:
+    if present == BASE or present in list_numbers():
+        return present == latest
+    seen = inspect(connection)  # it may be the database of another program
+    if not seen.has_table("store") or "usable_from" not in {each["name"] for each in seen.get_columns("store")}:
+        return False
+    usable_from: str | None = connection.execute(text("SELECT usable_from FROM store")).scalar()
+    return usable_from is not None and usable_from <= latest
+
+
+def check_usable(connection: Connection) -> None:
+    """Raise SchemaOutdated, saying what to do, unless `is_usable`."""
+    if is_usable(connection):
         return
+    present, latest = find_number(connection) or BASE, list_numbers()[-1]
     if present != BASE and present not in list_numbers():
         raise SchemaOutdated(
-            f"The database is at revision {present}, which this version does not know (its latest is {latest}): "
+            f"The database is at revision {present}, which a version whose latest is {latest} cannot use: "
             "run the version of the service that migrated it."
         )
     raise SchemaOutdated(
@@ -74,7 +81,7 @@ def up(database: Database, partitions: int) -> None:
     with database.migrating() as connection:
         if find_number(connection) in {None, *list_numbers()}:
             _command().upgrade(_config(connection), "head")
-        check_current(connection)
+        check_usable(connection)
         log.found_store(connection, partitions)
         connection.commit()
 

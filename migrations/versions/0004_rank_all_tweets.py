@@ -1,4 +1,4 @@
-"""Rank every tweet: drop the choice of tweets in the index, and what it had to know of a log's order."""
+"""Rank every tweet: drop what the choice of ranked tweets needed. Say which versions a schema suits."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,10 +23,12 @@ def upgrade() -> None:
     """Drop both; an index of some tweets alone is not recognized any more, and is rebuilt with all of them."""
     op.drop_table("unordered")
     op.drop_column("store", "ranked")
+    op.add_column("store", sa.Column("usable_from", sa.String(32), nullable=False, server_default="0004"))
 
 
 def downgrade() -> None:
     """Create both again as version 0.1 expects them, for an index of all tweets."""
+    op.drop_column("store", "usable_from")
     op.add_column("store", sa.Column("ranked", sa.String(8), nullable=False, server_default="all"))
     op.create_table(
         "unordered",

@@ -71,6 +71,7 @@ store = Table(
     metadata,
     Column("id", String(32), primary_key=True),  # random: tells this database from any other
     Column("partitions", Integer, nullable=False),
+    Column("usable_from", String(32), nullable=False, server_default="0004"),  # the oldest revision whose code fits
 )
 
 tokens = Table(
