@@ -12,6 +12,7 @@ from storage.errors import SchemaOutdated
 from storage.sql import log
 from storage.sql.database import Database, open_database
 from tests.builders import post, retweet, whole_ranking
+from tests.faults.services import eventually
 from tests.planted import PlantedLog, plant
 from tests.postgresql import PostgreSQL
 
@@ -114,6 +115,7 @@ def test_data_of_the_first_version(
         migrate.up(old, partitions)
 
     with open_storage(data_dir, database_url) as tweets:
+        eventually(lambda: tweets.health().lag == 0)
         assert whole_ranking(tweets) == counts_of(planted)
         root = post(tweets)
         retweet(tweets, root)
