@@ -4,7 +4,7 @@ import atexit
 import logging
 
 from app.bootstrap import open_tweets
-from app.factory import create_app
+from app.http.application import create_app
 from app.logging import set_up
 from app.settings import SettingError, Settings
 from storage.errors import CannotOpen

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from app.factory import create_app
-from app.server import serve
+from app.http.application import create_app
+from app.server import Limits, serve
 from app.settings import Settings
 from app.signals import signals_held, signals_released
 from storage import Tweets, open_log, open_storage, prepare_schema
@@ -56,8 +56,8 @@ def serve_requests(
         app,
         host=settings.host,
         port=settings.port,
-        threads=settings.threads,
         on_ready=on_ready,
         listening=listening,
         hooks=app,
+        limits=Limits(files=64 + 3 * settings.threads),  # a thread of the pool opens up to three files of SQLite
     )

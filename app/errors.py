@@ -19,7 +19,10 @@ SECURITY = (
     ("Referrer-Policy", "no-referrer"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 )
-"""On every answer; a page has its own content-security-policy, everything else may load nothing at all."""
+"""On every response; a page has its own content-security-policy, everything else may load nothing at all."""
+
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+"""The names of RFC 9110, section 15.5, where Python before 3.13 has older ones."""
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -41,18 +44,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: Sequence[FieldError] = ()
 
 
-def problem(status: int, code: str, detail: str, errors: Sequence[FieldError] = ()) -> bytes:
-    """
-    The body of an error answer, of media type `PROBLEM_TYPE`.
-
-    `{"type":"about:blank","title":"Not Found","status":404,"code":"tweet_not_found","detail":"No tweet has this id."}`
-    """
-    title = HTTPStatus(status).phrase  # as `about:blank` asks: RFC 9457, section 4.2.1
-    return msgspec.json.encode(Problem("about:blank", title, status, code, detail, errors))
-
-
-class Refusal(NamedTuple):
-    """How an error is answered. `logged`: its cause belongs in the log, for the answer does not tell it."""
+class ProblemSpec(NamedTuple):
+    """How an error is answered. `logged`: its cause belongs in the log, as the response does not name it."""
 
     status: int
     code: str
@@ -60,26 +53,26 @@ class Refusal(NamedTuple):
     logged: bool = False
 
 
-INTERNAL = Refusal(500, "internal_error", "The service made a mistake. It has been noted in its log.", logged=True)
+INTERNAL = ProblemSpec(500, "internal_error", "The service made a mistake. It has been noted in its log.", logged=True)
 
-_TABLE: dict[type[BaseException], Refusal] = {
-    storage.TweetNotFound: Refusal(404, "tweet_not_found", "No tweet has this id."),
-    storage.TweetDeleted: Refusal(410, "tweet_deleted", "This tweet was deleted."),
-    storage.ChainTooLong: Refusal(409, "chain_too_long", "The chain of this tweet is as long as a chain may be."),
-    storage.KeyReused: Refusal(422, "key_reused", "This idempotency key was used before, for another call."),
-    storage.Overloaded: Refusal(503, "overloaded", "Too many writes are waiting. Nothing was stored; ask again later."),
-    storage.StoreUnavailable: Refusal(
+_TABLE: dict[type[BaseException], ProblemSpec] = {
+    storage.TweetNotFound: ProblemSpec(404, "tweet_not_found", "No tweet has this id."),
+    storage.TweetDeleted: ProblemSpec(410, "tweet_deleted", "This tweet was deleted."),
+    storage.ChainTooLong: ProblemSpec(409, "chain_too_long", "The chain of this tweet is as long as a chain may be."),
+    storage.KeyReused: ProblemSpec(422, "key_reused", "This idempotency key was used before, for another call."),
+    storage.Overloaded: ProblemSpec(503, "overloaded", "Too many calls wait. Nothing was done; ask again later."),
+    storage.StoreUnavailable: ProblemSpec(
         503, "store_unavailable", "The database did not answer. Ask again later.", logged=True
     ),
-    storage.IndexUnavailable: Refusal(
+    storage.IndexUnavailable: ProblemSpec(
         503, "index_unavailable", "The ranking is not ready. It repairs itself; ask again later."
     ),
-    storage.Retryable: Refusal(503, "unavailable", "The service cannot do this now. Ask again later.", logged=True),
-    storage.StoreFull: Refusal(507, "store_full", "The disk is full. Nothing was stored.", logged=True),
+    storage.Retryable: ProblemSpec(503, "unavailable", "The service cannot do this now. Ask again later.", logged=True),
+    storage.StoreFull: ProblemSpec(507, "store_full", "The disk is full. Nothing was stored.", logged=True),
 }
 
 
-def refusal_for(error: BaseException) -> Refusal:
+def problem_for(error: BaseException) -> ProblemSpec:
     """How *error* is answered: by the nearest of its classes that the table knows, else as `INTERNAL`."""
     for kind in type(error).__mro__:
         if kind in _TABLE:
@@ -90,3 +83,17 @@ def refusal_for(error: BaseException) -> Refusal:
 def retry_after_s(error: BaseException) -> int | None:
     """After how many whole seconds the call may be repeated; None when repeating will not help."""
     return error.retry_after_s if isinstance(error, storage.Retryable) else None
+
+
+def title_of(status: int) -> str:
+    """The name of a status, as `about:blank` asks for it as title (RFC 9457, section 4.2.1)."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
+
+
+def encode_problem(status: int, code: str, detail: str, errors: Sequence[FieldError] = ()) -> bytes:
+    """
+    The body of an error response, of media type `PROBLEM_TYPE`.
+
+    `{"type":"about:blank","title":"Not Found","status":404,"code":"tweet_not_found","detail":"No tweet has this id."}`
+    """
+    return msgspec.json.encode(Problem("about:blank", title_of(status), status, code, detail, errors))

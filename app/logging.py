@@ -31,7 +31,8 @@ class Request(NamedTuple):
     """
     A request that was answered.
 
-    `route` is the rule that its path fell under, "" for none; `path` is as WSGI has it; `size` is in bytes.
+    `route` is the rule that its path fell under, "" for none; `path` is as WSGI has it; `size` is in bytes;
+    `address` is the one that connected; `token` is the id of the token that let it in, "" for none.
     """
 
     method: str
@@ -40,6 +41,8 @@ class Request(NamedTuple):
     status: int
     took_s: float
     size: int
+    address: str = ""
+    token: str = ""
 
 
 Watch = Callable[[Request], None]
@@ -89,7 +92,8 @@ def log_request(answered: Request) -> None:
     """
     Write the line of a request.
 
-    `{"time": "...", "method": "GET", "route": "/", "path": "/", "status": 200, "duration_ms": 1.2, "bytes": 9}`
+    `{"time": "...", "method": "GET", "route": "/", "path": "/", "status": 200, "duration_ms": 1.2, "bytes": 9,
+    "address": "127.0.0.1", "token": ""}`
     """
     _access.info(
         json.dumps(
@@ -101,6 +105,8 @@ def log_request(answered: Request) -> None:
                 "status": answered.status,
                 "duration_ms": round(answered.took_s * 1000, 3),
                 "bytes": answered.size,
+                "address": answered.address,
+                "token": answered.token,
             }
         )
     )

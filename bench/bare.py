@@ -26,7 +26,7 @@ import msgspec
 from bottle import Bottle, HTTPResponse, request
 from waitress.server import create_server
 
-from app.http.wire import NewRetweet, NewTweet
+from app.http.schemas import NewRetweet, NewTweet
 from app.server import Limits, open_socket, serve, url_of
 from app.settings import Settings
 
@@ -108,7 +108,7 @@ def main() -> None:
         lead(listening, given.answers, given.workers, ours=given.ours)
     app = application(read_answers(given.answers))
     if given.ours:
-        serve(app, host="", port=0, threads=settings.threads, on_ready=announce, listening=listening)
+        serve(app, host="", port=0, on_ready=announce, listening=listening)
     else:
         serve_by_waitress(app, listening, settings.threads)
 

@@ -18,8 +18,8 @@ from wsgiref.types import WSGIApplication
 
 import msgspec
 
-from app.factory import create_app
-from app.http.wire import NewRetweet, NewTweet
+from app.http.application import create_app
+from app.http.schemas import NewRetweet, NewTweet
 from app.settings import Settings
 from bench.bare import application, read_answers
 from bench.planting import Planted

@@ -14,13 +14,13 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from app.factory import create_app
+from app.http.application import create_app
 from app.server import Hooks, serve
 from app.settings import Settings
 from bench.bare import application, read_answers
 from storage import open_storage
 
-PARTS = {"MainThread": "server loop", "waitress": "handlers"}
+PARTS = {"MainThread": "server loop", "pool": "pool"}
 """What threads are called here; others by their own names."""
 
 
@@ -34,7 +34,6 @@ def main() -> None:
             app,
             host=settings.host,
             port=settings.port,
-            threads=settings.threads,
             hooks=app if isinstance(app, Hooks) else None,
             on_ready=partial(announce, settings.data_dir / "threads.json"),
         )

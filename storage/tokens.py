@@ -24,12 +24,6 @@ from storage.sql.schema import tokens
 READ_EVERY_S = 1.0
 """How old the list of tokens may be: so soon a running service heeds one that was added or revoked."""
 
-RENEWED_FROM_S = 0.5
-"""The age from which one who may wait reads it anew, so that it never grows old for those who may not."""
-
-BEGUN_WITHIN_S = 0.01
-"""How soon the server begins what it has found to be quick: meanwhile the list must not grow too old."""
-
 SECRET_BYTES = 32
 ID_BYTES = 6
 
@@ -60,7 +54,6 @@ class Tokens:
         self._reading = threading.Lock()
         self._known: dict[str, Token] = {}
         self._read_at = -math.inf
-        self._someone_renews = False
 
     def add(self, user_name: str, *, admin: bool = False) -> str:
         """Make a token of *user_name*; its text, which nobody can find out later."""
@@ -85,47 +78,36 @@ class Tokens:
             rows = connection.execute(select(tokens).order_by(tokens.c.created_at)).mappings().all()
         return [Token(**row) for row in rows]
 
-    def are_known(self) -> bool:
-        """
-        Whether the next `are_needed` or `find` can do without the database.
+    def refresh(self) -> None:
+        """Read the list of tokens, which `are_needed` and `find` look at."""
+        self.refresh_from(0.0)
 
-        One caller is told no in good time: who then may wait, and calls `renew`, spares all others the waiting.
-        """
-        age_s = time.monotonic() - self._read_at
-        if age_s < RENEWED_FROM_S or (self._someone_renews and age_s < READ_EVERY_S - BEGUN_WITHIN_S):
-            return True
-        self._someone_renews = True
-        return False
-
-    def renew(self) -> None:
-        """See that the next `are_needed` or `find` can do without the database; for callers who may wait."""
-        self._read_if_as_old_as(RENEWED_FROM_S)
-
-    def are_needed(self) -> bool:
-        """Whether writes need a token, for one was added some time."""
-        return bool(self._all())
-
-    def find(self, text: str) -> Token | None:
-        """The token of that *text*; None when it is none, or was revoked."""
-        named = _TEXT.fullmatch(text)
-        token = self._all().get(named[1]) if named else None
-        # Compared for an unknown id as well, so that the time taken says nothing.
-        is_right = compare_digest(_digest(text), token.digest if token else _NO_DIGEST)
-        return token if token and is_right and token.revoked_at is None else None
-
-    def _all(self) -> dict[str, Token]:
-        """The tokens by id, as of the last second."""
-        self._read_if_as_old_as(READ_EVERY_S)
-        return self._known
-
-    def _read_if_as_old_as(self, age_s: float) -> None:
-        if time.monotonic() - self._read_at >= age_s:
-            with self._reading:  # one reads for all who wait here
-                if time.monotonic() - self._read_at >= age_s:
+    def refresh_from(self, age_s: float) -> None:
+        """The same if the list is at least so old; calls at the same time read it once."""
+        if self.age_s() >= age_s:
+            with self._reading:
+                if self.age_s() >= age_s:
                     asked_at = time.monotonic()
                     self._known = {token.id: token for token in self.list_all()}
                     self._read_at = asked_at
-                    self._someone_renews = False
+
+    def age_s(self) -> float:
+        """How long ago the list was read; infinite when it never was."""
+        return time.monotonic() - self._read_at
+
+    def are_needed(self) -> bool:
+        """Whether writes need a token, for one was added some time. A list that was never read is read now."""
+        self.refresh_from(math.inf)
+        return bool(self._known)
+
+    def find(self, text: str) -> Token | None:
+        """The token of that *text*; None when it is none, or was revoked. A list that was never read is read now."""
+        self.refresh_from(math.inf)
+        named = _TEXT.fullmatch(text)
+        token = self._known.get(named[1]) if named else None
+        # Compared for an unknown id as well, so that the time taken says nothing.
+        is_right = compare_digest(_digest(text), token.digest if token else _NO_DIGEST)
+        return token if token and is_right and token.revoked_at is None else None
 
 
 def _digest(text: str) -> bytes:

@@ -10,6 +10,7 @@ class Route:
     rule: str
     method: str
     callback: Callable[..., Any]
+    def call(self, **parts: str) -> Any: ...
 
 class Bottle:
     config: dict[str, Any]

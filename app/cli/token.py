@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from app.bootstrap import opened_database
 from app.cli import CommandError
-from app.http.wire import RULES, names_user
+from app.http.schemas import RULES, names_user
 from app.settings import Settings
 from storage.tokens import Token, Tokens
 

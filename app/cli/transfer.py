@@ -26,7 +26,7 @@ from msgspec import Meta
 from app.bootstrap import opened_database, opened_tweets
 from app.cli import CommandError
 from app.cli.progress import Progress
-from app.http.wire import LONGEST_NAME, RULES, Base, Text, Title, TweetId, UserName, names_user, timestamp
+from app.http.schemas import LONGEST_NAME, RULES, Base, Text, Title, TweetId, UserName, names_user, timestamp
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.data_dir import is_ours

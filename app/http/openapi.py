@@ -1,17 +1,22 @@
-"""The API as OpenAPI 3.1, made once from the types that check the bodies and from the table of operations."""
+"""
+The API as OpenAPI 3.1, made once from the types that check the bodies and from the table of operations.
 
-from typing import Any
+A test keeps the table and the routes equal.
+"""
+
+from typing import Any, NamedTuple
 
 import msgspec
 from bottle import Bottle, HTTPResponse
 
 from app import __version__
 from app.errors import PROBLEM_TYPE, Problem
-from app.http.answers import Tagged
-from app.http.health import NotReady
-from app.http.operations import HEADERS, OPERATIONS, PARAMETERS, SECURITY, WRITE_REFUSALS, Answer, Operation
-from app.http.wire import Chain, Live, NewRetweet, NewTweet, Rank, Ready, Top, Tweet, TweetList
+from app.http.requests import BODY_LIMIT, LARGEST_LIMIT, PLACE_PATTERN
+from app.http.responses import Tagged
+from app.http.routes import LIST_LIMIT, RANKING_LIMIT
+from app.http.schemas import Chain, Live, NewRetweet, NewTweet, NotReady, Rank, Ready, Top, Tweet, TweetList
 from app.settings import Settings
+from storage import ids
 
 PATH = "/api/v1/openapi.json"
 
@@ -29,6 +34,238 @@ post.
 """
 
 
+class Answer(NamedTuple):
+    """A good answer: what it means, the type of its body (None without one), the names of its headers."""
+
+    means: str
+    body: type[msgspec.Struct] | None = None
+    headers: tuple[str, ...] = ()
+
+
+class Operation(NamedTuple):
+    """One method of one path. `refusals` says when each error is answered; 500 and 503 hold for all of a tag."""
+
+    method: str
+    path: str
+    name: str
+    tag: str
+    summary: str
+    answers: dict[int, Answer]
+    refusals: dict[int, str]
+    parameters: tuple[str, ...] = ()
+    body: type[msgspec.Struct] | None = None
+
+
+def _parameter(name: str, place: str, description: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": name, "in": place, "description": description, "schema": schema, **more}
+
+
+def _limit(default: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": default}
+    return _parameter("limit", "query", "How many tweets at most.", schema)
+
+
+_NEXT = "The `next` of the page before; left out, the first page."
+_ID = {"type": "string", "pattern": ids.PATTERN}
+_KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "tweet_id": _parameter("tweet_id", "path", "The id of a tweet.", {"type": "string", "minLength": 1}, required=True),
+    "user_name": _parameter(
+        "user_name",
+        "path",
+        "The name of a user; an unknown one has no tweets.",
+        {"type": "string", "minLength": 1},
+        required=True,
+    ),
+    "list_limit": _limit(LIST_LIMIT),
+    "list_cursor": _parameter("cursor", "query", _NEXT, _ID),
+    "ranking_limit": _limit(RANKING_LIMIT),
+    "ranking_cursor": _parameter("cursor", "query", _NEXT, {"type": "string", "pattern": PLACE_PATTERN}),
+    "idempotency_key": _parameter(
+        "Idempotency-Key", "header", "The same key of the same user_name posts once, however often it is sent.", _KEY
+    ),
+    "if_none_match": _parameter(
+        "If-None-Match", "header", "The `ETag` of an answer that is known; it is not sent again.", {"type": "string"}
+    ),
+}
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "Location": {"description": "The path of the new tweet.", "schema": {"type": "string"}},
+    "ETag": {"description": "Names this very answer.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "This tweet was posted by an earlier call with the same key.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Stale": {
+        "description": "The index cannot be asked; this is the last answer known.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "`Bearer`, and why the token was refused.", "schema": {"type": "string"}},
+}
+
+SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Once there is a token, each write needs one: `simple-twitter token add USER` makes it.",
+    }
+}
+
+_NO_TWEET = "There is no tweet of that id, or it is no id."
+_DELETED = "The tweet was deleted."
+_BAD_PATH = "The path is not UTF-8."
+_BAD_QUERY = "A parameter is not as it must be; `errors` names it."
+_UNCHANGED = Answer("The answer is the one that If-None-Match names.", headers=("ETag",))
+_WRITE = {
+    400: "The body is not JSON in UTF-8, or is nested too deeply; or the Idempotency-Key is not 1 to 255 printable "
+    "ASCII characters.",
+    413: f"The body has more than {BODY_LIMIT // 1024} KiB.",
+    415: "The body is not application/json.",
+    422: "Fields are not as they must be; `errors` names them all. Or the key was used for another call.",
+    507: "The disk is full; nothing was stored.",
+}
+WRITE_REFUSALS = {
+    401: "Writing needs a token, and none was sent, or one that is unknown or was revoked.",
+    403: "The token is another user's; or only an admin's may do this: set count_retweet, delete what others posted.",
+    429: "More writes than this token or address may make.",
+}
+"""Of every write, beside its own refusals."""
+_CREATED = {201: Answer("The new tweet.", Tweet, ("Location", "Idempotency-Replayed"))}
+
+OPERATIONS = (
+    Operation(
+        "post",
+        "/api/v1/tweet",
+        "post_tweet",
+        "tweets",
+        "Post a tweet",
+        _CREATED,
+        {**_WRITE, 410: "The tweet that this key had posted was deleted."},
+        ("idempotency_key",),
+        NewTweet,
+    ),
+    Operation(
+        "post",
+        "/api/v1/retweet",
+        "post_retweet",
+        "tweets",
+        "Retweet a tweet",
+        _CREATED,
+        {
+            **_WRITE,
+            404: "There is no tweet to retweet.",
+            409: "The chain is as long as a chain may be.",
+            410: "The tweet to retweet was deleted, or the one that this key had posted.",
+        },
+        ("idempotency_key",),
+        NewRetweet,
+    ),
+    Operation(
+        "get",
+        "/api/v1/tweet/{tweet_id}",
+        "get_tweet",
+        "tweets",
+        "Read a tweet",
+        {200: Answer("The tweet with its count.", Tweet, ("ETag",)), 304: _UNCHANGED},
+        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED},
+        ("tweet_id", "if_none_match"),
+    ),
+    Operation(
+        "delete",
+        "/api/v1/tweet/{tweet_id}",
+        "delete_tweet",
+        "tweets",
+        "Delete a tweet",
+        {204: Answer("It is deleted; its place in its chain remains.")},
+        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED, 507: _WRITE[507]},
+        ("tweet_id",),
+    ),
+    Operation(
+        "get",
+        "/api/v1/tweet/{tweet_id}/chain",
+        "get_chain",
+        "tweets",
+        "Read a tweet and its ancestors",
+        {200: Answer("The chain: target first, root last.", Chain)},
+        {400: _BAD_PATH, 404: _NO_TWEET},
+        ("tweet_id",),
+    ),
+    Operation(
+        "get",
+        "/api/v1/tweet/{tweet_id}/retweets",
+        "list_retweets",
+        "tweets",
+        "List the direct retweets of a tweet",
+        {200: Answer("Those that are not deleted, newest first.", TweetList)},
+        {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
+        ("tweet_id", "list_limit", "list_cursor"),
+    ),
+    Operation(
+        "get",
+        "/api/v1/users/{user_name}/tweets",
+        "list_by_user",
+        "tweets",
+        "List the tweets of a user",
+        {200: Answer("Those that are not deleted, newest first.", TweetList)},
+        {400: _BAD_PATH, 422: _BAD_QUERY},
+        ("user_name", "list_limit", "list_cursor"),
+    ),
+    Operation(
+        "get",
+        "/api/v1/top",
+        "get_top",
+        "ranking",
+        "Read the ranking",
+        {200: Answer("Count falling, newer first on ties.", Top, ("ETag", "Stale")), 304: _UNCHANGED},
+        {422: _BAD_QUERY},
+        ("ranking_limit", "ranking_cursor", "if_none_match"),
+    ),
+    Operation(
+        "get",
+        "/api/v1/tweet/{tweet_id}/rank",
+        "get_rank",
+        "ranking",
+        "Read the place of a tweet in the ranking",
+        {200: Answer("Its place.", Rank)},
+        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED},
+        ("tweet_id",),
+    ),
+    Operation(
+        "get",
+        "/livez",
+        "live",
+        "health",
+        "Ask whether the process lives",
+        {200: Answer("It does.", Live)},
+        {},
+    ),
+    Operation(
+        "get",
+        "/readyz",
+        "ready",
+        "health",
+        "Ask whether SQL and Redis answer",
+        {
+            200: Answer("Both do.", Ready),
+            503: Answer("One of them does not, or Redis is far behind.", NotReady, ("Retry-After",)),
+        },
+        {},
+    ),
+    Operation(
+        "get",
+        "/api/v1/openapi.json",
+        "get_openapi",
+        "api",
+        "Read this description",
+        {200: Answer("OpenAPI 3.1.", headers=("ETag",)), 304: _UNCHANGED},
+        {},
+        ("if_none_match",),
+    ),
+)
+
+
 def mount(app: Bottle, settings: Settings) -> None:
     """Add the route of the description to *app*."""
     content = Tagged(build_description(settings))
@@ -36,7 +273,7 @@ def mount(app: Bottle, settings: Settings) -> None:
     @app.get(PATH)
     def get_openapi() -> HTTPResponse:
         """The description, or 304."""
-        return content.answer()
+        return content.response()
 
 
 def build_description(settings: Settings) -> bytes:

@@ -1,32 +1,28 @@
 """
-The pages for people: the ranking at `/`, a tweet with its chain, Swagger UI, and the static files.
+The pages for people: the ranking at `/`, a tweet with its chain, Swagger UI, the static files, and errors.
 
-Errors here are pages too, for whoever names text/html in Accept; to everybody else they are problem+json. No page holds
-inline style or script, and none asks another site for anything: the content-security-policy says so to the browser.
+No page holds inline style or script, and none asks another site for anything: the content-security-policy says so to
+the browser. Static files are served from memory: what was not in the folder at the start has no address, so no path
+leads out of it. Their addresses carry the hash of the content, so that a browser keeps them and a new version has a new
+address.
 """
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from collections.abc import Iterable
+from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from bottle import Bottle, HTTPResponse, SimpleTemplate, request
+from bottle import Bottle, HTTPError, HTTPResponse, SimpleTemplate, request
 
-from app.errors import refusal_for, retry_after_s
-from app.http.answers import is_known, refusal
-from app.http.assets import Assets
-from app.http.views import rows
-from app.later import begin
-from storage import ids
-from storage.errors import StorageError, TweetNotFound
+from app.deferred import Pool, Response, defer
+from app.errors import ProblemSpec
+from app.http.presenters import rows
+from app.http.requests import parse_id
+from app.http.responses import REVALIDATED, UNSTORED, Headers, Tagged
 from storage.records import Ranking, Tweet
 from storage.tweets import Tweets
-
-_log = logging.getLogger(__name__)
 
 _APP = Path(__file__).parent.parent
 
@@ -39,66 +35,84 @@ _CHAIN_SHOWN = 50
 _RETWEETS_SHOWN = 20
 
 _HTML = "text/html; charset=utf-8"
-_SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = (
+    (
+        "Content-Security-Policy",
+        (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        ),
     ),
-    "Cross-Origin-Opener-Policy": "same-origin",
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""The types of static files; licences and notes lie in the folder too, as plain text."""
+
+_KEPT = ("Cache-Control", "public, max-age=31536000, immutable")
+
+
+class Assets:
+    """The static files, by their paths inside the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._contents: dict[str, tuple[str, Tagged, Tagged]] = {}
+        for path in folder.rglob("*"):
+            if path.is_file():
+                body, media_type = path.read_bytes(), _TYPES.get(path.suffix, "text/plain; charset=utf-8")
+                self._contents[path.relative_to(folder).as_posix()] = (
+                    sha256(body).hexdigest()[:16],
+                    Tagged(body, media_type, (_KEPT, *_POLICY)),
+                    Tagged(body, media_type, (REVALIDATED, *_POLICY)),
+                )
+
+    def respond(self, name: str, query: str) -> HTTPResponse | None:
+        """The file *name*, to be kept when *query* names the hash of what it is; None when there is no such file."""
+        if name not in self._contents:
+            return None
+        version, kept, revalidated = self._contents[name]
+        return (kept if query == f"v={version}" else revalidated).response()
+
+    def address_of(self, name: str) -> str:
+        """The path and query under which *name* is served. Raises KeyError when there is no such file."""
+        return f"/static/{name}?v={self._contents[name][0]}"
+
+
+_assets = Assets(_APP / "static")
+_templates = {
+    path.stem: SimpleTemplate(name=path.name, lookup=[str(path.parent)]) for path in (_APP / "templates").glob("*.tpl")
 }
 
 
-class Templates:
-    """The templates of app/templates, each compiled once; all know the addresses of the static files."""
-
-    def __init__(self, assets: Assets) -> None:
-        folder = _APP / "templates"
-        self._templates = {
-            path.stem: SimpleTemplate(name=path.name, lookup=[str(folder)]) for path in folder.glob("*.tpl")
-        }
-        self._static = assets.address_of
-
-    def render(self, name: str, **values: object) -> bytes:
-        """The page *name* with *values*, as UTF-8."""
-        return str(self._templates[name].render(static=self._static, **values)).encode()
+def render(name: str, **values: object) -> bytes:
+    """The page that template *name* makes of *values*, as UTF-8."""
+    return str(_templates[name].render(static=_assets.address_of, **values)).encode()
 
 
-class _Rendered(NamedTuple):
-    """A page, and what it shows as of which minute."""
-
-    ranking: Ranking | None
-    minute: int
-    page: bytes
-    etag: str
+def page(content: bytes) -> Tagged:
+    """A page with its policy, to be asked for each time."""
+    return Tagged(content, _HTML, (REVALIDATED, *_POLICY))
 
 
-class RankingPage:
-    """The page at `/`, rendered again only when what it shows has changed, or a minute has passed."""
+def error_page(spec: ProblemSpec, headers: Headers) -> HTTPResponse:
+    """An error as a page."""
+    content = render("error", detail=spec.detail, repeat=any(name == "Retry-After" for name, _ in headers))
+    return HTTPResponse(content, spec.status, [("Content-Type", _HTML), UNSTORED, *_POLICY, *headers])
 
-    def __init__(self, tweets: Tweets, templates: Templates) -> None:
-        self._tweets = tweets
-        self._templates = templates
-        self._last = _Rendered(None, 0, b"", "")
-        self._rendering = threading.Lock()
 
-    def shows(self, ranking: Ranking) -> bool:
-        """Whether the page that was rendered last shows just this."""
-        # The same object means that nothing of it was changed since, and no tweet deleted that one of it retweets.
-        return self._last.ranking is ranking and self._last.minute == _minute()
-
-    def answer(self, ranking: Ranking) -> HTTPResponse:
-        """The page of *ranking*, or 304. Raises StoreUnavailable."""
-        if not self.shows(ranking):
-            with self._rendering:  # one does it for all who wait here
-                if not self.shows(ranking):
-                    self._last = self._render(ranking, _minute())
-        return conditional(self._last.page, self._last.etag, stale=ranking.stale)
-
-    def _render(self, ranking: Ranking, minute: int) -> _Rendered:
-        names = list_parents(self._tweets, ranking.tweets)
-        listed = rows(ranking.tweets, names, minute * 60_000)
-        page = self._templates.render("ranking", rows=listed, stale=ranking.stale)
-        return _Rendered(ranking, minute, page, etag_of(page))
+def prefers_html(accept: str) -> bool:
+    """Whether Accept names text/html, as that of a browser does, and JSON not before it."""
+    weights: dict[str, float] = {}
+    for given in accept.lower().replace(" ", "").split(","):
+        kind, *parameters = given.split(";")
+        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        weights[kind] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
+    html = weights.get("text/html", 0.0)
+    return html > 0 and html >= max(weights.get(f"application/{kind}", 0.0) for kind in ("json", "problem+json"))
 
 
 def list_parents(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | None]:
@@ -107,81 +121,63 @@ def list_parents(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | N
     return tweets.list_authors(parents) if parents else {}
 
 
-def etag_of(page: bytes) -> str:
-    """A strong ETag of *page*, quotes included."""
-    return f'"{sha256(page).hexdigest()[:24]}"'
-
-
-def html(page: bytes, status: int, headers: Mapping[str, str]) -> HTTPResponse:
-    """An answer with a page."""
-    return HTTPResponse(page, status, {"Content-Type": _HTML, **_SECURITY, **headers})
-
-
-def conditional(page: bytes, etag: str, *, stale: bool = False) -> HTTPResponse:
-    """The page, or 304 when the browser has it."""
-    headers = {"ETag": etag, "Cache-Control": "no-cache", **({"Stale": "true"} if stale else {})}
-    return _known_or_sent(page, _HTML, headers)
-
-
-def _known_or_sent(content: bytes, media_type: str, headers: Mapping[str, str]) -> HTTPResponse:
-    """
-    200 with *content*, or 304 when the browser has what the ETag among *headers* names.
-
-    Both have the same policy: a browser lays the headers of a 304 over those that it keeps with the content.
-    """
-    headers = {**headers, **_SECURITY}
-    if is_known(headers["ETag"]):
-        return HTTPResponse(b"", 304, headers)
-    return HTTPResponse(content, 200, {"Content-Type": media_type, **headers})
-
-
-def mount(app: Bottle, tweets: Tweets) -> None:
+def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     """Add the pages and the static files to *app*; *tweets* knows what they show."""
-    assets = Assets(_APP / "static")
-    templates = Templates(assets)
-    _mount_tweets(app, tweets, templates)
-    _mount_swagger(app, templates)
-    _mount_static(app, assets)
-
-
-def _mount_tweets(app: Bottle, tweets: Tweets, templates: Templates) -> None:
-    ranking_page = RankingPage(tweets, templates)
-
-    def friendly(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
-        """Answer an error of storage as _tell does."""
-
-        @wraps(handler)
-        def answer(*given: Any, **path: str) -> HTTPResponse:
-            try:
-                return handler(*given, **path)
-            except StorageError as error:
-                return _tell(templates, error)
-
-        return answer
-
-    @app.get("/")
-    @friendly
-    def ranking() -> HTTPResponse:
-        """The top 10; 304 when the browser has them, 503 when nothing is known of them."""
-        return begin(tweets.top(_TOP), friendly(ranking_page.answer), is_quick=ranking_page.shows)
+    _mount_ranking(app, tweets, pool)
 
     @app.get("/tweet/<text>")
-    @friendly
-    def tweet(text: str) -> HTTPResponse:
+    def tweet(text: str) -> Response:
         """A tweet, the chain above it and the newest retweets below it; of a deleted one, its place in them."""
-        page = templates.render("tweet", **_chain_view(tweets, text))
-        return conditional(page, etag_of(page))
+        tweet_id = parse_id(text)
+        return defer(pool.submit(lambda: page(render("tweet", **_chain_view(tweets, tweet_id)))), Tagged.response)
+
+    swagger = page(render("swagger"))
+
+    @app.get("/api/v1")
+    def to_swagger() -> Response:
+        """The page's address ends in a slash."""
+        return HTTPResponse(b"", 308, [("Location", "/api/v1/")])
+
+    @app.get("/api/v1/")
+    def show_swagger() -> Response:
+        """Swagger UI, which shows /api/v1/openapi.json and tries it out."""
+        return swagger.response()
+
+    @app.get("/static/<name:path>")
+    def static(name: str) -> Response:
+        """A static file; 404 when there is none of that name."""
+        return _assets.respond(name, request.environ.get("QUERY_STRING", "")) or HTTPError(404)
+
+
+def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
+    shown: tuple[Ranking | None, int, Future[Tagged]] = (None, 0, Future())
+
+    def rendered(ranking: Ranking, minute: int) -> Tagged:
+        listed = rows(ranking.tweets, list_parents(tweets, ranking.tweets), minute * 60_000)
+        return page(render("ranking", rows=listed, stale=ranking.stale))
+
+    def show(ranking: Ranking) -> Response:
+        """The page of *ranking*: rendered again only when what it shows has changed, or a minute has passed."""
+        nonlocal shown
+        minute = _minute()
+        # The same object means that nothing of it was changed since, and no tweet deleted that one of it retweets.
+        is_shown = shown[0] is ranking and shown[1] == minute
+        if not is_shown or (shown[2].done() and shown[2].exception()):
+            shown = ranking, minute, pool.submit(rendered, ranking, minute)  # once for all who ask meanwhile
+        return defer(shown[2], lambda content: content.response([("Stale", "true")] if ranking.stale else []))
+
+    @app.get("/")
+    def ranking() -> Response:
+        """The top 10; 304 when the browser has them, 503 when nothing is known of them."""
+        return defer(tweets.top(_TOP), show)
 
 
 def _minute() -> int:
     return int(time.time()) // 60
 
 
-def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:
-    """The values of the tweet template. Raises TweetNotFound, also for a *text* that is no id."""
-    tweet_id = ids.decode(text)
-    if tweet_id is None:
-        raise TweetNotFound(text)
+def _chain_view(tweets: Tweets, tweet_id: int) -> dict[str, Any]:
+    """The values of the tweet template. Raises TweetNotFound."""
     chain = tweets.list_chain(tweet_id)
     retweets = tweets.list_retweets(tweet_id, _RETWEETS_SHOWN)
     names = {tweet.id: tweet.user_name for tweet in chain}
@@ -192,50 +188,3 @@ def _chain_view(tweets: Tweets, text: str) -> dict[str, Any]:
         "retweets": rows(retweets.tweets, names, now_ms),
         "more": retweets.next is not None,
     }
-
-
-def _tell(templates: Templates, error: StorageError) -> HTTPResponse:
-    """The answer to *error*: a page for people, problem+json for programs."""
-    answered = refusal_for(error)
-    wait_s = retry_after_s(error)
-    if answered.logged:
-        _log.error("%s %s", answered.status, answered.code, exc_info=error)
-    headers = {"Vary": "Accept"} if wait_s is None else {"Vary": "Accept", "Retry-After": str(wait_s)}
-    if not _accepts_html():
-        return refusal(answered.status, answered.code, answered.detail, headers=list(headers.items()))
-    page = templates.render("error", detail=answered.detail, repeat=wait_s is not None)
-    return html(page, answered.status, {"Cache-Control": "no-store", **headers})
-
-
-def _accepts_html() -> bool:
-    """Whether Accept names text/html, as that of a browser does; a program says `*/*`, which is not its name."""
-    accept = request.environ.get("HTTP_ACCEPT", "").lower().replace(" ", "")
-    ranges = (given.partition(";") for given in accept.split(","))
-    return any(kind == "text/html" and weight.rstrip(".0") != "q=" for kind, _, weight in ranges)
-
-
-def _mount_swagger(app: Bottle, templates: Templates) -> None:
-    page = templates.render("swagger")
-    etag = etag_of(page)
-
-    @app.get("/api/v1")
-    def to_swagger() -> HTTPResponse:
-        """The page's address ends in a slash."""
-        return HTTPResponse(b"", 308, {"Location": "/api/v1/"})
-
-    @app.get("/api/v1/")
-    def swagger() -> HTTPResponse:
-        """Swagger UI, which shows /api/v1/openapi.json and tries it out."""
-        return conditional(page, etag)
-
-
-def _mount_static(app: Bottle, assets: Assets) -> None:
-    @app.get("/static/<name:path>")
-    def static(name: str) -> HTTPResponse:
-        """A static file; 404 when there is none of that name."""
-        asset = assets.find_asset(name)
-        if asset is None:
-            return refusal(404, "not_found", "There is nothing at this path.")
-        cache_control = asset.cache_control(request.environ.get("QUERY_STRING", ""))
-        kept = {"ETag": f'"{asset.version}"', "Cache-Control": cache_control}
-        return _known_or_sent(asset.body, asset.media_type, kept)

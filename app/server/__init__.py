@@ -1,7 +1,8 @@
 """
 The HTTP server: waitress, made strict about what a request is and how long it may take.
 
-It knows WSGI and the shape of an error, and nothing of tweets. `serve` is for a process, `Server` for a thread.
+It knows WSGI, deferred responses and the shape of an error, and nothing of tweets. `serve` is for a process, `Server`
+for a thread.
 """
 
 import errno
@@ -11,7 +12,7 @@ from contextlib import closing
 from wsgiref.types import WSGIApplication
 
 from app.server.hooks import Hooks
-from app.server.listener import Limits, Server, url_of
+from app.server.server import Limits, Server, url_of
 from app.signals import stopping_with
 
 __all__ = ["CannotServe", "Hooks", "Limits", "Server", "open_socket", "serve", "url_of"]
@@ -29,20 +30,21 @@ def serve(
     *,
     host: str,
     port: int,
-    threads: int,
     on_ready: Callable[[str], None],
     listening: socket.socket | None = None,
     hooks: Hooks | None = None,
+    limits: Limits | None = None,
 ) -> None:
     """
     Answer requests with *application* until SIGTERM, SIGINT or SIGHUP, then those already received, and return.
 
     Takes at most 15 s to return; a second signal ends the process at once. Call it in the main thread. *on_ready* gets
     the address, as in "http://127.0.0.1:5000/", once connections are taken. *listening* is a socket already bound,
-    which *host* and *port* then do not matter to; it is closed at the end. For *hooks* see Server. Raises CannotServe.
+    which *host* and *port* then do not matter to; it is closed at the end. For *hooks* and *limits* see Server. Raises
+    CannotServe.
     """
     opened = listening or open_socket(host, port)
-    with closing(Server(application, opened, threads=threads, hooks=hooks)) as server, stopping_with(server.stop):
+    with closing(Server(application, opened, hooks=hooks, limits=limits)) as server, stopping_with(server.stop):
         on_ready(server.url)
         server.run()
 

@@ -1,18 +1,14 @@
-"""What the server asks of those who run it, and tells them."""
+"""What the server asks of the application beside responses, and reports to it."""
 
 
 class Hooks:
-    """Each may be called by any thread of the server; none may wait, or raise."""
+    """Each is called by the event loop; none may wait, or raise."""
 
-    def refused(self, method: str, status: int) -> None:
-        """Hear of an answer that the application did not make; *method* is "" if unknown."""
+    def refused(self, method: str, status: int, address: str) -> None:
+        """Hear of a response that the application did not make; *method* is "" if unknown."""
 
-    def is_quick(self, method: str, path: str) -> bool:  # noqa: ARG002  # no request is, unless somebody says so
-        """Whether the application answers such a request without waiting, itself or by a Begun: it needs no thread."""
-        return False
-
-    def pause(self) -> None:
-        """Hear that the server has done all that there was to do, and waits for more."""
+    def on_idle(self) -> None:
+        """Hear that a turn of the loop ends: everything that there was to do is done or begun."""
 
     def tick(self) -> None:
         """Do what is to be done about once a second."""

@@ -1,2 +1,2 @@
-class Adjustments:
-    backlog: int
+# The part of waitress 3.0 that is used here, typed; waitress ships no types of its own.
+class Adjustments: ...

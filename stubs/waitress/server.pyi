@@ -1,31 +1,31 @@
 import socket
+from collections.abc import MutableMapping
 from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.task import ThreadedTaskDispatcher
 from waitress.wasyncore import dispatcher
 
 class TcpWSGIServer(dispatcher):
     active_channels: Any
     adj: Adjustments
+    application: WSGIApplication
     channel_class: type[HTTPChannel]
-    effective_host: str
-    effective_port: str
-    in_connection_overflow: bool
-    task_dispatcher: ThreadedTaskDispatcher
     def __init__(
         self,
         application: WSGIApplication,
+        sockets: MutableMapping[int, dispatcher],
+        start: bool,
+        sock: socket.socket,
+        /,
         *,
-        _sock: socket.socket,
+        dispatcher: Any,
         bind_socket: bool,
         sockinfo: tuple[Any, ...],
         **kw: Any,
     ) -> None: ...
     def add_task(self, task: Any) -> None: ...
-    def maintenance(self, now: float) -> None: ...
     def pull_trigger(self) -> None: ...
     def run(self) -> None: ...
 

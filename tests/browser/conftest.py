@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 
-from app.factory import create_app
+from app.http.application import create_app
 from app.settings import Settings
 from storage import Tweets
 from storage.records import NewTweet, Tweet

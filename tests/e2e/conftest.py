@@ -1,16 +1,13 @@
 """What the tests of the server share."""
 
 import gzip
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partialmethod
 from pathlib import Path
 
 import pytest
 
-from app.server import Server
-from app.server.polling import PollSet
+from app.server import server
 from bench.convert import convert
 from tests.e2e.commands import CASCADES
 from tests.e2e.server_apps import Gate
@@ -44,10 +41,4 @@ def wires() -> Iterator[ExitStack]:
 @pytest.fixture
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers do nothing once a second: what they do not notice at once, they never do."""
-    monkeypatch.setattr(PollSet, "poll", partialmethod(poll_for_ever, PollSet.poll))
-    monkeypatch.setattr(Server, "next_channel_cleanup", math.inf)
-
-
-def poll_for_ever(polled: PollSet, poll: Callable[[PollSet, float], None], timeout_s: float) -> None:
-    """Where the server would wait for a second, wait until something happens, however long that takes."""
-    poll(polled, 100 * PATIENCE_S if timeout_s >= 1 else timeout_s)
+    monkeypatch.setattr(server, "_TICK_S", 100 * PATIENCE_S)

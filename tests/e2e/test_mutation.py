@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.factory import create_app
+from app.http.application import create_app
 from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
@@ -32,7 +32,8 @@ _PAGE = re.compile(rb"/+tweet/")
 def server(tweets: Tweets, data_dir: Path) -> Iterator[Server]:
     """The real service."""
     settings = Settings.from_environment({"DATA_DIR": str(data_dir)})
-    with serving(create_app(tweets, settings), threads=16) as running:
+    app = create_app(tweets, settings)
+    with serving(app, hooks=app) as running:
         yield running
 
 

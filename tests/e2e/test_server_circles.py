@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.factory import create_app
+from app.http.application import create_app
 from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
@@ -31,7 +31,7 @@ POSTS = {
 def server(tweets: Tweets) -> Iterator[Server]:
     """The service on a socket."""
     app = create_app(tweets, Settings.from_environment({"ACCESS_LOG": "1"}))
-    with serving(app, threads=2, hooks=app) as server:
+    with serving(app, hooks=app) as server:
         yield server
 
 
@@ -39,7 +39,7 @@ def request_for(kind: str, root: str) -> bytes:
     """A request of that kind; *root* is the id of a tweet."""
     if kind in POSTS:
         body = POSTS[kind].replace(b"ROOT", root.encode())
-        head = f"POST /api/v1/{kind} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        head = f"POST /api/v1/{kind} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     return f"GET {GETS[kind]} HTTP/1.1\r\nHost: a\r\n\r\n".replace("ROOT", root).encode()
 

@@ -1,14 +1,12 @@
 """What many, slow and silent clients may do to the others: nothing."""
 
-import select
-import socket
 import time
 from contextlib import ExitStack
 
 import pytest
 
 from app.server import Limits
-from tests.e2e.server_apps import Echo, Gate
+from tests.e2e.server_apps import Echo, Gate, Pooled
 from tests.e2e.server_wire import GET, PATIENCE_S, Wire, check_problem, child_server, serving
 
 IMPATIENT = Limits(request_s=1, idle_s=1)
@@ -62,13 +60,12 @@ def test_a_silent_connection_is_closed() -> None:
 
 def test_a_request_that_waits_behind_a_slow_answer_is_not_given_up(gate: Gate) -> None:
     """The deadline is the client's: while the application works it does not count."""
-    with serving(gate) as server, Wire(server.url) as wire:
+    with serving(Pooled(gate), limits=Limits(request_s=1, idle_s=60)) as server, Wire(server.url) as wire:
         wire.send(GET + GET[:-4])
         gate.entered.acquire()
-        server.maintenance(time.time() + 100)
+        time.sleep(3)
         gate.open.set()
         assert wire.ask(b"").status == 200
-        server.maintenance(time.time() + 105)
         assert wire.ask(b"\r\n\r\n").status == 200
 
 
@@ -95,32 +92,6 @@ def test_when_no_more_fit_in_the_silent_ones_make_room(wires: ExitStack) -> None
         for _ in range(40):
             wires.enter_context(Wire(server.url))
         assert wires.enter_context(Wire(server.url)).ask(GET).status == 200
-
-
-def test_more_requests_than_may_wait_are_answered_503_at_once(gate: Gate, wires: ExitStack) -> None:
-    """One is worked on, three wait, and all the others need not; the four are answered in the end."""
-    with serving(gate, threads=1, limits=Limits(waiting=3)) as server:
-        first = wires.enter_context(Wire(server.url)).send(GET)
-        gate.entered.acquire()
-        others = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(10)]
-        refused = wait_for_answers(others, 7)
-        for wire in refused:
-            answer = wire.ask(b"")
-            assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "overloaded", "1")
-            check_problem(answer)
-            assert wire.is_closed()
-        gate.open.set()
-        for wire in {first, *others} - set(refused):
-            assert wire.ask(b"").status == 200
-
-
-def wait_for_answers(wires: list[Wire], count: int) -> list[Wire]:
-    """Those of *wires* that have an answer, once there are *count* of them."""
-    answered: list[socket.socket] = []
-    while len(answered) < count:
-        answered, _, _ = select.select([wire.socket for wire in wires], [], [], PATIENCE_S)
-        assert answered, "no answer came"
-    return [wire for wire in wires if wire.socket in answered]
 
 
 FEW_FILES = """

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from app.server import CannotServe, Limits, Server, _advice, open_socket, serve
-from tests.e2e.server_apps import Echo, Gate
+from tests.e2e.server_apps import Echo, Gate, Pooled
 from tests.e2e.server_wire import GET, PATIENCE_S, Wire, child_server, serving
 
 FULL = b"GET / HTTP/1.1\r\nHost: abcdef\r\n\r\n"  # 32 bytes, so that a read of 8 KiB ends with one
@@ -22,7 +22,7 @@ APPS = ("-m", "tests.e2e.server_apps")
 def test_a_taken_port_is_said_in_one_sentence() -> None:
     """It names the port and what to do."""
     with open_socket("127.0.0.1", 0) as taken, pytest.raises(CannotServe, match=r"is taken: .* set PORT to a free one"):
-        serve(Echo(), host="127.0.0.1", port=taken.getsockname()[1], threads=1, on_ready=pytest.fail)
+        serve(Echo(), host="127.0.0.1", port=taken.getsockname()[1], on_ready=pytest.fail)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 64])
@@ -48,7 +48,7 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
     """The address that is announced can be used as it is."""
     if not socket.has_ipv6:
         pytest.skip("no IPv6")
-    server = Server(Echo(), open_socket("::1", 0), threads=1)
+    server = Server(Echo(), open_socket("::1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -64,7 +64,7 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
 def test_two_servers_may_share_a_listening_socket() -> None:
     """As several worker processes will; one that stops leaves the port to the other."""
     with open_socket("127.0.0.1", 0) as listening:
-        servers = [Server(Echo(), listening.dup(), threads=1) for _ in range(2)]
+        servers = [Server(Echo(), listening.dup()) for _ in range(2)]
         threads = [threading.Thread(target=server.run) for server in servers]
         for thread in threads:
             thread.start()
@@ -79,7 +79,7 @@ def test_two_servers_may_share_a_listening_socket() -> None:
 
 def test_a_stop_answers_what_was_received(gate: Gate, wires: ExitStack) -> None:
     """Running, waiting for a thread, behind another on its connection, and half sent: all are answered, then closed."""
-    with serving(gate, threads=1) as server:
+    with serving(Pooled(gate, 1)) as server:
         running = wires.enter_context(Wire(server.url)).send(FULL * 512)  # 16 KiB, in two reads
         gate.entered.acquire()
         waiting = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(20)]
@@ -100,7 +100,7 @@ def test_a_stop_answers_what_was_received(gate: Gate, wires: ExitStack) -> None:
 
 def test_a_stop_answers_those_who_were_not_yet_let_in(wires: ExitStack) -> None:
     """A connection that the kernel has made for us counts as received."""
-    server = Server(Echo(), open_socket("127.0.0.1", 0), threads=2)
+    server = Server(Echo(), open_socket("127.0.0.1", 0))
     clients = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(50)]
     server.stop()
     server.run()
@@ -110,14 +110,11 @@ def test_a_stop_answers_those_who_were_not_yet_let_in(wires: ExitStack) -> None:
 
 def test_a_stop_ends_when_its_time_is_up(gate: Gate, wires: ExitStack) -> None:
     """A request that never ends is given up, and its client sees the connection close."""
-    with serving(gate, limits=Limits(drain_s=1, grace_s=0.1)) as server:
+    with serving(Pooled(gate), limits=Limits(drain_s=1, grace_s=0.1)) as server:
         wire = wires.enter_context(Wire(server.url)).send(GET)
         gate.entered.acquire()
     assert wire.is_closed()
-    gate.open.set()
-    while server.task_dispatcher.threads:
-        time.sleep(0.01)
-    server.close()
+    gate.open.set()  # what is completed now goes nowhere
 
 
 class Client(threading.Thread):

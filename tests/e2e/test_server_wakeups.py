@@ -7,7 +7,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from app.server import Limits
-from tests.e2e.server_apps import Echo
+from tests.e2e.server_apps import Echo, Pooled
 from tests.e2e.server_wire import GET, Wire, serving
 
 pytestmark = pytest.mark.usefixtures("no_clock")
@@ -26,15 +26,15 @@ class Large:
 
 
 def test_after_an_answer_by_a_thread_the_next_request_is_read(wires: ExitStack) -> None:
-    """The thread tells the server that the connection has changed before it wakes it."""
-    with serving(Echo()) as server:
+    """The thread wakes the loop, which waits for the connection again."""
+    with serving(Pooled(Echo())) as server:
         wire = wires.enter_context(Wire(server.url))
         assert [wire.ask(GET).status for _ in range(100)] == [200] * 100
 
 
 @pytest.mark.parametrize("path", [b"/12?one", b"/12", b"/40?one", b"/40"])
 def test_a_large_answer_is_sent_to_its_end(path: bytes, wires: ExitStack) -> None:
-    """What a thread could not send the server does, also while the thread waits for it: waitress keeps 16 MiB."""
+    """What the kernel does not take at once is sent as the client reads."""
     with serving(Large()) as server:
         wire = wires.enter_context(Wire(server.url))
         for _ in range(2):
@@ -44,7 +44,7 @@ def test_a_large_answer_is_sent_to_its_end(path: bytes, wires: ExitStack) -> Non
 
 def test_who_goes_makes_room(wires: ExitStack) -> None:
     """When no more fit in, the next one is let in as soon as one has gone, though nobody else does anything."""
-    with serving(Echo(), limits=Limits(connections=12)) as server:
+    with serving(Echo(), limits=Limits(connections=10)) as server:
         inside = [wires.enter_context(Wire(server.url)) for _ in range(10)]
         assert [wire.ask(GET).status for wire in inside] == [200] * 10
         waiting = [wires.enter_context(Wire(server.url)).send(GET) for _ in range(10)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.factory import create_app
+from app.http.application import create_app
 from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreFull, StoreUnavailable

@@ -2,15 +2,35 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
-from wsgiref.types import StartResponse, WSGIApplication
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+from app.deferred import DEFERRED, Deferred
+
 Row = dict[str, Any]
+
+PATIENCE_S = 30
+"""Longer than any answer takes."""
+
+
+class OnLoop:
+    """Calls *app* as our server does: again, when what it has deferred is done."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer."""
+        environ[DEFERRED] = None
+        while isinstance(given := self._app(environ, start_response), Deferred):
+            given.future.exception(PATIENCE_S)
+            environ[DEFERRED] = given
+        return given
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.factory import create_app
+from app.http.application import create_app
 from app.settings import Settings
 from storage import Tweets, open_storage
 from tests.http.client import Client

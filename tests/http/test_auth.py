@@ -2,22 +2,22 @@
 
 import hashlib
 import hmac
-import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from app.factory import create_app
-from app.later import LATER
+from app.http import auth
+from app.http.application import create_app
 from storage import Tweets
 from storage import tokens as storage_tokens
 from storage.sql import schema
 from storage.tokens import Token, TokenNotFound, Tokens
-from tests.http.client import Client, Reply, Row
+from tests.faults.services import eventually
+from tests.http.client import Client, OnLoop, Reply, Row
 from tests.http.conftest import SETTINGS
 
 TWEET = {"user_name": "ada", "title": "Title", "body": "Body"}
@@ -78,7 +78,7 @@ def code_of(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.json()["code"]
 
 
-def test_without_tokens_anybody_writes(fresh: Client) -> None:
+def test_without_tokens_any_client_writes(fresh: Client) -> None:
     """While there is no token nobody needs one, and whatever is sent as one means nothing."""
     assert fresh.post("/api/v1/tweet", TWEET).status == 201
     assert fresh.post("/api/v1/tweet", TWEET, HTTP_AUTHORIZATION="Basic eDp5").status == 201
@@ -178,7 +178,7 @@ def test_deleting_what_is_not_there(world: World) -> None:
 
 def test_the_token_is_asked_before_the_body(world: World) -> None:
     """Who has no token learns nothing about a body, however wrong it is; who has one, all of it."""
-    for body in (b"{", b"[]", b"x" * 70_000):
+    for body in (b"{", b"[]", b"x" * 140_000):
         assert world.client.post("/api/v1/tweet", body).status == 401
         assert world.client.post("/api/v1/tweet", body, **sent(world.ada)).status in {400, 413, 422}
 
@@ -206,7 +206,7 @@ def test_a_replay_is_ones_own(world: World) -> None:
 
 def test_a_revoked_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A revoked token is 401, those of others go on; revoking all of them does not open the service again."""
-    monkeypatch.setattr(storage_tokens, "READ_EVERY_S", 0.0)
+    monkeypatch.setattr(auth, "READ_EVERY_S", 0.0)
     assert world.post(world.ada).status == 201
     by_user = {token.user_name: token.id for token in world.tokens.list_all()}
     world.tokens.revoke(by_user["ada"])
@@ -236,7 +236,7 @@ def test_tokens_are_stored_as_digests(world: World, tweets: Tweets) -> None:
 
 
 def test_the_list_is_read_once_a_second(world: World, tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking up a token asks the database but once until a second has passed, however many ask at once."""
+    """The list is read but once for all who ask at once, and looking up a token does not read it again."""
     tokens = Tokens(tweets.database)
     reads: list[int] = []
     read = tokens.list_all
@@ -247,7 +247,6 @@ def test_the_list_is_read_once_a_second(world: World, tweets: Tweets, monkeypatc
         return read()
 
     monkeypatch.setattr(tokens, "list_all", counted)
-    monkeypatch.setattr(storage_tokens, "READ_EVERY_S", 3600.0)
 
     crowd = [threading.Thread(target=tokens.find, args=(world.ada,)) for _ in range(8)]
     for one in crowd:
@@ -258,32 +257,35 @@ def test_the_list_is_read_once_a_second(world: World, tweets: Tweets, monkeypatc
     assert len(reads) == 1
 
 
-def test_one_renews_the_list_for_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the list is too old one caller is asked to renew it; meanwhile the others go on with what is known."""
-    tokens = world.tokens
-    tokens.renew()
-    monkeypatch.setattr(storage_tokens, "READ_EVERY_S", 3600.0)
-    assert all(tokens.are_known() for _ in range(3))
-    monkeypatch.setattr(storage_tokens, "RENEWED_FROM_S", 0.0)
-    assert [tokens.are_known() for _ in range(4)] == [False, True, True, True]
-
-    text = Tokens(world.tweets.database).add("eve")
-    assert tokens.find(text) is None
-    tokens.renew()
-    assert tokens.find(text) is not None
-    assert not tokens.are_known()
+def on_loop(world: World, token: str | None) -> Reply:
+    """The response to a post as our server asks for it: nothing may wait before it is deferred."""
+    return Client(OnLoop(world.client.app)).post("/api/v1/tweet", TWEET, **sent(token))
 
 
-def test_who_may_wait_renews_the_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that is answered later is let in by the list as it is; one whose thread may wait renews it."""
-    monkeypatch.setattr(storage_tokens, "READ_EVERY_S", 3600.0)
-    assert world.post(world.ada).status == 201
-    monkeypatch.setattr(storage_tokens, "RENEWED_FROM_S", 0.0)
-    text = world.tokens.add("ada")
+def test_the_event_loop_never_reads_the_list(world: World) -> None:
+    """There it is the list read last, by the clock of the server; one that is too old, or absent, lets nothing in."""
+    app = create_app(world.tweets, SETTINGS)
+    world = replace(world, client=Client(app))
+    unread = on_loop(world, world.ada)
+    assert (unread.status, unread.json()["code"], unread.headers["retry-after"]) == (503, "store_unavailable", "1")
 
-    later = world.client.raw("POST", "/api/v1/tweet", json.dumps(TWEET).encode(), **sent(text), **{LATER: print})
-    assert code_of(later) == (401, "token_unknown")
-    assert world.post(text).status == 201
+    app.tick()
+    eventually(lambda: on_loop(world, "wrong").status == 401)
+    late = world.tokens.add("ada")
+    assert code_of(on_loop(world, late)) == (401, "token_unknown")
+    app.tick()
+    eventually(lambda: on_loop(world, late).status == 201)
+
+
+def test_a_list_that_cannot_be_read_any_more_lets_nothing_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a token nor the lack of one is believed for longer than five seconds."""
+    app = create_app(world.tweets, SETTINGS)
+    world = replace(world, client=Client(app))
+    app.tick()
+    eventually(lambda: code_of(on_loop(world, None)) == (401, "token_missing"))
+    monkeypatch.setattr(auth, "OLDEST_S", 0.0)
+    for token in (None, "wrong", world.ada):
+        assert code_of(on_loop(world, token)) == (503, "store_unavailable")
 
 
 def test_comparing_takes_the_same_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ import logging
 import pytest
 from bottle import HTTPError
 
-from app.errors import INTERNAL, refusal_for, retry_after_s
-from app.factory import Service, create_app
+from app.errors import INTERNAL, problem_for, retry_after_s
+from app.http.application import Application, create_app
 from storage import Tweets, errors
 from tests.http.client import Client
 from tests.http.conftest import SETTINGS
@@ -61,20 +61,20 @@ def test_table(kind: type[errors.StorageError]) -> None:
         pass
 
     expected = next((status for known, status in EXPECTED.items() if issubclass(kind, known)), 500)
-    assert refusal_for(kind()).status == refusal_for(Special()).status == expected
+    assert problem_for(kind()).status == problem_for(Special()).status == expected
     assert (retry_after_s(kind()) is None) == (expected != 503)
 
 
 @pytest.fixture
-def broken(tweets: Tweets) -> Service:
+def broken(tweets: Tweets) -> Application:
     """The application, to which a test adds routes that raise."""
     app = create_app(tweets, SETTINGS)
-    assert isinstance(app, Service)
+    assert isinstance(app, Application)
     return app
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_is_raised_is_answered(broken: Service, method: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_raised_is_answered(broken: Application, method: str, caplog: pytest.LogCaptureFixture) -> None:
     """An error that nothing expects is 500 in a fixed sentence; its cause is in the log and not in the answer."""
 
     @broken.get("/broken")
@@ -93,7 +93,7 @@ def test_what_is_raised_is_answered(broken: Service, method: str, caplog: pytest
 
 
 @pytest.mark.parametrize("kind", [errors.Overloaded, errors.StoreUnavailable, errors.IndexUnavailable])
-def test_overload_says_when_to_ask_again(broken: Service, kind: type[errors.Retryable]) -> None:
+def test_overload_says_when_to_ask_again(broken: Application, kind: type[errors.Retryable]) -> None:
     """503 comes with Retry-After."""
 
     @broken.get("/broken")
@@ -105,7 +105,7 @@ def test_overload_says_when_to_ask_again(broken: Service, kind: type[errors.Retr
 
 
 @pytest.mark.parametrize("status", [403, 404, 418, 500])
-def test_errors_of_bottle_are_problems(broken: Service, status: int) -> None:
+def test_errors_of_bottle_are_problems(broken: Application, status: int) -> None:
     """An HTTPError that a route raises or returns never becomes Bottle's page of HTML."""
 
     @broken.get("/raised")
@@ -121,8 +121,8 @@ def test_errors_of_bottle_are_problems(broken: Service, status: int) -> None:
         assert (reply.status, reply.json()["status"], b"<b>" in reply.body) == (status, status, False)
 
 
-def test_no_error_is_a_page(client: Client) -> None:
-    """No refusal below /api is HTML, whatever the caller accepts."""
+def test_no_error_of_the_api_is_a_page(client: Client) -> None:
+    """No refusal below /api is HTML, whatever the caller accepts; anywhere else it is for a browser."""
     for target in REFUSALS:
-        reply = client.get(target, HTTP_ACCEPT="text/html")
-        assert reply.headers["content-type"] == "application/problem+json"
+        expected = "application/problem+json" if target.startswith("/api/") else "text/html; charset=utf-8"
+        assert client.get(target, HTTP_ACCEPT="text/html").headers["content-type"] == expected

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.http.health import LAG_AT_MOST
+from app.http.routes import LAG_AT_MOST
 from storage import Tweets
 from storage.tools.import_export import ImportRow, import_tweets
 from tests.faults.services import eventually

@@ -9,10 +9,9 @@ import msgspec
 import pytest
 
 from app.errors import Problem
-from app.factory import create_app
-from app.http import pages, wire
-from app.http.openapi import build_description
-from app.http.operations import HEADERS, OPERATIONS, PARAMETERS
+from app.http import pages, schemas
+from app.http.application import create_app
+from app.http.openapi import HEADERS, OPERATIONS, PARAMETERS, build_description
 from app.settings import Settings
 from storage import Tweets
 from tests.http.client import Client
@@ -75,10 +74,10 @@ def test_bodies_are_described_with_their_limits() -> None:
     assert new["additionalProperties"] is retweet["additionalProperties"] is False
     name, title, body = (new["properties"][field] for field in ("user_name", "title", "body"))
     assert (name["maxLength"], title["maxLength"], body["maxLength"]) == (64, 280, 10_000)
-    assert name["pattern"] == "^[A-Za-z0-9_.-]+$"
+    assert name["pattern"] == "^(?!\\.+$)[A-Za-z0-9_.-]+$"
     count = new["properties"]["count_retweet"]["anyOf"][0]
     assert (count["minimum"], count["maximum"]) == (0, 1_000_000_000_000)
-    assert list(schema("Tweet")["properties"]) == list(wire.Tweet.__struct_fields__)
+    assert list(schema("Tweet")["properties"]) == list(schemas.Tweet.__struct_fields__)
 
 
 def test_no_pattern_is_in_the_dialect_of_python() -> None:
@@ -94,13 +93,13 @@ def test_an_answer_fits_its_description(client: Client) -> None:
     root = client.tweet()
     path = f"/api/v1/tweet/{client.retweet(root)['id']}"
     kinds: dict[str, type[msgspec.Struct]] = {
-        path: wire.Tweet,
-        f"{path}/chain": wire.Chain,
-        f"{path}/retweets": wire.TweetList,
-        f"{path}/rank": wire.Rank,
-        "/api/v1/top": wire.Top,
-        "/livez": wire.Live,
-        "/readyz": wire.Ready,
+        path: schemas.Tweet,
+        f"{path}/chain": schemas.Chain,
+        f"{path}/retweets": schemas.TweetList,
+        f"{path}/rank": schemas.Rank,
+        "/api/v1/top": schemas.Top,
+        "/livez": schemas.Live,
+        "/readyz": schemas.Ready,
         "/nothing": Problem,
     }
     for target, kind in kinds.items():

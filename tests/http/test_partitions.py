@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.factory import create_app
+from app.http.application import create_app
 from storage import open_storage
 from storage.ids import encode
 from storage.tools.import_export import import_tweets

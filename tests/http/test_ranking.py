@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.factory import create_app
+from app.http.application import create_app
 from storage import open_storage
 from storage.embedded import EmbeddedServer
 from tests.http.client import Client, Row

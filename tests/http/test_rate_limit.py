@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.factory import create_app
-from app.http import limits
-from app.http.limits import Limiter
+from app.http import auth
+from app.http.application import create_app
+from app.http.auth import Limiter
 from app.settings import Rate, SettingError, Settings
 from storage import Tweets
 from storage.tokens import Tokens
@@ -15,7 +15,9 @@ TWEET = {"user_name": "ada", "title": "Title", "body": "Body"}
 
 def client_with(tweets: Tweets, rate_limit: str) -> Client:
     """A client of a service with that limit."""
-    return Client(create_app(tweets, Settings.from_environment({"RATE_LIMIT": rate_limit})))
+    return Client(
+        create_app(tweets, Settings.from_environment({"RATE_LIMIT": rate_limit, "ALLOW_ANONYMOUS_WRITES": "1"}))
+    )
 
 
 def statuses(client: Client, count: int, **environ: str) -> list[int]:
@@ -47,6 +49,9 @@ def test_one_bucket_for_each_address(tweets: Tweets) -> None:
     assert statuses(client, 3, REMOTE_ADDR="192.0.2.1") == [201, 201, 429]
     assert statuses(client, 1, REMOTE_ADDR="192.0.2.1", HTTP_X_FORWARDED_FOR="192.0.2.9") == [429]
     assert statuses(client, 1, REMOTE_ADDR="192.0.2.1", HTTP_FORWARDED="for=192.0.2.9") == [429]
+    assert statuses(client, 1, REMOTE_ADDR="::ffff:192.0.2.1") == [429]
+    assert statuses(client, 1, REMOTE_ADDR="64:ff9b::192.0.2.1") == [429]
+    assert statuses(client, 1, REMOTE_ADDR="::ffff:192.0.2.3") == [201]
     assert statuses(client, 3, REMOTE_ADDR="192.0.2.2") == [201, 201, 429]
     assert statuses(client, 2, REMOTE_ADDR="2001:db8::1") == [201, 201]
     assert statuses(client, 1, REMOTE_ADDR="2001:db8::2") == [429]
@@ -91,7 +96,7 @@ def test_a_bucket_holds_what_the_rate_says(rate: Rate) -> None:
 
 def test_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many are kept: the one untouched for longest is forgotten, one in use is not."""
-    monkeypatch.setattr(limits, "BUCKETS", 10)
+    monkeypatch.setattr(auth, "BUCKETS", 10)
     limiter = Limiter(Rate(2, 3600))
     for _ in range(2):
         assert limiter.take("busy", 0.0) == limiter.take("idle", 0.0) == 0.0

@@ -46,20 +46,42 @@ def test_head(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/api", "/api/v2/top", "/api/v1/tweets", "/API/V1/top", "//api/v1/top", "/api/v1//top", "/api/v1/top/",
-     "/api/v1/tweet/", "/api/v1/tweet/0000000000000/", "/api/v1/tweet/0000000000000/chain/", "/api/v1/users//tweets",
+    ["/nothing", "/api", "/api/v2/top", "/api/v1/tweets", "/API/V1/top", "/api/v1//top", "/api/v1/top//",
+     "/api/v1/users//tweets",
      "/api/v1/users/a%2Fb/tweets", "/api/v1/users/ada", "/livez/", "/readyz%20", "/api/v1/top%0A",
      "/api/v1/tweet/0000000000000%0A", "/api/v1/tweet/0000000000000/chain%0A", "/api/v1/users/ada/tweets%0A",
      "/api/v1/top%00", "/%C3%A9", "/api/v1/../top", "/." + "x" * 5000],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "FOO", "get"])
 def test_unknown_paths(client: Client, path: str, method: str) -> None:
-    """An unknown path is 404 with any method; a slash or a newline at the end makes another path."""
+    """An unknown path is 404 with any method; a newline at the end makes another path."""
     reply = client.call(method, path)
     if path == "/api/v1/tweet/0000000000000%0A" and method != "GET":
         assert reply.status in {404, 405}
         return
     assert (reply.status, reply.json()["status"]) == (404, 404)
+
+
+def test_a_slash_at_the_end(fresh: Client) -> None:
+    """Under /api/v1 a path with a slash at its end is the one without."""
+    tweet = fresh.tweet()
+    for path in ("/api/v1/top", f"/api/v1/tweet/{tweet['id']}", f"/api/v1/tweet/{tweet['id']}/chain"):
+        assert fresh.get(f"{path}/").body == fresh.get(path).body
+    assert fresh.post("/api/v1/tweet/", {"user_name": "ada", "title": "T", "body": "B"}).status == 201
+    assert fresh.get("/livez/").status == 404
+
+
+@pytest.mark.parametrize("path", ["//metrics", "//api/v1/top", "//", "/%2Fmetrics"])
+def test_a_path_with_two_slashes_at_its_start(client: Client, path: str) -> None:
+    """It is 400, not the path with one: a rule of a proxy for that one would not see it."""
+    reply = client.get(path)
+    assert (reply.status, reply.json()["code"]) == (400, "bad_path")
+
+
+def test_options_of_the_whole_service(client: Client) -> None:
+    """`OPTIONS *` names all methods (RFC 9110, section 9.3.7)."""
+    reply = client.raw("OPTIONS", "*")
+    assert (reply.status, reply.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, POST")
 
 
 @pytest.mark.parametrize("path", ["/%FF", "/api/v1/top%C3", "/api/v1/tweet/%FF", "/api/v1/users/%ED%A0%80/tweets"])

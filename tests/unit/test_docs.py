@@ -77,10 +77,12 @@ def _codes_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Status and code of each refusal that is written down, however it is made."""
     for call in _calls(tree):
         name, words = _name_of(call), _constants(call)
-        if name in {"refusal", "Refusal"} and isinstance(words[0], int) and isinstance(words[1], str):
+        if (
+            name in {"respond_problem", "ProblemSpec", "_Refused"}
+            and isinstance(words[0], int)
+            and isinstance(words[1], str)
+        ):
             yield words[0], words[1]
-        elif name == "_Refused":  # of app/server, always a 400
-            yield 400, str(words[0])
         named = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
         if "status" in named and "code" in named:
             yield int(str(named["status"])), str(named["code"])

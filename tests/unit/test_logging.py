@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import logging as app_logging
-from app.factory import create_app
+from app.http.application import create_app
 from app.logging import Lines, Objects, Request, log_request, set_up
 from app.settings import Settings
 from storage import Tweets
@@ -102,11 +102,12 @@ def test_what_is_written_has_bounds() -> None:
 
 
 def test_a_request() -> None:
-    """The line of a request: time, method, route, path, status, milliseconds and bytes."""
-    told = accessed(Request("GET", "/tweet/<text>", "/tweet/\xc3\xa9", 404, 0.0123456, 99))
+    """The line of a request: time, method, route, path, status, milliseconds, bytes, address and token."""
+    told = accessed(Request("GET", "/tweet/<text>", "/tweet/\xc3\xa9", 404, 0.0123456, 99, "192.0.2.1", "0123456789ab"))
     assert told.pop("time").endswith("Z")
     assert told == {
-        "method": "GET", "route": "/tweet/<text>", "path": "/tweet/é", "status": 404, "duration_ms": 12.346, "bytes": 99
+        "method": "GET", "route": "/tweet/<text>", "path": "/tweet/é", "status": 404, "duration_ms": 12.346,
+        "bytes": 99, "address": "192.0.2.1", "token": "0123456789ab",
     }  # fmt: skip
 
 

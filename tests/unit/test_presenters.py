@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.http.views import age, excerpt, rows
+from app.http.presenters import age, excerpt, rows
 from storage.records import Tweet
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

@@ -9,25 +9,30 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
+from unicodedata import category
 
 import msgspec
 from msgspec import Meta
 
+from app.errors import Problem
 from storage import ids, records
 
 LARGEST_BASE = 1_000_000_000_000
 
 RULES = {
-    "user_name": "1 to 64 ASCII letters, digits, `_`, `.` or `-`",
-    "title": "1 to 280 characters on one line, not only white space, without control characters",
-    "body": "1 to 10,000 characters, not only white space, without control characters but newline and tab",
+    "user_name": "1 to 64 ASCII letters, digits, `_`, `.` or `-`, not dots alone",
+    "title": "1 to 280 characters on one line, one of them visible, without control characters",
+    "body": "1 to 10,000 characters, one of them visible, without control characters but newline and tab",
     "count_retweet": "an integer from 0 to 1,000,000,000,000",
     "retweet": "the id of a tweet: 13 characters of Crockford's base32",
 }
-"""What each field must be, in the words of the answer that refuses it."""
+"""What each field must be, in the words of the response that refuses it."""
 
 LONGEST_NAME = 64
-_USER_NAME = re.compile(r"^[A-Za-z0-9_.-]+\Z")
+_USER_NAME = re.compile(r"^(?!\.+\Z)[A-Za-z0-9_.-]+\Z")  # clients resolve `..` in a path before they send it
+
+_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(0xFE00 + place) for place in range(16)}
+"""Empty letters, marks and signs, which Unicode counts as no spaces: fillers, joiners, Braille without dots."""
 
 UserName = Annotated[
     str,
@@ -44,7 +49,7 @@ Title = Annotated[
     Meta(
         min_length=1,
         max_length=280,
-        pattern=r"^(?=\s*\S)[^\x00-\x1F\x7F-\x9F]*\Z",
+        pattern=r"^(?=\s*\S)[^\x00-\x1F\x7F-\x9F\u2028\u2029]*\Z",
         description=RULES["title"],
         examples=["On counting"],
     ),
@@ -62,6 +67,14 @@ Text = Annotated[
 Base = Annotated[int, Meta(ge=0, le=LARGEST_BASE)]
 Count = Annotated[int, Meta(ge=0, le=records.LARGEST_COUNT)]
 TweetId = Annotated[str, Meta(pattern=ids.PATTERN.replace("$", r"\Z"), examples=["0CZ3K8M4T0R00"])]
+Target = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{12}\Z",
+        description=RULES["retweet"],
+        examples=["0CZ3K8M4T0R00"],
+    ),
+]
 Time = Annotated[
     str,
     Meta(
@@ -70,7 +83,7 @@ Time = Annotated[
         extra_json_schema={"format": "date-time"},
     ),
 ]
-BaseOrNull = Annotated[Base | None, Meta(description="The count it starts with, kept for ever as its base; null is 0.")]
+BaseOrNull = Annotated[Base | None, Meta(description="The count it starts with, kept as its base; null is 0.")]
 
 
 class NewTweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,13 +104,13 @@ class NewRetweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: ClassVar[Mapping[str, str]] = RULES
 
     user_name: UserName
-    retweet: TweetId
+    retweet: Target
     title: Title | None = None
     body: Text | None = None
     count_retweet: BaseOrNull = None
 
 
-class Tweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Tweet(msgspec.Struct, frozen=True):
     """A tweet; `retweet` is the id of its parent, null for an original."""
 
     user_name: UserName
@@ -109,7 +122,7 @@ class Tweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_at: Time
 
 
-class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Link(msgspec.Struct, frozen=True):
     """A tweet in a chain; of a deleted one `id`, `retweet` and `created_at` remain, the other four are null."""
 
     user_name: UserName | None
@@ -121,20 +134,20 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_at: Time
 
 
-class Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Chain(msgspec.Struct, frozen=True):
     """A tweet and its ancestors: target first, root last."""
 
     tweets: Sequence[Link]
 
 
-class TweetList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TweetList(msgspec.Struct, frozen=True):
     """A page of tweets, newest first; `next` is the `cursor` of the page after it, null at the end."""
 
     tweets: Sequence[Tweet]
     next: TweetId | None
 
 
-class Top(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Top(msgspec.Struct, frozen=True, omit_defaults=True):
     """A page of the ranking, count falling, newer first on ties; `stale` only when it is an older answer."""
 
     tweets: Sequence[Tweet]
@@ -142,7 +155,7 @@ class Top(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     stale: bool = False
 
 
-class Rank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Rank(msgspec.Struct, frozen=True):
     """The place of a tweet in the ranking, 1 to `total`."""
 
     rank: Annotated[int, Meta(ge=1)]
@@ -150,18 +163,33 @@ class Rank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total: Annotated[int, Meta(ge=1)]
 
 
-class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Live(msgspec.Struct, frozen=True):
     """The process lives."""
 
     status: Literal["ok"] = "ok"
 
 
-class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Ready(msgspec.Struct, frozen=True):
     """Which parts answer; `lag` is how many log entries the index is behind, null when a part is away."""
 
     store: bool
     index: bool
     lag: Annotated[int, Meta(ge=0)] | None
+
+
+class NotReady(Problem, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem that also says which part is away (RFC 9457, section 3.2)."""
+
+    store: bool
+    index: bool
+    lag: int | None
+
+
+def is_visible(text: str) -> bool:
+    """Whether there is a character in *text* that a reader sees."""
+    return any(
+        character not in _BLANKS and category(character) not in {"Cc", "Cf", "Zl", "Zp", "Zs"} for character in text
+    )
 
 
 def names_user(text: str) -> bool:

@@ -2,15 +2,19 @@
 
 import math
 import select
+from collections.abc import Sequence
 
 from waitress import wasyncore
 
+Events = Sequence[tuple[int, int, wasyncore.dispatcher]]
+"""File number, what poll(2) says has happened, and to whom."""
 
-class PollSet(dict[int, wasyncore.dispatcher]):
+
+class Poller(dict[int, wasyncore.dispatcher]):
     """
-    All that waitress waits for, by file number: its map, and what each of them waits for.
+    All that waitress waits for, by file number: its map, and the events that each of them waits for.
 
-    What one waits for is looked at when it comes, and after that only when it is marked as changed. Nothing here is
+    A connection is asked for its events when it is added, after each event, and when `modify` names it. Nothing here is
     known to the kernel between two polls, so the number of a file that was closed may come again at any time.
     """
 
@@ -28,28 +32,14 @@ class PollSet(dict[int, wasyncore.dispatcher]):
         super().__delitem__(number)
         self._changed.add(number)
 
-    def mark(self, number: int | None) -> None:
-        """
-        Look again at what *number* waits for before the next poll; None is one that is closed.
+    def modify(self, number: int) -> None:
+        """Ask the connection of this file number for its events before the next poll."""
+        self._changed.add(number)
 
-        May be called by any thread. One that must not wait for the next poll wakes the server, but afterwards.
-        """
-        if number is not None:
-            self._changed.add(number)
-
-    def poll(self, timeout_s: float) -> None:
-        """Wait until something happens, at most *timeout_s*, and let those concerned handle it."""
-        self._look_at_changed()
-        happened = self._poll.poll(math.ceil(timeout_s * 1000))
-        # Looked up before any is handled: a connection accepted now may have the number of one closed now.
-        for number, events, one in [(number, events, self.get(number)) for number, events in happened]:
-            self._changed.add(number)
-            if one is not None and self.get(number) is one:
-                wasyncore.readwrite(one, events)
-
-    def _look_at_changed(self) -> None:
+    def wait(self, timeout_s: float) -> Events:
+        """Wait until something happens, at most *timeout_s*."""
         changed, registered = self._changed, self._events
-        while changed:  # other threads add to it at any time, and to look at the server may mark others
+        while changed:
             number = changed.pop()
             events = _events(self.get(number))
             if events == registered.get(number, 0):
@@ -60,6 +50,16 @@ class PollSet(dict[int, wasyncore.dispatcher]):
             else:  # not with 0: that still tells of a client who has gone, again and again
                 self._poll.unregister(number)
                 del registered[number]
+        # Looked up before any is handled: a connection accepted now may have the number of one closed now.
+        happened = self._poll.poll(math.ceil(timeout_s * 1000))
+        return [(number, events, self[number]) for number, events in happened]
+
+    def handle(self, happened: Events) -> None:
+        """Let each connection handle what happened to it."""
+        for number, events, one in happened:
+            if self.get(number) is one:
+                self._changed.add(number)
+                wasyncore.readwrite(one, events)
 
 
 def _events(one: wasyncore.dispatcher | None) -> int:

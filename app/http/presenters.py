@@ -7,9 +7,8 @@ Ages are coarse, one step a minute at the finest: so the page of an unchanged ra
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from unicodedata import category
 
-from app.http.wire import timestamp
+from app.http.schemas import is_visible, timestamp
 from storage import ids
 from storage.records import Tweet
 
@@ -21,9 +20,6 @@ _EXCERPT_LENGTH = 480
 """Characters of a body that a list shows: about seven lines; the tweet's own page has all of it."""
 
 _EXCERPT_LINES = 7
-
-_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(0xFE00 + place) for place in range(16)}
-"""Empty letters, marks and signs, which Unicode counts as no spaces: fillers, joiners, Braille without dots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +82,7 @@ def _row(
 
 def readable(title: str) -> str:
     """*title*, or "Untitled" when there is nothing in it that one could see, and click."""
-    return title if any(map(_is_seen, title)) else "Untitled"
-
-
-def _is_seen(character: str) -> bool:
-    return character not in _BLANKS and category(character) not in {"Cc", "Cf", "Zl", "Zp", "Zs"}
+    return title if is_visible(title) else "Untitled"
 
 
 def excerpt(body: str) -> str:
@@ -109,8 +101,7 @@ def age(time_ms: int, now_ms: int) -> str:
     How long ago that was, for people: minutes, hours, days; a date when it is more than 30 days.
 
     As on clocks that show no seconds: what was posted at 11:59 is a minute old at 12:00. So an age stays the same until
-    the minute ends, and is less than a minute too great or too small, which nothing that stays the same for so long and
-    is told in whole minutes can do better.
+    the minute ends, and is less than a minute off.
     """
     passed_min = now_ms // _MINUTE_MS - time_ms // _MINUTE_MS
     if passed_min < 1:

@@ -1,4 +1,4 @@
-"""Events come to those who wait for them, and to nobody else."""
+"""Events come to those that wait for them, and to no others."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 from waitress import wasyncore
 
-from app.server.polling import PollSet
+from app.server.poller import Poller
 
 PATIENCE_S = 30
 
@@ -17,11 +17,11 @@ PATIENCE_S = 30
 class End(wasyncore.dispatcher):
     """One end of a connection: reads one byte when there is one, and says so."""
 
-    def __init__(self, sock: socket.socket, polled: PollSet, on_read: Callable[["End"], None]) -> None:
+    def __init__(self, sock: socket.socket, polled: Poller, on_read: Callable[["End"], None]) -> None:
         super().__init__(sock, polled)
         self._on_read = on_read
         self.waits = True
-        self.told = 0
+        self.events = 0
 
     def readable(self) -> bool:
         """Whether it waits for a byte."""
@@ -33,7 +33,7 @@ class End(wasyncore.dispatcher):
 
     def handle_read(self) -> None:
         """Take the byte."""
-        self.told += 1
+        self.events += 1
         self.socket.recv(1)
         self._on_read(self)
 
@@ -43,7 +43,7 @@ class Ends:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self.polled = PollSet()
+        self.polled = Poller()
         self.others: dict[End, socket.socket] = {}
         self.read: list[End] = []
 
@@ -63,7 +63,7 @@ class Ends:
         timer = threading.Timer(0.1, self.others[end].sendall, [b"a"])
         timer.start()
         try:
-            self.polled.poll(PATIENCE_S)
+            self.polled.handle(self.polled.wait(PATIENCE_S))
         finally:
             timer.join()
         assert self.read == [end]
@@ -88,10 +88,10 @@ def test_who_was_taken_out_wakes_nobody(ends: Ends) -> None:
     """Even when its file is open still, or the number is another file's by then."""
     gone, end = ends.open(), ends.open()
     ends.others[gone].sendall(b"a")
-    ends.polled.poll(0)
+    ends.polled.handle(ends.polled.wait(0))
     assert ends.read == [gone]
     ends.read.clear()
-    ends.polled.poll(0)
+    ends.polled.handle(ends.polled.wait(0))
     ends.others[gone].sendall(b"b")
     assert gone._fileno is not None
     del ends.polled[gone._fileno]
@@ -101,21 +101,21 @@ def test_who_was_taken_out_wakes_nobody(ends: Ends) -> None:
 def test_who_waits_for_nothing_is_not_told_that_the_other_has_gone(ends: Ends) -> None:
     """Only once it waits again: until then the poll would not wait any more."""
     silent, end = ends.open(), ends.open()
-    ends.polled.poll(0)
+    ends.polled.handle(ends.polled.wait(0))
     silent.waits = False
-    ends.polled.mark(silent._fileno)
+    ends.polled.modify(silent.socket.fileno())
     ends.others[silent].close()
     ends.poll_until_read(end)
-    ends.polled.poll(0)
+    ends.polled.handle(ends.polled.wait(0))
     assert ends.read == [end]
     silent.waits = True
-    ends.polled.mark(silent._fileno)
-    ends.polled.poll(0)
+    ends.polled.modify(silent.socket.fileno())
+    ends.polled.handle(ends.polled.wait(0))
     assert ends.read == [end, silent]
 
 
 def test_who_has_the_number_of_one_just_closed_gets_nothing_of_it(ends: Ends) -> None:
-    """Two have something to read; the first to be told closes the other, and a new one gets its number."""
+    """Two have something to read; the first to hear of it closes the other, and a new one gets its number."""
     made: list[End] = []
 
     def replace(first: End) -> None:
@@ -131,6 +131,6 @@ def test_who_has_the_number_of_one_just_closed_gets_nothing_of_it(ends: Ends) ->
     two = [ends.open(replace), ends.open(replace)]
     for end in two:
         ends.others[end].sendall(b"a")
-    ends.polled.poll(PATIENCE_S)
-    assert [sum(end.told for end in two), len(made)] == [1, 1]
+    ends.polled.handle(ends.polled.wait(PATIENCE_S))
+    assert [sum(end.events for end in two), len(made)] == [1, 1]
     ends.poll_until_read(made[0])

@@ -1,0 +1,168 @@
+"""The application: all routes on one Bottle, deferred responses, and what holds for every response."""
+
+import time
+from collections.abc import Iterable, Sequence
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from bottle import Bottle, HTTPError, HTTPResponse, request
+
+from app.deferred import DEFERRED, Deferred, Pool, Response
+from app.errors import SECURITY, ProblemSpec
+from app.http import openapi, pages, routes
+from app.http.auth import TOKEN_ID, Guard
+from app.http.responses import JSON, UNSTORED, Headers, note_error, respond_problem, retry_after
+from app.logging import Request, Watch, log_request
+from app.server import Hooks
+from app.settings import Settings
+from storage import Tweets
+from storage.tokens import Tokens
+
+_BEGAN = "simple_twitter.began"
+
+_NOT_FOUND = ProblemSpec(404, "not_found", "There is nothing at this path.")
+_BAD_PATH = ProblemSpec(400, "bad_path", "The path is not UTF-8, or begins with two slashes.")
+
+
+class Application(Bottle, Hooks):
+    """A Bottle whose every response is safe to show, and whose every error is problem+json or a page."""
+
+    def __init__(self, tweets: Tweets, guard: Guard, pool: Pool, observers: Sequence[Watch]) -> None:
+        super().__init__()
+        self._tweets = tweets
+        self._guard = guard
+        self._pool = pool
+        self._observers = observers
+        self._error_page = pages.error_page
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """
+        Answer a request; whatever a route raises becomes a response here, and only here.
+
+        What is returned may be a Deferred where the server takes one (see `app.deferred`), else it waits for that.
+        """
+        deferred: Deferred | None = environ.get(DEFERRED)
+        request.bind(environ)  # other requests had it in the meantime
+        try:
+            if deferred is None:
+                environ[_BEGAN] = time.perf_counter()
+                response: Response | BaseException = self._call_route(environ)
+            else:
+                environ[DEFERRED] = None  # it leads to the server, which leads here: no circle
+                response = deferred.response()
+            while isinstance(response, Deferred):
+                if DEFERRED in environ and not response.future.done():
+                    return response
+                response = response.response()
+        except Exception as error:  # noqa: BLE001  # the table has a response for every error
+            # Without its traceback, which has this frame: no circle.
+            response = error.with_traceback(None) if isinstance(error, HTTPResponse) else self._explain_error(error)
+        if isinstance(response, HTTPError):
+            response = self._explain_bottle(response)
+        elif not isinstance(response, HTTPResponse):
+            response = self._explain_error(response)
+        return self._send(response, environ, start_response)
+
+    def _call_route(self, environ: WSGIEnvironment) -> Response:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        found: WSGIEnvironment = environ
+        if method != method.upper():  # is another one, which Bottle would not see (RFC 9110, section 9.1)
+            found = {**found, "REQUEST_METHOD": "-"}
+        if path.startswith("//"):  # a rule of a proxy for /metrics would not see //metrics
+            return self._explain(_BAD_PATH)
+        if not path.isascii():
+            try:
+                found = {**found, "PATH_INFO": path.encode("latin-1").decode()}
+            except ValueError:
+                return self._explain(_BAD_PATH)
+        elif path == "*":
+            return HTTPResponse(status=204, headers=[("Allow", "DELETE, GET, HEAD, OPTIONS, POST"), UNSTORED])
+        if path.endswith("\n"):  # `$`, by which Bottle ends its rules, lets it pass
+            return self._explain(_NOT_FOUND)
+        if path.endswith("/") and path.startswith("/api/v1/") and path != "/api/v1/":
+            found = {**found, "PATH_INFO": found["PATH_INFO"][:-1]}
+        route, parts = self.match(found)
+        environ["bottle.route"] = route
+        response: Response = route.call(**parts)
+        return response
+
+    def _send(self, response: HTTPResponse, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        body: bytes = response.body or b""
+        response.set_header("Content-Length", str(len(body)))
+        headers = response.headerlist
+        if JSON in headers:
+            headers.extend(SECURITY)
+        else:
+            named = dict(headers)  # a page has its own policy
+            headers.extend(header for header in SECURITY if header[0] not in named)
+        if self._observers:
+            route, is_head = environ.get("bottle.route"), environ["REQUEST_METHOD"] == "HEAD"
+            answered = Request(
+                environ["REQUEST_METHOD"],
+                route.rule if route else "",
+                environ["PATH_INFO"],
+                response.status_code,
+                time.perf_counter() - environ[_BEGAN],
+                0 if is_head else len(body),
+                environ.get("REMOTE_ADDR", ""),
+                environ.get(TOKEN_ID, ""),
+            )
+            for observer in self._observers:
+                observer(answered)
+        start_response(response.status_line, headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _explain_error(self, error: BaseException) -> HTTPResponse:
+        return self._explain(note_error(error), retry_after(error))
+
+    def _explain_bottle(self, error: HTTPError) -> HTTPResponse:
+        """The response to what Bottle itself refuses: no such path, no such method there."""
+        if error.status_code == 405:
+            allow = (error.get_header("Allow") or "").replace("GET", "GET,HEAD").replace(",", ", ")
+            spec = ProblemSpec(405, "method_not_allowed", f"This path has: {allow}.")
+            return self._explain(spec, [("Allow", allow)])
+        if error.status_code == 404:
+            return self._explain(_NOT_FOUND)
+        phrase = error.status_line[4:]
+        return self._explain(ProblemSpec(error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}."))
+
+    def _explain(self, spec: ProblemSpec, headers: Headers = ()) -> HTTPResponse:
+        """An error: a page for people, except under /api/, and problem+json for programs."""
+        if not request.environ["PATH_INFO"].startswith("/api/"):
+            headers = [("Vary", "Accept"), *headers]
+            if pages.prefers_html(request.environ.get("HTTP_ACCEPT", "")):
+                return self._error_page(spec, headers)
+        return respond_problem(spec.status, spec.code, spec.detail, headers=headers)
+
+    def refused(self, method: str, status: int, address: str) -> None:
+        """Tell the observers of a request that the server below has answered."""
+        for observer in self._observers:
+            observer(Request(method, "", "", status, 0.0, 0, address, ""))
+
+    def on_idle(self) -> None:
+        """Start the batches of what was submitted."""
+        self._tweets.flush()
+
+    def tick(self) -> None:
+        """End what has waited for too long, and read the tokens again."""
+        self._tweets.tick()
+        self._guard.refresh(self._pool)
+
+
+def create_app(tweets: Tweets, settings: Settings) -> Application:
+    """The application that serves *tweets*, pages and API."""
+    metrics = None
+    if settings.metrics:
+        from app.metrics import Metrics  # noqa: PLC0415  # a package that a service without numbers need not load
+
+        metrics = Metrics(settings.data_dir, tweets)
+    observers = [*([log_request] if settings.access_log else []), *([metrics.watch] if metrics else [])]
+    pool = Pool(settings.threads)
+    guard = Guard(Tokens(tweets.database), settings.rate_limit, anonymous=settings.allow_anonymous_writes)
+    app = Application(tweets, guard, pool, observers)
+    app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
+    routes.mount(app, tweets, guard, pool)
+    pages.mount(app, tweets, pool)
+    openapi.mount(app, settings)
+    if metrics:
+        routes.mount_metrics(app, metrics, pool)
+    return app

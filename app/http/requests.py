@@ -1,0 +1,224 @@
+"""
+What a request says: its JSON body, the parameters of its query, its idempotency key, the ids in its path.
+
+A good body is decoded and checked in one step. Only one that fails there is looked at again, field by field, so that
+the response names all its faults at once.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from bottle import request
+from msgspec import structs
+
+from app.errors import FieldError
+from app.http.responses import respond_problem
+from app.http.schemas import NewRetweet, NewTweet, is_visible
+from storage import ids
+from storage.errors import TweetNotFound
+from storage.records import LARGEST_COUNT, Place
+
+BODY_LIMIT = 128 * 1024
+"""How many bytes a body may have: 10,000 characters of 12 bytes each, as JSON escapes those beyond the BMP, fit."""
+DEEPEST = 100
+"""How many arrays and objects may lie in each other; the parser's own limit differs between versions of Python."""
+_MOST_FAULTS = 100  # named in one response, so that it does not grow far beyond the question
+_LONGEST_NAME = 100
+
+LARGEST_LIMIT = 100
+_LIMIT = re.compile(r"[1-9][0-9]{0,2}")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+PLACE_PATTERN = r"^(0|[1-9][0-9]{0,15})\." + ids.PATTERN.removeprefix("^")
+"""What the cursor of the ranking looks like, for documentation; `parse_place` is what checks."""
+_PLACE = re.compile(r"(0|[1-9][0-9]{0,15})\.(.*)")
+
+_CURSOR_FAULT = FieldError("cursor", "invalid", "Must be the `next` of the page before.")
+_QUERY_FAULT = FieldError("query", "invalid", "Must be `name=value` pairs joined by `&`, percent-encoded in UTF-8.")
+
+Body = TypeVar("Body", NewTweet, NewRetweet)
+Cursor = TypeVar("Cursor")
+
+
+def read_body(decoder: msgspec.json.Decoder[Body]) -> Body:
+    """The body of the request, checked. Raises the refusal: 400, 413, 415 or 422."""
+    environ = request.environ
+    content_type = environ.get("CONTENT_TYPE", "")
+    if content_type != "application/json" and not _is_json(content_type):
+        detail = "Send the body as application/json, in UTF-8."
+        raise respond_problem(415, "not_json", detail, headers=[("Accept-Post", "application/json")])
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        detail = "Send the body without a Content-Encoding."
+        raise respond_problem(415, "encoded_body", detail, headers=[("Accept-Encoding", "identity")])
+    content = _read_content(environ)
+    try:
+        body = decoder.decode(content)
+        if (body.title is None or is_visible(body.title)) and (body.body is None or is_visible(body.body)):
+            return body
+    except (ValueError, RecursionError):
+        pass
+    return explain_body(content, decoder.type)
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether it is JSON in UTF-8, whatever other parameters it has (RFC 9110, section 8.3.1)."""
+    media_type, *parameters = (part.strip() for part in content_type.lower().split(";"))
+    charsets = [part.removeprefix("charset=").strip('"') for part in parameters if part.startswith("charset")]
+    return media_type == "application/json" and all(charset in ("utf-8", "utf8") for charset in charsets)
+
+
+def _read_content(environ: dict[str, Any]) -> bytes:
+    """The bytes of the body, at most `BODY_LIMIT`, whether it came with its length or in chunks."""
+    length = environ.get("CONTENT_LENGTH", "")
+    if not length:
+        # Without a length there is a body only if the server marks its end, as it must for one in chunks.
+        ends = environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in environ
+        length_bytes = BODY_LIMIT + 1 if ends else 0
+    elif not (length.isascii() and length.isdigit()):
+        raise respond_problem(400, "bad_length", "Content-Length is not a number.")
+    else:
+        length_bytes = int(length) if len(length) < 10 else BODY_LIMIT + 1
+    if length_bytes <= BODY_LIMIT or not length:
+        content: bytes = environ["wsgi.input"].read(length_bytes)
+        if len(content) <= BODY_LIMIT:
+            return content
+    raise respond_problem(413, "too_large", f"A body may have {BODY_LIMIT} bytes.")
+
+
+def explain_body(content: bytes, kind: type[Body]) -> Body:
+    """
+    What *content* holds after all: a bad value may stand under a key given again, and CRLF in a text becomes LF.
+
+    Else raises the refusal that names its faults.
+    """
+    try:
+        values = msgspec.json.decode(content)
+        is_bad = _is_deep(values)
+    except (ValueError, RecursionError):
+        is_bad = True
+    if is_bad:
+        detail = "The body is not JSON in UTF-8, or is nested too deeply."
+        raise respond_problem(400, "bad_json", detail) from None
+    if not isinstance(values, dict):
+        raise respond_problem(422, "not_an_object", "The body must be a JSON object.")
+    if isinstance(values.get("body"), str):
+        values["body"] = values["body"].replace("\r\n", "\n")
+    faults = list(islice(_faults(values, kind), _MOST_FAULTS))
+    if faults:
+        detail = "Some fields are not as they must be; `errors` names them."
+        raise respond_problem(422, "invalid_body", detail, faults)
+    return msgspec.convert(values, kind)
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _faults(values: dict[str, object], kind: type[Body]) -> Iterator[FieldError]:
+    """Every fault of *values*: first the fields, in their order, then the unknown ones."""
+    fields = structs.fields(kind)
+    for field in fields:
+        code = _fault(field, values.get(field.name))
+        if code:
+            yield FieldError(field.name, code, f"Must be {kind.rules[field.name]}.")
+    known = {field.name for field in fields}
+    for name in values:
+        if name not in known:
+            yield FieldError(name[:_LONGEST_NAME], "unknown", "There is no such field.")
+
+
+def _fault(field: structs.FieldInfo, value: object) -> str | None:
+    """What is wrong with *value*: the code of the fault, None when there is none."""
+    if value is None:
+        return "missing" if field.required else None
+    expected = int if field.name == "count_retweet" else str
+    if type(value) is not expected:
+        return "wrong_type"
+    try:
+        msgspec.convert(value, field.type)
+    except ValueError:
+        return "out_of_range" if expected is int else "invalid"
+    if field.name in ("title", "body") and not is_visible(str(value)):
+        return "invalid"
+    return None
+
+
+def read_query(default_limit: int, parse: Callable[[str], Cursor | None]) -> tuple[int, Cursor | None]:
+    """
+    How many tweets are asked for, and after what: `limit`, and `cursor` as *parse* reads it, None for the first page.
+
+    Parameters of other names mean nothing. Raises the refusal, 422, that names all faults.
+    """
+    query = request.environ.get("QUERY_STRING")
+    if not query:
+        return default_limit, None
+    faults: list[FieldError] = []
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        pairs, faults = [], [_QUERY_FAULT]
+    names = [name for name, _ in pairs]
+    twice = [name for name in ("limit", "cursor") if names.count(name) > 1]
+    faults += [FieldError(name, "repeated", "Must be given once.") for name in twice]
+    values, after = dict(pairs), None
+    limit = values.get("limit")
+    if limit is not None and not (_LIMIT.fullmatch(limit) and int(limit) <= LARGEST_LIMIT):
+        code = "out_of_range" if _INTEGER.fullmatch(limit) else "invalid"
+        faults.append(FieldError("limit", code, f"Must be an integer from 1 to {LARGEST_LIMIT}."))
+    if "cursor" in values:
+        after = parse(values["cursor"])
+        if after is None:
+            faults.append(_CURSOR_FAULT)
+    if faults:
+        detail = "Some parameters are not as they must be; `errors` names them."
+        raise respond_problem(422, "invalid_query", detail, faults)
+    return default_limit if limit is None else int(limit), after
+
+
+def cursor_of(place: Place) -> str:
+    """`12.0CZ3K8M4T0R00`: the count and the id of *place*."""
+    return f"{place.count_retweet}.{ids.encode(place.id)}"
+
+
+def parse_place(cursor: str) -> Place | None:
+    """The place that *cursor* spells, or None when it spells none."""
+    spelled = _PLACE.fullmatch(cursor)
+    if spelled is None or int(spelled[1]) > LARGEST_COUNT:
+        return None
+    tweet_id = find_id(spelled[2])
+    return None if tweet_id is None else Place(int(spelled[1]), tweet_id)
+
+
+def find_id(text: str) -> int | None:
+    """The id that *text* spells, in letters of either case; None when it spells none."""
+    return ids.decode(text.upper()) if text.isascii() else None
+
+
+def parse_id(text: str) -> int:
+    """The same. Raises TweetNotFound when it spells none: then it is no tweet's."""
+    tweet_id = find_id(text)
+    if tweet_id is None:
+        raise TweetNotFound
+    return tweet_id
+
+
+def read_key() -> str | None:
+    """The Idempotency-Key, None without one. Raises the refusal, 400."""
+    key: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    if key is None or (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+        return key
+    raise respond_problem(400, "bad_key", "An Idempotency-Key must be 1 to 255 printable ASCII characters.")

@@ -1,0 +1,125 @@
+"""
+Responses: JSON with its headers, errors in their one shape, and conditional requests.
+
+Each is a complete HTTPResponse; a route returns one, or raises one when it refuses.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import msgspec
+from bottle import HTTPResponse, request
+
+from app.errors import (
+    PROBLEM_TYPE,
+    FieldError,
+    ProblemSpec,
+    encode_problem,
+    problem_for,
+    retry_after_s,
+    title_of,
+)
+from storage.errors import StorageError
+
+Headers = Sequence[tuple[str, str]]
+
+JSON = ("Content-Type", "application/json")
+UNSTORED = ("Cache-Control", "no-store")
+REVALIDATED = ("Cache-Control", "no-cache")
+
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
+
+_log = logging.getLogger(__name__)
+
+encode = msgspec.json.Encoder().encode
+"""The JSON of a struct, its keys in the order of its fields."""
+
+
+def respond_json(body: msgspec.Struct, status: int = 200, headers: Headers = ()) -> HTTPResponse:
+    """A response of JSON that no cache keeps."""
+    return HTTPResponse(encode(body), status, [JSON, UNSTORED, *headers])
+
+
+def respond_encoded(content: bytes) -> HTTPResponse:
+    """The same of JSON that was encoded elsewhere."""
+    return HTTPResponse(content, 200, [JSON, UNSTORED])
+
+
+def respond_problem(
+    status: int, code: str, detail: str, errors: Sequence[FieldError] = (), headers: Headers = ()
+) -> HTTPResponse:
+    """An error response, to be returned or raised."""
+    content = encode_problem(status, code, detail, errors)
+    return HTTPResponse(content, f"{status} {title_of(status)}", [("Content-Type", PROBLEM_TYPE), UNSTORED, *headers])
+
+
+def respond_error(error: BaseException, headers: Headers = ()) -> HTTPResponse:
+    """The response to *error*, as the table of errors has it; what the response does not name goes into the log."""
+    spec = note_error(error)
+    return respond_problem(spec.status, spec.code, spec.detail, headers=[*headers, *retry_after(error)])
+
+
+def note_error(error: BaseException) -> ProblemSpec:
+    """How *error* is answered; its cause is logged where the response does not name it."""
+    spec = problem_for(error)
+    if spec.logged:
+        # The traceback of a fault of ours helps to find it; a full disk is no fault, and thousands may meet it.
+        cause = error.__cause__ if isinstance(error, StorageError) else None
+        while cause is not None and cause.__cause__:
+            cause = cause.__cause__
+        said = f"{spec.status} {spec.code}" + (f": {' '.join(str(cause).split())}" if cause else "")
+        _log.error("%s", said, exc_info=None if cause else error)
+    return spec
+
+
+def retry_after(error: BaseException) -> Headers:
+    """The Retry-After header of the response to *error*; none when repeating will not help."""
+    wait_s = retry_after_s(error)
+    return () if wait_s is None else [("Retry-After", str(wait_s))]
+
+
+def is_conditional() -> bool:
+    """Whether the request depends on the state of what it names (RFC 9110, section 13)."""
+    return "HTTP_IF_MATCH" in request.environ or "HTTP_IF_NONE_MATCH" in request.environ
+
+
+class Tagged:
+    """Content with its ETag, for a response that may be given again and again, with the same headers each time."""
+
+    __slots__ = ("_content", "_headers", "_media_type", "_tag")
+
+    def __init__(self, content: bytes, media_type: str = JSON[1], headers: Headers = (REVALIDATED,)) -> None:
+        self._content = content
+        self._tag = f'"{blake2b(content, digest_size=12).hexdigest()}"'
+        self._media_type = ("Content-Type", media_type)
+        self._headers = [("Etag", self._tag), *headers]
+
+    def response(self, headers: Headers = ()) -> HTTPResponse:
+        """200 with the content, 304 when the caller has it already, 412 when If-Match names another."""
+        environ = request.environ
+        if "HTTP_IF_MATCH" in environ and not self._is_named(environ["HTTP_IF_MATCH"], weakly=False):
+            return _precondition_failed()
+        known = environ.get("HTTP_IF_NONE_MATCH")
+        # All headers also with 304: a browser lays them over those that it keeps with the content.
+        if known is not None and self._is_named(known, weakly=True):
+            return HTTPResponse(b"", 304, [*self._headers, *headers])
+        return HTTPResponse(self._content, 200, [self._media_type, *self._headers, *headers])
+
+    def check_write(self) -> None:
+        """Raise 412 where a header of the request forbids to change what has this content (RFC 9110, 13.2.2)."""
+        match, none_match = (request.environ.get(f"HTTP_IF_{name}") for name in ("MATCH", "NONE_MATCH"))
+        if (match is not None and not self._is_named(match, weakly=False)) or (
+            none_match is not None and self._is_named(none_match, weakly=True)
+        ):
+            raise _precondition_failed()
+
+    def _is_named(self, names: str, *, weakly: bool) -> bool:
+        """Whether *names* has this tag, or is `*`; one after `W/` counts only *weakly* (RFC 9110, section 8.8.3)."""
+        tags = _TAG.findall(names)
+        return names.strip() == "*" or self._tag in tags or (weakly and f"W/{self._tag}" in tags)
+
+
+def _precondition_failed() -> HTTPResponse:
+    return respond_problem(412, "precondition_failed", "If-Match or If-None-Match forbids it. Nothing was done.")

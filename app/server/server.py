@@ -1,0 +1,239 @@
+"""
+The event loop: one thread that runs the application and owns every connection. It never waits.
+
+Whatever may wait is a future. The thread that completes one only says so, by `Server.call_soon`.
+"""
+
+import errno
+import logging
+import resource
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass
+from email.utils import formatdate
+from wsgiref.types import WSGIApplication
+
+from waitress import wasyncore
+from waitress.server import TcpWSGIServer
+
+from app.server.connection import Connection, State
+from app.server.hooks import Hooks
+from app.server.parser import BODY_LIMIT
+from app.server.poller import Poller
+from app.server.task import environ_base
+
+_HEADER_LIMIT = 32 * 1024
+_NEVER = 2**62
+"""A size that nothing reaches: what waitress would do from there on is not wanted."""
+
+_TICK_S = 1.0
+_NO_FILES_S = 1.0
+"""How long no connection is accepted after the system had no file for one."""
+
+_SLOW_LOG_S = 10.0
+"""A slow turn is logged at most so often."""
+
+_STALLED_S = 3.0
+"""While the server stops, a client that took nothing of its response for so long is closed."""
+
+_ACCEPTED_LAST = 1024
+"""Connections that the kernel may have made before the stop: its backlog at most."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much clients may take. Times are in seconds, checked once a second."""
+
+    request_s: float = 10
+    """From the first byte of a request to its last."""
+    idle_s: float = 60
+    """Between two requests, or without taking a byte of a response."""
+    drain_s: float = 10
+    """For all that was received before the server stops."""
+    grace_s: float = 0.5
+    """What a silent client gets of that, to send a request that it may just be sending."""
+    connections: int = 8192
+    """Fewer when the process may not open that many files."""
+    files: int = 256
+    """Open files that are left for all that is not a connection."""
+    received_bytes: int = 256 * 1024 * 1024
+    """Of all connections together, in requests without a response; then one that is incomplete is answered 503."""
+    unsent_bytes: int = 256 * 1024 * 1024
+    """Of all connections together, that the kernel has not taken; a connection that adds more is reset."""
+    unsent_each: int = 64 * 1024 * 1024
+    """The same of one connection."""
+    turn_s: float = 0.05
+    """A turn of the loop that takes longer is logged: something in it has waited."""
+
+
+class ReadyQueue(deque[Connection]):
+    """The connections whose turn it is, in their order. To waitress it is the dispatcher of its threads."""
+
+    def add_task(self, connection: Connection) -> None:
+        """Let *connection* have a turn."""
+        self.append(connection)
+
+
+class Server(TcpWSGIServer):
+    """
+    Serves *application* on *listening*, a socket that is bound.
+
+    `run` in one thread, in which *application* and *hooks* are called, so that neither may wait; `stop` from any; then
+    `close`.
+    """
+
+    channel_class = Connection
+    active_channels: dict[int, Connection]
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        listening: socket.socket,
+        *,
+        limits: Limits | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.hooks = hooks or Hooks()
+        self.poller = Poller()
+        self.received_bytes = self.unsent_bytes = 0
+        self.is_stopping = False
+        self._ready = ReadyQueue()
+        self._is_awake = True
+        self._connection_limit = _allow_connections(self.limits)
+        self._accepts_at = self._tick_at = self._slow_logged_at = 0.0
+        self._date = (0, "")
+        self.environ_base = environ_base(*listening.getsockname()[:2])
+        super().__init__(
+            application,
+            self.poller,
+            True,
+            listening,
+            dispatcher=self._ready,
+            bind_socket=False,
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
+            max_request_header_size=_HEADER_LIMIT,
+            max_request_body_size=8 * BODY_LIMIT,  # with the size lines of the smallest chunks; see `StrictRequest`
+            outbuf_overflow=_NEVER,
+            outbuf_high_watermark=_NEVER,
+            log_socket_errors=False,
+            clear_untrusted_proxy_headers=False,  # nothing here reads them
+        )
+        self.url = url_of(listening)
+
+    def run(self) -> None:
+        """Serve until `stop`; then answer what was received, and return."""
+        while not self.is_stopping:
+            self._run_once(_TICK_S)
+        self._drain(time.monotonic() + self.limits.drain_s)
+        self._is_awake = True  # for good: nothing waits for what is completed from now on
+        for connection in list(self.active_channels.values()):
+            connection.handle_close()
+
+    def stop(self) -> None:
+        """Let `run` come to its end. May be called by a signal handler, by any thread, and more than once."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self.pull_trigger()
+
+    def call_soon(self, connection: Connection) -> None:
+        """Let *connection* have a turn. May be called by any thread."""
+        self._ready.append(connection)
+        # The loop says that it will sleep before it looks at the queue for the last time: one of the two sees this.
+        if not self._is_awake:
+            self._is_awake = True
+            self.pull_trigger()
+
+    def date(self) -> str:
+        """The Date header of a response."""
+        second = int(time.time())
+        if second != self._date[0]:
+            self._date = second, f"Date: {formatdate(second, usegmt=True)}"
+        return self._date[1]
+
+    def readable(self) -> bool:
+        """Whether a connection may come."""
+        return (
+            self.accepting
+            and len(self.active_channels) < self._connection_limit
+            and time.monotonic() >= self._accepts_at
+        )
+
+    def handle_accept(self) -> None:
+        """Take in a connection, if there is one."""
+        try:
+            sock, address = self.socket.accept()
+        except OSError as error:  # also when there is none
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                # The connection still waits, so that poll(2) would report it again at once.
+                if not self._accepts_at:
+                    _log.error("no connection can be accepted until others end: %s", error.strerror)
+                self._accepts_at = time.monotonic() + _NO_FILES_S
+            return
+        self._accepts_at = 0.0
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.channel_class(self, sock, address, self.adj, self.poller)
+
+    def check_deadlines(self, now: float) -> None:
+        """End what has taken too long. While no more connections fit in, it is ten times less patient."""
+        share = 0.1 if len(self.active_channels) >= self._connection_limit else 1
+        for connection in list(self.active_channels.values()):
+            connection.check_deadlines(now, self.limits.request_s * share, self.limits.idle_s * share)
+
+    def _run_once(self, timeout_s: float) -> None:
+        """A turn of the loop: wait until something happens, at most *timeout_s*, and go on with all it concerns."""
+        self.poller.modify(self.socket.fileno() if self.socket else -1)  # what it waits for depends on the clock
+        self._is_awake = False
+        timeout_s = 0 if self._ready else max(0.0, min(timeout_s, self._tick_at - time.monotonic()))
+        happened = self.poller.wait(timeout_s)
+        self._is_awake = True
+        began = time.monotonic()
+        self.poller.handle(happened)
+        for _ in range(len(self._ready)):  # one turn each: what these add waits for the next
+            self._ready.popleft().service()
+        if began >= self._tick_at:
+            self._tick_at = began + _TICK_S
+            self.check_deadlines(began)
+            self.hooks.tick()
+        self.hooks.on_idle()
+        took_s = time.monotonic() - began
+        if took_s > self.limits.turn_s and began >= self._slow_logged_at + _SLOW_LOG_S:
+            self._slow_logged_at = began
+            _log.warning("a turn of the event loop took %d ms: all connections waited for it", took_s * 1000)
+
+    def _drain(self, until: float) -> None:
+        """Accept no more, and go on until everything received was answered, or it is *until*."""
+        for _ in range(_ACCEPTED_LAST):  # closing the socket would reset those who have connected, request and all
+            inside = len(self.active_channels)
+            self.handle_accept()
+            if len(self.active_channels) == inside:
+                break
+        wasyncore.dispatcher.close(self)
+        silent_until = time.monotonic() + self.limits.grace_s
+        while self.active_channels and (now := time.monotonic()) < until:
+            self._run_once(0.05)
+            if now > silent_until:
+                for connection in list(self.active_channels.values()):
+                    idle_s = _STALLED_S if connection.state is State.SENDING else self.limits.grace_s
+                    connection.check_deadlines(now, self.limits.request_s, idle_s)
+
+
+def url_of(listening: socket.socket) -> str:
+    """The address of *listening*, as in "http://127.0.0.1:5000/"."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _allow_connections(limits: Limits) -> int:
+    """Allow the process as many open files as *limits* want; how many connections it can have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = limits.connections + limits.files
+    if soft != resource.RLIM_INFINITY and soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return limits.connections
+    return max(1, min(limits.connections, soft - limits.files))

@@ -1,4 +1,0 @@
-from waitress.buffers import OverflowableBuffer
-
-class FixedStreamReceiver:
-    def __init__(self, cl: int, buf: OverflowableBuffer) -> None: ...
