@@ -25,6 +25,7 @@ if __name__ == "__main__":
     gc.disable()  # see `app.cli.main`
 
 from app.bootstrap import opened_tweets, serve_requests
+from app.cli.streams import open_streams
 from app.logging import set_up
 from app.server import CannotServe
 from app.settings import Settings
@@ -158,6 +159,7 @@ def work(listening_fileno: int, ready: int, parent_pipe: int) -> int:
     """Serve until SIGTERM, or until the parent is gone; the exit code."""
     gc.freeze()
     gc.enable()
+    open_streams()
     handle_signals(0)
     settings = Settings.from_environment()
     set_up(settings, logging.WARNING)

@@ -46,7 +46,7 @@ def open_streams() -> None:
         try:
             os.fstat(fileno)
         except OSError:
-            os.open(os.devnull, mode)  # it gets the lowest free number, which is this one
+            os.set_inheritable(os.open(os.devnull, mode), True)  # it gets the lowest free number, which is this one
     sys.stdin = io.TextIOWrapper(io.BufferedReader(_Stream(0, "r", closefd=False)), "utf-8", "surrogateescape")
     out = io.BufferedWriter(_Stream(1, "w", closefd=False))
     sys.stdout = io.TextIOWrapper(out, "utf-8", "backslashreplace", line_buffering=out.isatty())

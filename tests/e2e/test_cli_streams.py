@@ -91,7 +91,10 @@ def test_a_service_serves_whatever_its_streams_are(tmp_path: Path, redirected: s
             return False
 
     with subprocess.Popen(
-        in_shell(["serve"], redirected), cwd=ROOT, env=environment(data, {"PORT": str(port)}), stdin=subprocess.DEVNULL
+        in_shell(["serve"], redirected),
+        cwd=ROOT,
+        env=environment(data, {"PORT": str(port), "WORKERS": "2"}),
+        stdin=subprocess.DEVNULL,
     ) as process:
         eventually(serves)
         process.terminate()
