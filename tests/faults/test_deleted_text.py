@@ -10,6 +10,7 @@ import pytest
 
 from storage import Tweets, open_storage
 from storage.records import NewTweet
+from storage.recount import count_all
 from storage.tools.import_export import export_tweets
 from tests.builders import post, retweet
 from tests.e2e.commands import PATIENCE_S
@@ -70,6 +71,17 @@ def test_an_export_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
         post(tweets, body="Later")
         eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
         assert [(kept.id, kept.body) for kept in exported] == [(made.id, None)]
+
+
+def test_a_count_of_all_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
+    """The text goes while a rebuild or a comparison reads, however slowly; it reads the log as of its beginning."""
+    first, made = post(tweets), post(tweets, body="mark-of-a-text")
+    counted = count_all(tweets.database, {0: tweets.database.get_state().heads[0].seq})
+    assert next(counted) == (made.id, 0, 0)
+    tweets.delete(made.id).result()
+    retweet(tweets, first)
+    eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
+    assert list(counted) == [(first.id, 0, 0)]
 
 
 def test_nobody_waits_to_ask_while_it_is_taken_out(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:

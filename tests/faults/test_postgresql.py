@@ -13,10 +13,11 @@ from app.http.application import create_app
 from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreBusy, StoreFull
-from storage.ids import encode
+from storage.ids import decode, encode
 from storage.rebuild import rebuild
 from storage.records import NewTweet
 from storage.sql import log, postgresql
+from storage.tokens import Tokens
 from tests import builders
 from tests.builders import post, retweet
 from tests.faults.services import eventually
@@ -102,10 +103,13 @@ def test_a_database_that_may_only_be_read(
         assert told.headers["retry-after"] == "1"
         assert "permission denied" in caplog.text
         assert client.get("/api/v1/top").json()["tweets"] == []
-        postgresql.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO locked", name=postgresql_name)
+        postgresql.execute("GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO locked", name=postgresql_name)
         told = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "stored"})
         assert told.status == 201
         assert bodies(tweets) == ["stored"]
+        tweets.delete(retweet(tweets, decode(told.json()["id"]) or 0).id).result()
+        Tokens(tweets.database).add("ann")
+        assert tweets.reconciler.verify() == []
 
 
 def test_a_server_that_became_a_standby(

@@ -1,5 +1,6 @@
 """The files of SQLite: who may read them, one lock for one file, and a wait for that lock that ends."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from storage.errors import StoreBusy
 from storage.locks import FileLock
 from storage.sql import database as sql_database
 from storage.sql.database import Database
-from tests.builders import post
-from tests.e2e.commands import PATIENCE_S, refused, run
+from tests.builders import at_once, post
+from tests.e2e.commands import PATIENCE_S, refused, run, serving
+from tests.faults.load import Caller
 
 WAIT = """
 import sys
@@ -94,3 +96,34 @@ def test_a_lock_that_is_not_given_leaves_it_free(tmp_path: Path) -> None:
                 pass
             with pytest.raises(StoreBusy), mine.hold(0):
                 pass
+
+
+def test_a_service_ends_while_another_process_writes(data_dir: Path) -> None:
+    """A write that waits for an import elsewhere is 503 in the end; so the service can be stopped meanwhile."""
+    body = json.dumps({"user_name": "ann", "title": "Title", "body": "Body"})
+    with (
+        serving(data_dir, WORKERS="1") as service,
+        closing(Caller(service.url)) as caller,
+        closing(FileLock(data_dir / "tweets.db.lock")) as lock,
+        lock.hold(PATIENCE_S),
+    ):
+        answer = caller.ask("POST", "/api/v1/tweet", body, {"Content-Type": "application/json"})
+        assert (answer.status, answer.body["code"]) == (503, "store_unavailable")
+        assert service.end() == 0
+
+
+def test_a_thread_leaves_no_connection(tweets: Tweets) -> None:
+    """However many threads have read, as where each request has one of its own, few files are open."""
+    root = post(tweets)
+
+    def open_files() -> int:
+        return len([*Path("/proc/self/fd").iterdir()])
+
+    def read(_number: int) -> None:
+        assert tweets.database.find_row(root.id)
+
+    at_once(16, read)
+    before = open_files()
+    for _ in range(200):
+        at_once(1, read)
+    assert open_files() <= before
