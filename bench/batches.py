@@ -17,7 +17,7 @@ from bench.planting import Fields
 from bench.report import Table, Target
 from bench.staging import Stage, staged
 from bench.workloads import WORKLOADS
-from storage.embedded import socket_of
+from storage.index.embedded import socket_of
 
 ONE = Target(at_most=1.0, text="1")
 PER_BATCH = Target(at_most=2.0, text="≤ 2 times that of one client's batch")

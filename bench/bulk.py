@@ -23,7 +23,7 @@ from bench.processes import ROOT, environment, run_verb
 from bench.report import Machine, Table, Target
 from bench.staging import staged
 from bench.workloads import WORKLOADS, write_requests
-from storage.embedded import socket_of
+from storage.index.embedded import socket_of
 
 REBUILD = Target(at_most=1.5)
 PEAK_MB = Target(at_most=300, text="< 300 MB")

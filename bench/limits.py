@@ -16,11 +16,11 @@ from bench.options import Options
 from bench.report import Table
 from bench.workloads import TEXTS
 from storage import ids, open_log, prepare_schema
-from storage.embedded import EmbeddedServer
 from storage.fold import Change
-from storage.index.calls import fold_call
-from storage.index.keys import Position, keys_of
-from storage.index.ranking import FoldRequest
+from storage.index.embedded import EmbeddedServer
+from storage.index.keys import keys_of
+from storage.index.ranking import FoldRequest, fold_call
+from storage.sql.log import Head
 from storage.sql.sqlite import PRAGMAS, WRITER_CACHE_KIB
 
 ROW = ("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at", "user_name", "title", "body")
@@ -90,10 +90,10 @@ def store_raw(size: int, tweets: int) -> float:
 
 def fold_raw(size: int, tweets: int) -> float:
     """Tweets a second, folded by the service's script in calls of *size*."""
-    folds = [fold_call(delivery) for delivery in _deliveries(size, tweets)]
+    folds = [fold_call("bench", delivery) for delivery in _deliveries(size, tweets)]
     with redis_alone() as client:
-        client.zadd(keys_of(0).ranking, {ids.encode(VIRAL): 0})
-        client.set(keys_of(0).position, "bench 0 0")
+        client.zadd(keys_of("bench", 0).ranking, {ids.encode(VIRAL): 0})
+        client.set(keys_of("bench", 0).position, "bench 0 0")
         client.script_load(folds[0].script.text)
 
         def run() -> None:
@@ -153,5 +153,5 @@ def _row(number: int) -> tuple[Any, ...]:
 def _deliveries(size: int, tweets: int) -> Iterator[FoldRequest]:
     for first in range(0, tweets, size):
         added = {_id(number): 0 for number in range(first, first + size)}
-        at, to = Position("bench", first, 0), Position("bench", first + size, 0)
+        at, to = Head(first, 0, 0, 0), Head(first + size, 0, 0, 0)
         yield FoldRequest(0, at, to, Change(added, {VIRAL: size}, []))

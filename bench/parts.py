@@ -20,7 +20,7 @@ from bench.processes import ROOT, Server, environment, started
 from bench.report import Table
 from bench.staging import Stage, staged
 from bench.workloads import WORKLOADS, Workload
-from storage.embedded import socket_of
+from storage.index.embedded import socket_of
 
 PARTS = ("server loop", "handlers", "writer", "other")
 INDEX = "Redis"

@@ -17,8 +17,7 @@ from typing import Any
 from redis import Redis
 
 from storage import ids, open_storage
-from storage.embedded import EmbeddedServer
-from storage.index.keys import keys_of
+from storage.index.embedded import EmbeddedServer
 
 AT_ONCE = 10_000
 SELECT = "SELECT id, parent, partition, base, deleted_seq IS NULL FROM tweets ORDER BY id DESC"
@@ -39,7 +38,8 @@ def rebuild_raw(data_dir: Path) -> float:
             closing(Redis(unix_socket_path=str(server.socket))) as client,
             closing(sqlite3.connect(data_dir / "tweets.db")) as connection,
         ):
-            ranked: Any = client.zrange(keys_of(0).ranking, 0, -1, withscores=True)
+            (name,) = client.keys("twitter:*:ranking")
+            ranked: Any = client.zrange(name, 0, -1, withscores=True)
             scores = {name.decode(): score for name, score in ranked}
             took_s = _seconds(lambda: _copy(connection, client, scores))
             client.delete(STAGING)

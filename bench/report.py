@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.load import find_wrk
-from storage.embedded import find_server
+from storage.index.embedded import find_server
 
 BUSY = 0.5
 """Load for each core, above which others take part in the measurement."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from bench.host import WORKS
 from bench.report import Table, look_at_machine
 from storage import migrate, open_storage
-from storage.embedded import EmbeddedServer
+from storage.index.embedded import EmbeddedServer
 from storage.sql.database import open_database
 from tests.cluster import running_cluster
 from tests.postgresql import PostgreSQL

@@ -1,29 +1,33 @@
 """Tweets on disk, their ranking in Redis, and what keeps the two equal. `open_storage` is the one door."""
 
-import time
+import logging
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import URL
 
 from storage.data_dir import database_file, make_data_dir, usable
-from storage.embedded import EmbeddedServer, is_running, socket_of
 from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidden
+from storage.index.embedded import CleanShutdownMarker, EmbeddedServer, is_running, socket_of
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_usable, is_usable, up
-from storage.scrub import CleanShutdownMarker, Scrub
+from storage.reconciler import Ownership
 from storage.sql.database import Database, open_database, read_url
-from storage.sql.log import get_store
+from storage.sql.log import Store, get_store
 from storage.tweets import CacheSizes, Tweets
 
 __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
 
 CHECKED_AT_START = 64 * 2**20
-"""Bytes: a file of SQLite's up to this size is read as a whole by each start, in some 0.2 s; see also `Scrub`."""
+"""Bytes: a file of SQLite's up to this size is read as a whole by each start, in some 0.2 s; a larger one only
+after an unclean stop, while the service serves."""
 
-STARTED_AGAIN_WITHIN_S = 20
-"""How long to wait for an embedded server that does not answer, while somebody runs it."""
+EMBEDDED_STARTS_WITHIN_S = 1.0
+"""How long opening waits for the embedded server: an empty one takes 0.05 s, ten million tweets load in 10 s."""
+
+_log = logging.getLogger(__name__)
 
 
 def open_storage(
@@ -49,24 +53,33 @@ def open_storage(
         if not attach:
             database.check_whole(CHECKED_AT_START)
         prepare_schema(database, partitions, embedded=not database_url)
-        index, server = _open_index(data_dir / "redis", redis_url, attach=attach)
         with database.reading() as connection:
             store = get_store(connection)
+        index, server = _open_index(data_dir / "redis", redis_url, store, attach=attach)
+        marker = CleanShutdownMarker(data_dir / "index.trusted") if server or not attach else None
+        was_clean = marker is not None and marker.take()
+        if marker and not attach and not was_clean:
+            threading.Thread(target=_check_database, args=(database,), name="check", daemon=True).start()
+
+        def on_close(is_trustworthy: bool) -> None:
+            if server:
+                server.stop()
+            if marker and is_trustworthy and (server is None or server.ended_in_order):
+                marker.leave()
+
         tweets = Tweets(
             database,
             index,
             store,
-            server=server,
+            ownership=Ownership(marker is not None, server is not None, was_clean and server is not None),
             max_ancestors=max_ancestors,
             queue_limit=queue_limit,
             cache_sizes=cache_sizes,
         )
-        if server or not attach:
-            marker = CleanShutdownMarker(data_dir / "index.trusted", embedded=server is not None)
-            tweets.scrub = Scrub(database, tweets.reconciler, index, marker)
+        tweets.server, tweets.on_close = server, on_close
+        if server:
+            server.on_ready = tweets.reconciler.wake
         tweets.start()
-        if tweets.scrub and not attach:
-            tweets.scrub.start()
     except BaseException as error:
         if server:
             server.stop()
@@ -100,27 +113,27 @@ def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> No
     up(database, partitions)
 
 
-def _open_index(folder: Path, redis_url: str, *, attach: bool) -> tuple[RankingIndex, EmbeddedServer | None]:
+def _open_index(
+    folder: Path, redis_url: str, store: Store, *, attach: bool
+) -> tuple[RankingIndex, EmbeddedServer | None]:
+    """The index, which need not answer yet, and the embedded server where this process runs it. Raises CannotOpen."""
     if redis_url:
-        return open_index(redis_url), None
+        return open_index(redis_url, store.id), None
     with usable(folder):
-        if attach and is_running(folder):
-            return _open_embedded(folder), None
-        server = EmbeddedServer(folder)
-    try:
-        return _open_embedded(folder), server
-    except BaseException:
-        server.stop()
-        raise
-
-
-def _open_embedded(folder: Path) -> RankingIndex:
-    """The index of the embedded server, which who runs it starts again if it dies just now. Raises CannotOpen."""
-    deadline = time.monotonic() + STARTED_AGAIN_WITHIN_S
-    while True:
+        server = None if attach and is_running(folder) else EmbeddedServer(folder, wait_s=EMBEDDED_STARTS_WITHIN_S)
         try:
-            return open_index(f"unix://{quote(str(socket_of(folder)))}")
-        except CannotOpen:
-            if time.monotonic() > deadline or not is_running(folder):
-                raise
-            time.sleep(0.02)
+            return open_index(f"unix://{quote(str(socket_of(folder)))}", store.id), server
+        except BaseException:
+            if server:
+                server.stop()
+            raise
+
+
+def _check_database(database: Database) -> None:
+    """Log the damage of a database too large for each start to read, after a stop that was not clean."""
+    try:
+        database.check_whole()
+    except StoreDamaged as error:
+        _log.critical("%s", error)
+    except StorageError as error:
+        _log.warning("the database was not checked: %s", error.__cause__)

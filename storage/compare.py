@@ -20,7 +20,6 @@ from storage.records import Place
 from storage.recount import Breathe, breathing, count, count_all, no_rest
 from storage.sql import log
 from storage.sql.database import Database
-from storage.standing import is_known
 
 LOOKED_AT_AT_ONCE = 50_000
 """Tweets in one call of the second look: it keeps Redis busy for some 50 ms."""
@@ -101,8 +100,8 @@ def _look_again(
     """Those of *ids* whose count at one place of the log is not the one of the index at that place."""
     answer = index.counts(partition, ids)
     with database.reading() as connection:
-        at, store = answer.state, log.get_store(connection)
-        if not is_known(at, store, log.find_nonce(connection, partition, at.seq)):
+        at = answer.state
+        if at.nonce is None or log.find_nonce(connection, partition, at.seq) != at.nonce:
             raise IndexUnavailable("the index was brought in step meanwhile")
     wanted = set(ids)
     with closing(breathing(database.stream_tweets(partition, at.seq), breathe, numbers)) as rows:

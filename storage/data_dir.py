@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.embedded import in_use, is_running
 from storage.errors import CannotOpen
+from storage.index.embedded import in_use, is_running
 from storage.locks import FileLock
 from storage.sql.database import read_url
 

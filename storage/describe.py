@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from storage.errors import IndexUnavailable
 from storage.index.ranking import Counts
-from storage.sql.log import Head, Store
-from storage.standing import lag
+from storage.sql.log import Head
 from storage.tweets import Tweets
 
 
@@ -45,7 +44,7 @@ def describe(tweets: Tweets) -> Description:
     """Ask both parts of *tweets*. Raises StoreUnavailable or IndexUnavailable."""
     store, heads = tweets.database.get_state()
     answers = tweets.index.counts_all(dict.fromkeys(heads, ()))
-    states = [_state(store, *item, answer) for item, answer in zip(heads.items(), answers, strict=True)]
+    states = [_state(*item, answer) for item, answer in zip(heads.items(), answers, strict=True)]
     return Description(
         store=store.id,
         database=tweets.database.describe(),
@@ -56,8 +55,8 @@ def describe(tweets: Tweets) -> Description:
     )
 
 
-def _state(store: Store, partition: int, head: Head, answer: Counts | IndexUnavailable) -> PartitionState:
+def _state(partition: int, head: Head, answer: Counts | IndexUnavailable) -> PartitionState:
     if isinstance(answer, IndexUnavailable):
         return PartitionState(partition, head.seq, head.live, None, None)
-    lacking = lag(answer.state, store, head)
+    lacking = answer.state.lag(head)
     return PartitionState(partition, head.seq, head.live, answer.state.cardinality, lacking)

@@ -96,6 +96,10 @@ class StoreConflict(StorageError):
     """A constraint of the database refused a row. Nothing of that transaction was stored."""
 
 
+class HeadsDisagree(StorageError):
+    """The head of a partition disagrees with its entries, as after a change made by hand; `rebuild` mends it."""
+
+
 class CannotOpen(StorageError):
     """Storage cannot be opened; the message is one sentence for a person, and says what to do."""
 

@@ -16,12 +16,11 @@ from storage.batch import Replay
 from storage.batch_worker import BatchWorker
 from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
 from storage.index.ranking import Counts, RankingIndex, RankingPage
-from storage.reconciler import Reconciler
+from storage.reconciler import LOOKS, Reconciler
 from storage.records import Place, Posted, Rank, Ranking, Tweet
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import LogState, Row, tweet_of
-from storage.standing import LOOKS, equals, reaches
 
 BATCH_LIMIT = 1024
 QUEUE_LIMIT = 16_384
@@ -213,7 +212,7 @@ class Reader:
         if query.after is None:
             if kept and kept.ranking == ranking and _only_posted(kept.state, state):
                 ranking = kept.ranking
-            is_exact = all(equals(part.state, state.store, state.heads[p]) for p, part in parts.items())
+            is_exact = all(part.state.matches(state.heads[p]) for p, part in parts.items())
             self._pages[query] = KeptPage(ranking, state, is_exact)
         return ranking
 
@@ -262,7 +261,7 @@ class Reader:
             for partition, answer in zip(asked, ask(asked), strict=True):
                 if isinstance(answer, IndexUnavailable):
                     self._reconciler.mark_unavailable(partition, answer)
-                elif reaches(answer.state, state.store, state.heads[partition]):
+                elif answer.state.includes(state.heads[partition]):
                     found[partition] = answer
             if len(found) == len(partitions) or not asked:
                 break

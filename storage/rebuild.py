@@ -1,81 +1,97 @@
 """
-Rankings built anew from the log, beside the old ones, and swapped for them.
+The ranking of a partition, rebuilt from the log beside the old one and swapped for it.
 
-One pass through the log serves all partitions that need it. What somebody else brought in order meanwhile is left as
-it is: the swap is refused when a partition has moved. Unless the caller insists: then the partition goes back to where
-the rebuild began, count and position together, and what was folded meanwhile is folded again.
+One process at a time rebuilds a partition: it holds a lease in Redis, which it renews while it works. The swap is
+refused when the partition has moved meanwhile, because another process brought it up to date; unless the caller
+insists: then the partition goes back to where the rebuild began, count and position together, and what was folded
+meanwhile is folded again.
 """
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing
-from functools import partial
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from itertools import count as counting
+from itertools import islice
 
-from storage.errors import IndexUnavailable
-from storage.index.keys import Position
-from storage.index.ranking import RankingIndex
+from storage.errors import HeadsDisagree, IndexUnavailable
+from storage.index.ranking import LEASE_LOST, LEASE_S, STAGING_LOST, IndexState, RankingIndex
 from storage.recount import Breathe, breathing, count_all, no_rest
 from storage.sql.database import Database
-from storage.sql.log import Store
+from storage.sql.log import Head, Store
 
-FILL_AT_ONCE = 10_000
-"""Counts held before they are sent."""
-
-FILL_AT_LEAST = 200
-"""Counts worth a round trip, however many partitions are built together."""
+STAGE_AT_ONCE = 10_000
+"""Counts in one call: it keeps Redis busy for some 20 ms."""
 
 
 def rebuild(
     database: Database,
     index: RankingIndex,
     store: Store,
-    found: Mapping[int, Position | None],
+    partition: int,
     *,
+    is_needed: Callable[[IndexState, Head], bool] = lambda _state, _head: True,
     insist: bool = False,
-    breathe: Breathe = no_rest,
-) -> dict[int, IndexUnavailable]:
+    on_progress: Breathe = no_rest,
+) -> bool:
     """
-    Build the partitions named in *found*, one or more, anew, each unless it moves from the position found there.
+    Rebuild *partition* if *is_needed* once its lease is held; False while another process holds it, or was quicker.
 
-    With *insist* also then. *breathe* is called often; what it raises ends the rebuild, with nothing changed. Returns
-    those that could not be reached. Raises StoreUnavailable, StoreReplaced.
+    *on_progress* is called often; what it raises aborts the rebuild, with nothing changed. Raises IndexUnavailable,
+    StoreUnavailable, HeadsDisagree when the log has other entries than its head says.
     """
-    lost: dict[int, IndexUnavailable] = {}
-    staging = {partition: index.stage(partition) for partition in found}
-    sizes = dict.fromkeys(found, 0)
-    heads = database.get_state().checked(store).heads
-    places = {partition: heads[partition].seq for partition in found}
-    counts_of_all = breathing(count_all(database, places), breathe, counting())
-    with closing(_in_portions(counts_of_all, len(found))) as portions:
-        for partition, counts in portions:
-            if partition not in lost:
-                try:
-                    index.fill(staging[partition], counts)
-                    sizes[partition] += len(counts)
-                except IndexUnavailable as error:
-                    lost[partition] = error
-    for partition in found.keys() - lost.keys():
-        head = heads[partition]
-        to = Position(store.id, head.seq, head.nonce)
-        try:
-            swap = partial(index.swap, partition, staging[partition])
-            swapped = swap(found[partition], to, sizes[partition])
-            while insist and not swapped:
-                swapped = swap(index.counts(partition).state.position, to, sizes[partition])
-        except IndexUnavailable as error:
-            lost[partition] = error
-    return lost
+    token = index.acquire(partition)
+    if token is None:
+        return False
+    try:
+        with _renewed(index, partition, token) as check_lease:
+            found = index.counts(partition).state
+            try:
+                server = index.run_id(partition)
+            except IndexUnavailable:  # INFO is forbidden: then a restart of Redis is not noticed
+                server = ""
+            head = database.get_state().checked(store).heads[partition]
+            if not is_needed(found, head):
+                return False
+            staged = 0
+            counts_of_all = count_all(database, {partition: head.seq})
+            with closing(breathing(counts_of_all, on_progress, counting())) as counts:
+                while portion := [(tweet_id, count) for tweet_id, _, count in islice(counts, STAGE_AT_ONCE)]:
+                    check_lease()
+                    staged += len(portion)
+                    if index.stage(partition, token, portion) != staged:
+                        raise IndexUnavailable(STAGING_LOST)
+            if staged != head.live:
+                raise HeadsDisagree(f"partition {partition} has {staged} live tweets, and its head says {head.live}")
+            while not (swapped := index.swap(partition, token, found, head, server)) and insist:
+                found = index.counts(partition).state
+            return swapped
+    finally:
+        with suppress(IndexUnavailable):
+            index.release(partition, token)
 
 
-def _in_portions(
-    ranked: Iterable[tuple[int, int, int]], partitions: int
-) -> Generator[tuple[int, list[tuple[int, int]]]]:
-    """Of *ranked*, which is (id, partition, count), the (id, count) of each partition in portions worth sending."""
-    enough = max(FILL_AT_LEAST, FILL_AT_ONCE // partitions)
-    waiting: dict[int, list[tuple[int, int]]] = {}
-    for tweet_id, partition, count in ranked:
-        portion = waiting.setdefault(partition, [])
-        portion.append((tweet_id, count))
-        if len(portion) == enough:
-            yield partition, waiting.pop(partition)
-    yield from waiting.items()
+@contextmanager
+def _renewed(index: RankingIndex, partition: int, token: str) -> Iterator[Callable[[], None]]:
+    """Renew the lease during the block, however long the log takes to answer; yields what raises once it is lost."""
+    ended, lost = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(LEASE_S / 4):
+            try:
+                index.stage(partition, token)
+            except IndexUnavailable as error:
+                if str(error) == LEASE_LOST:
+                    lost.set()
+                    return
+
+    def check() -> None:
+        if lost.is_set():
+            raise IndexUnavailable(LEASE_LOST)
+
+    renewing = threading.Thread(target=renew, name="lease", daemon=True)
+    renewing.start()
+    try:
+        yield check
+    finally:
+        ended.set()
+        renewing.join()

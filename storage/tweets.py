@@ -9,21 +9,18 @@ from storage.ancestry import AncestorCache
 from storage.batch import DeleteTweet, Replay
 from storage.cascade import Cascade, list_descendants, read_cascade
 from storage.changes import ChangesPage, read_changes
-from storage.embedded import EmbeddedServer
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotFound
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.kept import KeptAnswers
 from storage.observer import Observer
 from storage.reader import TOO_MANY, Reader, TopQuery
-from storage.reconciler import Reconciler
+from storage.reconciler import Ownership, Reconciler
 from storage.records import ChainEnds, Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
-from storage.scrub import Scrub
 from storage.sql import log
 from storage.sql.cascades import Descendant
 from storage.sql.database import Database
 from storage.sql.log import Row, Store, tweet_of
-from storage.standing import lag
 from storage.windows import Windows
 from storage.writer import Writer
 
@@ -56,15 +53,18 @@ class Tweets:
         index: RankingIndex,
         store: Store,
         *,
-        server: EmbeddedServer | None = None,
+        ownership: Ownership = Ownership(),  # noqa: B008  # it is immutable
         max_ancestors: int = 1000,
         queue_limit: int = 1024,
         cache_sizes: CacheSizes = CacheSizes(),  # noqa: B008  # it is immutable
     ) -> None:
         self.database = database
         self.index = index
-        self.server = server
-        self.reconciler = Reconciler(database, index, store, AncestorCache(cache_sizes.ancestors))
+        self.server: Any = None
+        """The embedded server, where this process runs it."""
+        self.on_close: Callable[[bool], None] = lambda _is_trustworthy: None
+        """Called by `close` once nothing asks the index, with whether there is no reason to doubt it."""
+        self.reconciler = Reconciler(database, index, store, AncestorCache(cache_sizes.ancestors), ownership)
         self._reader = Reader(database, index, self.reconciler, cache_sizes.rows)
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
@@ -79,8 +79,6 @@ class Tweets:
             max_ancestors=max_ancestors,
             queue_limit=queue_limit,
         )
-        self.scrub: Scrub | None = None
-        """Who compares the index when it is not trusted; None where somebody else does."""
 
     @property
     def store(self) -> Store:
@@ -88,12 +86,7 @@ class Tweets:
         return self.reconciler.store
 
     def start(self) -> None:
-        """Bring the index in step, if only a part of it can be reached, and begin to take writes."""
-        try:
-            self.reconciler.catch_up()
-        except IndexUnavailable:
-            if all(map(self.reconciler.is_unavailable, range(self.store.partitions))):
-                raise
+        """Begin to take writes, and to bring the index up to date; waits for neither SQL nor Redis."""
         self.reconciler.start()
         self._writer.worker.start()
         self._reader.worker.start()
@@ -241,7 +234,7 @@ class Tweets:
         stands = [answer.state for answer in answers if not isinstance(answer, IndexUnavailable)]
         if state is None or len(stands) < len(partitions):
             return Health(store=state is not None, index=len(stands) == len(partitions), lag=None)
-        lags = (lag(stand, state.store, state.heads[partition]) for partition, stand in enumerate(stands))
+        lags = (each.lag(state.heads[partition]) for partition, each in enumerate(stands))
         return Health(store=True, index=True, lag=sum(lags))
 
     def observe(self, observer: Observer) -> None:
@@ -271,13 +264,9 @@ class Tweets:
         self.windows.close()
         self._drawings.close()
         self.reconciler.stop()
-        if self.scrub:
-            self.scrub.stop()
+        is_trustworthy = self.reconciler.is_trustworthy()
         self.index.close()
-        if self.server:
-            self.server.stop()
-        if self.scrub and (not self.server or self.server.ended_in_order):
-            self.scrub.leave()
+        self.on_close(is_trustworthy)
         self.database.close()
 
     def __enter__(self) -> Self:

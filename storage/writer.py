@@ -15,14 +15,12 @@ from storage.batch import AppendedRange, Batch, Command, DeleteTweet, Outcome, R
 from storage.batch_worker import POSTPONED, BatchWorker, Outcomes
 from storage.errors import IndexUnavailable, Retryable, StorageError, StoreConflict, StoreFull
 from storage.fold import Ancestry, change
-from storage.index.keys import Position
 from storage.index.ranking import FoldRequest, FoldResult, RankingIndex
 from storage.observer import Observer
-from storage.reconciler import Reconciler
+from storage.reconciler import LOOKS, ON_ITS_WAY_S, Reconciler
 from storage.records import Posted
 from storage.sql.database import Database
 from storage.sql.log import Head, Store
-from storage.standing import LOOKS, ON_ITS_WAY_S, is_before, reaches
 
 BATCH_LIMIT = 512
 """Writes in one transaction. With the limits of their ancestors and texts it bounds how long the others wait."""
@@ -160,9 +158,8 @@ class Writer:
             self._reconciler.mark_stale(partition)
 
     def _delivery(self, partition: int, appended: AppendedRange, ancestries: Mapping[int, Ancestry]) -> FoldRequest:
-        at = Position(self._store.id, appended.before.seq, appended.before.nonce)
-        to = Position(self._store.id, appended.after.seq, appended.after.nonce)
-        return FoldRequest(partition, at, to, change(appended.entries, lambda tweet_id: ancestries[tweet_id].parent))
+        increments = change(appended.entries, lambda tweet_id: ancestries[tweet_id].parent)
+        return FoldRequest(partition, appended.before, appended.after, increments)
 
     def _must_wait(self, partition: int, appended: AppendedRange, answer: FoldResult | IndexUnavailable) -> bool:
         """Whether a batch before this one is on its way; where the index is otherwise not as it should be, say so."""
@@ -170,9 +167,9 @@ class Writer:
             _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
             self._reconciler.mark_unavailable(partition, answer)
             return False
-        if reaches(answer.state, self._store, appended.after):
+        if answer.state.includes(appended.after):
             return False
-        if is_before(answer.state, self._store, appended.before):
+        if answer.state.is_before(appended.before):
             return True
         self._reconciler.mark_stale(partition)
         return False

@@ -1,9 +1,12 @@
 """Tweets for tests, made in one line."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from storage import Tweets
+from storage.index.keys import Keys, keys_of
 from storage.records import NewTweet, Place, Tweet
 
 
@@ -49,3 +52,22 @@ def at_once(threads: int, work: Callable[[int], None]) -> None:
         one.join()
     if failures:
         raise failures[0]
+
+
+def keys_in(client: Any, partition: int = 0) -> Keys:
+    """The keys of *partition* on a server that holds one store alone."""
+    (name,) = client.keys(f"twitter:{{*:{partition}}}:position")
+    text = name.decode() if isinstance(name, bytes) else name
+    return keys_of(text.partition("{")[2].partition(":")[0], partition)
+
+
+@contextmanager
+def nothing_repaired(tweets: Tweets) -> Iterator[None]:
+    """The reconciler looks, and repairs nothing, for the length of the block."""
+    tweets.reconciler.catch_up()
+    repair = tweets.reconciler._repair
+    tweets.reconciler._repair = lambda: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        tweets.reconciler._repair = repair  # type: ignore[method-assign]

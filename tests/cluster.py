@@ -18,7 +18,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from storage.embedded import find_server
+from storage.index.embedded import find_server
 from storage.index.keys import keys_of
 
 PRIMARIES = 3
@@ -148,9 +148,9 @@ class Cluster:
         """What REDIS_URL is for it: two of its nodes."""
         return f"redis+cluster://127.0.0.1:{self.nodes[0].port},127.0.0.1:{self.nodes[4].port}"
 
-    def primary_of(self, partition: int) -> Node:
-        """The node that has the keys of *partition*."""
-        slot = self.nodes[0].client.execute_command("CLUSTER", "KEYSLOT", keys_of(partition).ranking)
+    def primary_of(self, store: str, partition: int) -> Node:
+        """The node that has the keys of *partition* of *store*."""
+        slot = self.nodes[0].client.execute_command("CLUSTER", "KEYSLOT", keys_of(store, partition).ranking)
         return next(node for node in self.nodes if node.is_primary and slot in _slots_of(node))
 
     def replica_of(self, primary: Node) -> Node:

@@ -31,6 +31,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
+@pytest.fixture(autouse=True)
+def embedded_server_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is, an embedded server answers when storage is open."""
+    monkeypatch.setattr("storage.EMBEDDED_STARTS_WITHIN_S", 60.0)
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A folder for all data of a service."""
@@ -53,6 +59,7 @@ def partitions() -> int:
 def tweets(data_dir: Path, database_url: str) -> Iterator[Tweets]:
     """Empty storage, its index embedded."""
     with open_storage(data_dir, database_url) as opened:
+        opened.reconciler.catch_up()
         yield opened
 
 

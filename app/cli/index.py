@@ -10,7 +10,6 @@ from app.settings import Settings
 from storage import Tweets, ids
 from storage.compare import Difference
 from storage.describe import describe
-from storage.recount import no_rest
 
 SHOWN = 50
 """Differences printed one by one."""
@@ -69,16 +68,12 @@ def compare(tweets: Tweets) -> list[Difference]:
 
 def count_anew(tweets: Tweets, *, moved: bool = False) -> None:
     """Rebuild the index, showing how far that is; *moved* when the log has far more than the index anyway."""
-    live = describe(tweets).live
+    live = sum(head.live for head in tweets.database.get_state().heads.values())
     with Progress("counting") as progress:
-        tweets.reconciler.told = lambda counted: progress.show(counted, min(counted / max(live, 1), 1))
-        try:
-            if moved:
-                tweets.reconciler.catch_up()  # which rebuilds it all then
-            else:
-                tweets.reconciler.rebuild()
-        finally:
-            tweets.reconciler.told = no_rest
+        if moved:
+            tweets.reconciler.catch_up()  # which rebuilds it then
+        else:
+            tweets.reconciler.rebuild(lambda counted: progress.show(counted, min(counted / max(live, 1), 1)))
         progress.show(live, 1)
 
 

@@ -237,7 +237,7 @@ def _store(
     print(f"Imported {len(tree):,} tweets in {stored - began:.1f} s.", flush=True)
     try:
         with Progress("ranking") as progress:
-            tweets.reconciler.told = progress.show
+            tweets.reconciler.on_progress = progress.show
             tweets.reconciler.catch_up()
             progress.show(len(tree), 1)
     except (StorageError, SystemExit) as error:

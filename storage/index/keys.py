@@ -1,4 +1,4 @@
-"""How tweets are spelled in Redis: the only file that knows a key, a member or the text of a position."""
+"""The keys of a store in Redis, and how tweets are spelled there: the only file that knows a key or a member."""
 
 from typing import NamedTuple
 
@@ -8,53 +8,41 @@ from storage.records import LARGEST_COUNT, Place
 PREFIX = "twitter"
 
 
-class Position(NamedTuple):
-    """The last log entry that a partition's index holds: of which database, where, and its nonce."""
-
-    store: str
-    seq: int
-    nonce: int
-
-
 class Keys(NamedTuple):
-    """The keys of one partition, all in one cluster slot by their hash tag."""
+    """The keys of one partition of one store, all in one cluster slot by their hash tag."""
 
-    ranking: str
-    position: str
-    staging: str  # of one rebuild: `staging` plus a name of its own
+    ranking: str  # sorted set: member = tweet id, score = count_retweet
+    position: str  # the last log entry that the ranking holds
+    server: str  # run_id of the Redis process that the ranking was built in
+    lease: str  # held by the one process that rebuilds the partition
+    staging: str  # the ranking that it builds
 
 
-def keys_of(partition: int) -> Keys:
-    """The keys of *partition*."""
+def keys_of(store: str, partition: int) -> Keys:
+    """The keys of *partition*: the store is part of them, so two databases on one Redis do not meet."""
+    tag = f"{PREFIX}:{{{store}:{partition}}}"
+    return Keys(*(f"{tag}:{name}" for name in Keys._fields))
+
+
+def old_keys_of(partition: int) -> tuple[str, str, str]:
+    """The keys that version 0.1 had for *partition*, whatever the store; the first one is the position."""
     tag = f"{PREFIX}:{{{partition}}}"
-    return Keys(f"{tag}:ranking", f"{tag}:position", f"{tag}:staging:")
+    return f"{tag}:position", f"{tag}:ranking", f"{tag}:by_id"
 
 
-UNREADABLE = -1
-"""The seq and the nonce of a position whose text nobody of us wrote: its store is that text, which is no store's id."""
+def write_position(store: str, seq: int, nonce: int) -> bytes:
+    """The text of a position: which database, the last entry held, its nonce."""
+    return f"{store} {seq} {nonce}".encode()
 
 
-def write_position(position: Position) -> bytes:
-    """The text of *position*."""
-    if position.seq == UNREADABLE:
-        return position.store.encode("latin-1")
-    return f"{position.store} {position.seq} {position.nonce}".encode()
-
-
-def read_position(text: bytes | None) -> Position | None:
-    """
-    The position that *text* spells; None for none.
-
-    Whatever *text* is, `write_position` gives it back to the byte: a rebuild must name what it replaces.
-    """
-    if not text:
+def read_position(store: str, text: bytes) -> tuple[int, int] | None:
+    """The (seq, nonce) that *text* spells; None unless `write_position` gives it for *store*."""
+    numbers = text.split(b" ")[1:]
+    if len(numbers) != 2 or not all(map(bytes.isdigit, numbers)):
         return None
-    store, *numbers = text.split(b" ")
-    if len(numbers) == 2 and all(map(bytes.isdigit, numbers)):
-        read = Position(store.decode("latin-1"), int(numbers[0]), int(numbers[1]))
-        if read.seq < 2**63 and write_position(read) == text:  # a greater one the database could not look up
-            return read
-    return Position(text.decode("latin-1"), UNREADABLE, UNREADABLE)
+    seq, nonce = map(int, numbers)
+    # A greater seq the database could not look up.
+    return (seq, nonce) if seq < 2**63 and write_position(store, seq, nonce) == text else None
 
 
 NO_COUNT = -1
@@ -67,12 +55,12 @@ def member(tweet_id: int) -> str:
 
 
 def read_place(name: bytes, score: bytes) -> Place | None:
-    """The place of a member with its score, None for a member that nobody of us wrote."""
+    """The place of a member with its score, None for a member that this service cannot have written."""
     tweet_id = decode(name.decode("ascii", "replace"))
     return None if tweet_id is None else Place(read_count(score), tweet_id)
 
 
 def read_count(score: bytes) -> int:
-    """The count that *score* spells, `NO_COUNT` for one that nobody of us wrote, as 0.5, inf or nan."""
+    """The count that *score* spells, `NO_COUNT` for one that is no count, as 0.5, inf or nan."""
     count = float(score)
     return int(count) if count.is_integer() and 0 <= count <= LARGEST_COUNT else NO_COUNT

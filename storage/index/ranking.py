@@ -1,117 +1,281 @@
 """
-The ranking in Redis: one sorted set and one position for each partition, and nothing else.
+The ranking in Redis: a sorted set and a position for each partition.
 
-Each call is one script on one partition, so what it reads or writes belongs to one instant; calls about several
-partitions travel together, and none waits for another's failure. Every answer carries the position it is true for;
-whether that is good enough is for the caller to say. Nothing here knows SQL.
+Each call is one script on the keys of one partition, so what it reads or writes belongs to one instant, and it runs as
+it is on a cluster; calls about several partitions travel together, and none waits for another's failure. Every answer
+carries the state that it is true for; whether that is good enough is for the caller to say.
 """
 
+import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from redis import Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis import Redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from storage.errors import IndexDamaged, IndexUnavailable
 from storage.fold import Change
-from storage.index import calls
-from storage.index.calls import Call, Counts, FoldRequest, FoldResult, IndexState, RankingPage
-from storage.index.keys import Position, keys_of, member, read_place
+from storage.index.keys import (
+    NO_COUNT,
+    keys_of,
+    member,
+    old_keys_of,
+    read_count,
+    read_place,
+    read_position,
+    write_position,
+)
 from storage.records import Place
-
-__all__ = ["Counts", "FoldRequest", "FoldResult", "IndexState", "RankingIndex", "RankingPage"]
+from storage.sql.log import Head
 
 TIMEOUT_S = 2.0
 """How long a call waits for Redis: a hundred times what the longest one takes."""
 
-OTHER_TYPE = "WRONGTYPE"
-"""In the error of a command, or of a script with such a command, on a key that holds something else than it is for."""
+LEASE_S = 10.0
+"""How long the lease of a rebuild outlives its last renewal, and so a process that was killed."""
 
-STAGING_TTL_S = 300
-"""A rebuild that died leaves its staging key behind for this long."""
+STAGING_TTL_S = 60.0
+"""How long a staged ranking outlives the last renewal; the next rebuild of the partition removes it before."""
 
 Answer = TypeVar("Answer")
 
 
+class Script(NamedTuple):
+    """A script, and the digest by which a server that has seen it knows it."""
+
+    text: str
+    sha: str
+
+
+class Call(NamedTuple):
+    """A script to run on the keys of one partition."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """
+    Where a partition of the index stands: the last log entry that it holds, and how many tweets it ranks.
+
+    `text` is its position as found; `nonce` is None, and `seq` 0, if that is missing or cannot be one of this store.
+    """
+
+    text: bytes
+    seq: int
+    nonce: int | None
+    cardinality: int
+
+    def matches(self, head: Head) -> bool:
+        """Whether it holds everything up to *head*, and nothing after it."""
+        return (self.seq, self.nonce, self.cardinality) == (head.seq, head.nonce, head.live)
+
+    def includes(self, head: Head) -> bool:
+        """Whether it holds everything up to *head*, as far as can be told without the log."""
+        return self.nonce is not None and (self.seq > head.seq or self.matches(head))
+
+    def is_before(self, head: Head) -> bool:
+        """Whether it is behind *head* on the same timeline, as while another process's batch is under way."""
+        return self.nonce is not None and self.seq < head.seq
+
+    def lag(self, head: Head) -> int:
+        """How many entries it lacks: all of them where it holds another timeline."""
+        if self.nonce is None or (self.seq == head.seq and self.nonce != head.nonce):
+            return head.seq
+        return max(0, head.seq - self.seq)
+
+
+class FoldRequest(NamedTuple):
+    """A change of one partition's ranking, which leads from one entry of its log to another."""
+
+    partition: int
+    before: Head
+    after: Head
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """Whether the batch was applied, and where the partition stands now."""
+
+    applied: bool
+    state: IndexState
+
+
+@dataclass(frozen=True, slots=True)
+class RankingPage:
+    """
+    A part of one partition's ranking: `above` tweets of that partition rank above the first of `places`.
+
+    `is_taken` says whether a tweet stands at the very place after which it starts.
+    """
+
+    state: IndexState
+    above: int
+    is_taken: bool
+    places: list[Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The counts of the tweets asked for, None for those not ranked, `NO_COUNT` for a score that is no count."""
+
+    state: IndexState
+    counts: list[int | None]
+
+
 class RankingIndex:
     """
-    The index on one Redis or Valkey server. Every call may be repeated, and may raise IndexUnavailable.
+    The index of one store on one Redis or Valkey server. Every call may be repeated, and may raise IndexUnavailable.
 
     Those about several partitions do not raise: there the IndexUnavailable is what stands in the answer's place.
     """
 
-    def __init__(self, client: Redis | RedisCluster) -> None:
-        self._client: Any = client
+    def __init__(self, client: Redis, store: str) -> None:
+        self._redis = client
+        self._store = store
 
-    def fold(self, partition: int, at: Position, to: Position, change: Change) -> FoldResult:
-        """Apply *change*, which leads from *at* to *to*, unless the index stands elsewhere: then nothing is written."""
-        return calls.read_folded(self._run(calls.fold_call(FoldRequest(partition, at, to, change))))
+    def fold_all(self, requests: Iterable[FoldRequest]) -> list[FoldResult | IndexUnavailable]:
+        """Apply each change whose partition stands where it starts; else nothing is written: see fold.lua."""
 
-    def fold_all(self, deliveries: Iterable[FoldRequest]) -> list[FoldResult | IndexUnavailable]:
-        """Fold changes of several partitions, each by itself."""
-        return self._ask(calls.read_folded, [calls.fold_call(delivery) for delivery in deliveries])
+        def read(answer: Any) -> FoldResult:
+            return FoldResult(bool(answer[0]), self._state(*answer[1:]))
 
-    def page(self, partition: int, limit: int, after: Place | None = None) -> RankingPage:
-        """At most *limit* places below *after*, and how many stand above them."""
-        return calls.read_part(self._run(calls.page_call(partition, limit, after)))
+        return self._ask(read, [fold_call(self._store, request) for request in requests])
 
     def pages(
         self, partitions: Iterable[int], limit: int, after: Place | None = None
     ) -> list[RankingPage | IndexUnavailable]:
-        """The same of several partitions."""
-        return self._ask(calls.read_part, [calls.page_call(partition, limit, after) for partition in partitions])
+        """Of each partition at most *limit* places below *after*, and how many stand above them: see page.lua."""
+        arguments = [limit, after.count_retweet, member(after.id)] if after else [limit, "", ""]
 
-    def counts(self, partition: int, ids: Iterable[int] = ()) -> Counts:
-        """The counts of *ids*, in their order, -1 for a score that is none; without ids, where the partition stands."""
-        return calls.read_counts(self._run(calls.counts_call(partition, ids)))
+        def read(answer: Any) -> RankingPage:
+            position, cardinality, above, is_taken, rows = answer
+            places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
+            _check_counts(place.count_retweet for place in places)
+            return RankingPage(self._state(position, cardinality), above, bool(is_taken), places)
+
+        return self._ask(read, [Call(_PAGE, keys_of(self._store, each)[:2], arguments) for each in partitions])
 
     def counts_all(self, asked: Mapping[int, Iterable[int]]) -> list[Counts | IndexUnavailable]:
-        """The same of several partitions, but no score that is none: *asked* names ids by their partition."""
-        return self._ask(calls.read_right_counts, [calls.counts_call(*item) for item in asked.items()])
+        """The counts of ids, which *asked* names by their partition; without ids, where a partition stands."""
 
-    def stage(self, partition: int) -> str:
-        """A name for the staging key of a new rebuild, of its own: two rebuilds at once must not mix."""
-        return keys_of(partition).staging + secrets.token_hex(8)
+        def read(answer: Any) -> Counts:
+            counts = self._read_counts(answer)
+            _check_counts(counts.counts)
+            return counts
 
-    def fill(self, staging: str, counts: Sequence[tuple[int, int]]) -> None:
-        """Add (id, count) pairs to a staging key, at most some thousands at once."""
-        with self._translated():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.zadd(staging, {member(tweet_id): count for tweet_id, count in counts})
-            pipeline.expire(staging, STAGING_TTL_S)
-            pipeline.execute()
+        return self._ask(read, [self._counts_call(*item) for item in asked.items()])
 
-    def swap(self, partition: int, staging: str, found: Position | None, to: Position, cardinality: int) -> bool:
-        """Make what is staged the ranking at *to*. False if the index moved from *found* since."""
-        swapped = self._run(calls.swap_call(partition, staging, found, to, cardinality))
-        if swapped < 0:
-            raise IndexUnavailable("the rebuilt ranking was not whole")
-        return bool(swapped)
-
-    def drop(self, partitions: Iterable[int]) -> None:
-        """Remove partitions, whatever their keys hold."""
-        for answer in self._ask(int, [calls.drop_call(partition) for partition in partitions]):
-            if isinstance(answer, IndexUnavailable):
-                raise answer
+    def counts(self, partition: int, ids: Iterable[int] = ()) -> Counts:
+        """The same of one partition, with `NO_COUNT` for a score that is no count. Raises IndexUnavailable."""
+        return _raised(self._ask(self._read_counts, [self._counts_call(partition, ids)])[0])
 
     def scan(self, partition: int) -> Iterator[Place]:
         """Every place of a partition, in no order; a tweet may come twice when the ranking changes meanwhile."""
         with self._translated():
-            for name, score in self._client.zscan_iter(keys_of(partition).ranking, count=5000):
+            for name, score in self._client.zscan_iter(keys_of(self._store, partition).ranking, count=5000):
                 if place := read_place(name, str(score).encode()):
                     yield place
 
-    def ping(self) -> None:
-        """See that the server answers."""
+    def acquire(self, partition: int) -> str | None:
+        """Take the lease to rebuild *partition*, and remove what an earlier rebuild left; None while another has it."""
+        keys, token = keys_of(self._store, partition), secrets.token_hex(8)
+        with self._translated():
+            if not self._client.set(keys.lease, token, nx=True, px=int(LEASE_S * 1000)):
+                return None
+            self._client.unlink(keys.staging)
+        return token
+
+    def stage(self, partition: int, token: str, counts: Collection[tuple[int, int]] = ()) -> int:
+        """
+        Add (id, count) pairs, at most some thousands, to the new ranking of *partition*, and renew the lease.
+
+        Returns how many it has. Raises IndexUnavailable, also when *token* is no longer that of the lease.
+        """
+        keys = keys_of(self._store, partition)
+        pairs = chain.from_iterable((count, member(tweet_id)) for tweet_id, count in counts)
+        arguments = [token, int(LEASE_S * 1000), int(STAGING_TTL_S * 1000), *pairs]
+        staged = int(self._run(Call(_STAGE, (keys.lease, keys.staging), arguments)))
+        if staged < 0:
+            raise IndexUnavailable(LEASE_LOST)
+        return staged
+
+    def swap(self, partition: int, token: str, found: IndexState, to: Head, server: str) -> bool:
+        """
+        Make what is staged, `to.live` tweets, the ranking at *to*; *server* is the run_id that it was built in.
+
+        False if the index has moved from *found* since. Raises IndexUnavailable.
+        """
+        keys = keys_of(self._store, partition)
+        arguments = [found.text, self._position(to), to.live, server, token]
+        swapped = int(self._run(Call(_SWAP, keys, arguments)))
+        if swapped < 0:
+            raise IndexUnavailable(STAGING_LOST if swapped == -1 else LEASE_LOST)
+        return bool(swapped)
+
+    def release(self, partition: int, token: str) -> None:
+        """Give the lease back, and remove what is staged."""
+        keys = keys_of(self._store, partition)
+        self._run(Call(_RELEASE, (keys.lease, keys.staging), [token]))
+
+    def break_lease(self, partition: int) -> None:
+        """Remove the lease of *partition* and what is staged; a rebuild that holds it fails."""
+        keys = keys_of(self._store, partition)
+        with self._translated():
+            self._client.unlink(keys.lease, keys.staging)
+
+    def remove(self, partition: int) -> None:
+        """Remove a partition, whatever its keys hold."""
+        with self._translated():
+            self._client.unlink(*keys_of(self._store, partition)[:3])
+
+    def remove_old(self, partitions: Iterable[int]) -> None:
+        """Remove the keys of *partitions* that version 0.1 left, where they are those of this store."""
+        for position, ranking, by_id in map(old_keys_of, partitions):
+            with self._translated():
+                if self._store.encode() in (self._client.get(position) or b"").split():
+                    for key in (position, ranking, by_id):
+                        self._client.unlink(key)
+
+    def list_builders(self, partitions: Iterable[int]) -> dict[int, str]:
+        """For each partition the run_id of the process that its ranking was built in, '' when that is not known."""
+        with self._translated():
+            values = ((each, self._client.get(keys_of(self._store, each).server)) for each in partitions)
+            return {partition: (value or b"").decode("latin-1") for partition, value in values}
+
+    def trust(self, partition: int, run_id: str) -> None:
+        """Say that the ranking of *partition* is as good as if it had been built in the process *run_id*."""
+        with self._translated():
+            self._client.set(keys_of(self._store, partition).server, run_id)
+
+    def run_ids(self) -> set[str]:
+        """Name the server's process: another one after each restart, which may have loaded its file wrongly."""
+        return {self.run_id(0)}
+
+    def run_id(self, _partition: int) -> str:
+        """The name of the process that serves a partition."""
+        with self._translated():
+            return str(self._client.info("server")["run_id"])
+
+    def list_evictions(self) -> set[str]:
+        """The maxmemory policies, other than noeviction, under which a server may remove keys of the index."""
+        with self._translated():
+            return evictions([self._client.info("memory")])
+
+    def check(self) -> None:
+        """See that the server answers and has all keys. Raises IndexUnavailable, ValueError for a node of a cluster."""
         with self._translated():
             self._client.ping()
-
-    def is_node(self) -> bool:
-        """Whether the server is a node of a cluster, which has but a part of the keys."""
-        with self._translated():
-            return bool(self._client.info("cluster").get("cluster_enabled"))
+            if self._client.info("cluster").get("cluster_enabled"):
+                raise ValueError("one node of a cluster")
 
     def used_memory(self) -> int:
         """The bytes that the server uses in all."""
@@ -123,53 +287,65 @@ class RankingIndex:
         with self._translated():
             return name_of(self._client.info("server"))
 
-    def incarnation(self) -> str:
-        """Names the server's process: another one after each restart, which may have loaded what it kept wrongly."""
-        with self._translated():
-            return str(self._client.info("server")["run_id"])
-
     def close(self) -> None:
         """Close all connections."""
-        self._client.close()
+        self._redis.close()
 
-    def _ask(self, read: Callable[[Any], Answer], asked: Sequence[Call]) -> list[Answer | IndexUnavailable]:
-        """What *asked* answers, in its order, each or why not."""
-        answers = self._run_all(asked) if len(asked) > 1 else [self._try(call) for call in asked]
-        return [answer if isinstance(answer, IndexUnavailable) else _understood(read, answer) for answer in answers]
+    @property
+    def _client(self) -> Any:
+        return self._redis
 
-    def _run_all(self, asked: Sequence[Call]) -> list[Any]:
-        """Run *asked* in one round trip; each has its own answer or IndexUnavailable."""
+    def _position(self, head: Head) -> bytes:
+        return write_position(self._store, head.seq, head.nonce)
+
+    def _state(self, position: bytes | None, cardinality: int) -> IndexState:
+        text = position or b""
+        seq, nonce = read_position(self._store, text) or (0, None)
+        return IndexState(text, seq, nonce, cardinality)
+
+    def _counts_call(self, partition: int, ids: Iterable[int]) -> Call:
+        return Call(_COUNTS, keys_of(self._store, partition)[:2], [*map(member, ids)])
+
+    def _read_counts(self, answer: Any) -> Counts:
+        position, cardinality, *scores = answer
+        return Counts(self._state(position, cardinality), [read_count(score) if score else None for score in scores])
+
+    def _ask(self, read: Callable[[Any], Answer], calls: Sequence[Call]) -> list[Answer | IndexUnavailable]:
+        """What *calls* answer, in their order, each or why not."""
+        found: list[Answer | IndexUnavailable] = []
+        for answer in self._run_all(calls):
+            try:
+                found.append(answer if isinstance(answer, IndexUnavailable) else read(answer))
+            except IndexDamaged as error:
+                found.append(error)
+        return found
+
+    def _run(self, call: Call) -> Any:
+        return _raised(self._run_all([call])[0])
+
+    def _run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run *calls* in one round trip; each has its own answer or IndexUnavailable."""
         try:
             with self._translated():
-                pipeline = self._client.pipeline(transaction=False)
-                for script, keys, arguments in asked:
-                    pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
-                answers = pipeline.execute(raise_on_error=False)
+                return [self._settle(*pair) for pair in zip(calls, run_on(self._redis, calls), strict=True)]
         except IndexUnavailable as error:
-            return [error] * len(asked)
-        return [self._settle(*pair) for pair in zip(asked, answers, strict=True)]
+            return [error] * len(calls)
 
     def _settle(self, call: Call, answer: Any) -> Any:
         """The answer to a call that travelled with others; an error that came in its place is dealt with."""
         if isinstance(answer, NoScriptError):
-            return self._try(call)
+            return self._run_alone(call)
         return unavailable(answer) if isinstance(answer, Exception) else answer
 
-    def _try(self, call: Call) -> Any:
+    def _run_alone(self, call: Call) -> Any:
+        # A server forgets its scripts when it restarts, and another may have taken its place. Sending the text teaches
+        # the one that lacks it; SCRIPT LOAD would ask every server of a cluster, those away as well.
+        script, keys, arguments = call
         try:
-            return self._run(call)
+            with self._translated():
+                return self._client.eval(script.text, len(keys), *keys, *arguments)
         except IndexUnavailable as error:
             return error
-
-    def _run(self, call: Call) -> Any:
-        script, keys, arguments = call
-        with self._translated():
-            try:
-                return self._client.evalsha(script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                # A server forgets its scripts when it restarts, and another may have taken its place. Sending the text
-                # teaches the one that lacks it; SCRIPT LOAD would ask every server of a cluster, those away as well.
-                return self._client.eval(script.text, len(keys), *keys, *arguments)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -180,22 +356,95 @@ class RankingIndex:
             raise unavailable(error) from error
 
 
+def fold_call(store: str, request: FoldRequest) -> Call:
+    """The call that applies *request* to a partition of *store*: see fold.lua."""
+    partition, before, after, change = request
+    arguments = chain(
+        (write_position(store, before.seq, before.nonce), write_position(store, after.seq, after.nonce)),
+        (len(change.added), len(change.credited)),
+        chain.from_iterable((count, member(tweet_id)) for tweet_id, count in change.added.items()),
+        map(member, change.credited),
+        change.credited.values(),
+        map(member, change.removed),
+    )
+    return Call(_FOLD, keys_of(store, partition)[:2], [*arguments])
+
+
+def run_on(client: Redis, calls: Sequence[Call]) -> list[Any]:
+    """Run *calls* on one server in one round trip; an error of the server is the answer of its call."""
+    if len(calls) == 1:  # a pipeline of one costs 20 us more
+        script, keys, arguments = calls[0]
+        try:
+            return [client.evalsha(script.sha, len(keys), *keys, *arguments)]
+        except ResponseError as error:
+            return [error]
+    pipeline = client.pipeline(transaction=False)
+    for script, keys, arguments in calls:
+        pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
+    return pipeline.execute(raise_on_error=False)
+
+
 def name_of(server: Mapping[str, Any]) -> str:
     """The name and version of a server, by what it says of itself."""
     name = server.get("server_name", "redis")
     return f"{name} {server.get(f'{name}_version', '')}".rstrip()
 
 
-def _understood(read: Callable[[Any], Answer], answer: Any) -> Answer | IndexUnavailable:
-    try:
-        return read(answer)
-    except IndexDamaged as error:
-        return error
+def evictions(memories: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The policies of servers, by what they say of their memory, under which one of them may remove keys."""
+    policies = {str(memory.get("maxmemory_policy", "")) for memory in memories if int(memory.get("maxmemory", 0))}
+    return policies - {"", "noeviction"}
+
+
+def _check_counts(counts: Iterable[int | None]) -> None:
+    if NO_COUNT in counts:
+        raise IndexDamaged("a score is no count")
+
+
+def _raised(answer: Answer | IndexUnavailable) -> Answer:
+    if isinstance(answer, IndexUnavailable):
+        raise answer
+    return answer
+
+
+LEASE_LOST = "another process has taken over the rebuild"
+STAGING_LOST = "what was staged is gone before it was complete; does Redis evict keys?"
+
+_ADVICE = {
+    "NOAUTH": "name the password in REDIS_URL",
+    "WRONGPASS": "correct the password in REDIS_URL",
+    "NOPERM": "grant its user the permissions that docs/operations.md lists",
+    "OOM": "give Redis more memory: a rebuild needs twice the size of a partition",
+    "READONLY": "name the primary in REDIS_URL, as this is a replica",
+    "NOREPLICAS": "start its replicas, or lower min-replicas-to-write",
+    "MISCONF": "make room on the disk of Redis",
+    "LOADING": "wait until it has loaded its file",
+    "unknown command": "enable the command again",
+    "staged is gone": "set maxmemory-policy to noeviction",
+    "WRONGTYPE": "",
+    LEASE_LOST: "",
+}
+"""What to do, by a part of the server's own words; by default start it."""
+
+
+def advice(error: IndexUnavailable) -> str:
+    """The cause of *error* in the server's own words, and what to do about it, as one part of a sentence."""
+    said = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+    todo = next((todo for words, todo in _ADVICE.items() if words in said), "start it, or correct REDIS_URL")
+    return f"{said}; {todo}" if todo else said
 
 
 def unavailable(cause: Exception) -> IndexUnavailable:
     """The error that says that *cause* kept Redis from answering."""
-    damaged = OTHER_TYPE in str(cause)
-    error = IndexDamaged("a key is of another type") if damaged else IndexUnavailable("Redis did not answer")
+    damaged = "WRONGTYPE" in str(cause)  # of a command, or a script with one, on a key that holds something else
+    error = IndexDamaged("a key is of another type") if damaged else IndexUnavailable(f"Redis did not answer ({cause})")
     error.__cause__ = cause
     return error
+
+
+def _script(name: str) -> Script:
+    text = (Path(__file__).parent / "scripts" / f"{name}.lua").read_text()
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+_FOLD, _PAGE, _COUNTS, _STAGE, _SWAP, _RELEASE = map(_script, ("fold", "page", "counts", "stage", "swap", "release"))

@@ -65,6 +65,7 @@ def tweets(
     """Empty storage."""
     opening = open_storage(data_dir, database_url, redis_url, partitions=partitions, cache_sizes=cache_sizes)
     with opening as opened:
+        opened.reconciler.catch_up()
         yield opened
 
 

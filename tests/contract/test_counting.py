@@ -10,9 +10,11 @@ from storage import Tweets
 from storage.ancestry import AncestorCache
 from storage.errors import TweetDeleted
 from storage.fold import Change, change
-from storage.index.keys import Keys, Position, keys_of
+from storage.index.keys import Keys, keys_of
+from storage.index.ranking import FoldRequest, FoldResult
 from storage.records import NewTweet
 from storage.sql import log
+from storage.sql.log import Head
 from tests.builders import at_once, post, retweet, whole_ranking
 from tests.model import PlainTweets
 
@@ -24,7 +26,7 @@ def raw(tweets: Tweets) -> Any:
 
 def keys_of_one(tweets: Tweets, rng: random.Random) -> Keys:
     """The keys of some partition."""
-    return keys_of(rng.randrange(tweets.store.partitions))
+    return keys_of(tweets.store.id, rng.randrange(tweets.store.partitions))
 
 
 def deliver_again(tweets: Tweets, rng: random.Random) -> None:
@@ -41,11 +43,12 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
             connection, [each.parent for each in entries if each.parent is not None]
         )
     assert nonce is not None
-    at = Position(tweets.store.id, start, nonce)
-    to = Position(tweets.store.id, head.seq, head.nonce)
-    before = tweets.index.counts(partition).state.position
-    folded = tweets.index.fold(partition, at, to, change(entries, lambda tweet_id: ancestries[tweet_id].parent))
-    assert not folded.applied or before == at, "it has had that batch"  # unless it went back to there just now
+    before = tweets.index.counts(partition).state
+    whole = change(entries, lambda tweet_id: ancestries[tweet_id].parent)
+    (folded,) = tweets.index.fold_all([FoldRequest(partition, Head(start, nonce, 0, 0), head, whole)])
+    assert isinstance(folded, FoldResult)
+    # Unless it went back to there just now.
+    assert not folded.applied or (before.seq, before.nonce) == (start, nonce), "it has had that batch"
 
 
 def lose_everything(tweets: Tweets, _rng: random.Random) -> None:
@@ -184,13 +187,16 @@ def test_long_chain_credits_every_ancestor(tweets: Tweets) -> None:
 def test_a_batch_that_credits_thousands(tweets: Tweets) -> None:
     """However many tweets gain or lose by one batch, each does by its own amount; one that is not ranked stays out."""
     ids = list(range(1, 5_002, 2))
-    store, staging = tweets.store.id, tweets.index.stage(0)
-    tweets.index.fill(staging, [(tweet_id, 10**12) for tweet_id in ids])
-    at, to = Position(store, 10**9, 1), Position(store, 10**9 + 1, 2)
-    found = tweets.index.counts(0).state.position
-    assert tweets.index.swap(0, staging, found, at, len(ids))
+    index, at, to = tweets.index, Head(10**9, 1, 0, len(ids)), Head(10**9 + 1, 2, 0, 0)
+    tweets.reconciler.stop()
+    token = index.acquire(0)
+    assert token
+    index.stage(0, token, [(tweet_id, 10**12) for tweet_id in ids])
+    assert index.swap(0, token, index.counts(0).state, at, "")
 
     gains = {tweet_id: tweet_id if tweet_id % 3 else -tweet_id for tweet_id in range(1, 5_002)}
-    assert tweets.index.fold(0, at, to, Change({}, gains, [])).applied
-    counts = tweets.index.counts(0, gains).counts
+    (folded,) = index.fold_all([FoldRequest(0, at, to, Change({}, gains, []))])
+    assert isinstance(folded, FoldResult)
+    assert folded.applied
+    counts = index.counts(0, gains).counts
     assert counts == [10**12 + gain if tweet_id % 2 else None for tweet_id, gain in gains.items()]

@@ -13,8 +13,8 @@ from bench.load import CannotMeasure, Contestant, run_wrk
 from bench.planting import Fields
 from bench.staging import Stage, staged, verified
 from bench.workloads import WORKLOADS, Asked
-from storage.embedded import socket_of
-from storage.index.keys import keys_of
+from storage.index.embedded import socket_of
+from tests.builders import keys_in
 from tests.e2e.commands import PATIENCE_S, ROOT, environment
 from tests.system import FindProgram
 
@@ -64,7 +64,7 @@ def test_wrong_count_is_no_result(stage: Stage) -> None:
         verified(stage, VIRAL, stage.total(), 1, 1)
 
     with Redis(unix_socket_path=str(socket_of(stage.data_dir / "redis"))) as client:
-        client.zincrby(keys_of(0).ranking, 1, stage.planted.viral)
+        client.zincrby(keys_in(client).ranking, 1, stage.planted.viral)
     with pytest.raises(CannotMeasure, match="a fast wrong answer is no answer"):
         verified(stage, VIRAL, stage.total(), 0, 0)
 

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from storage import open_storage
-from storage.embedded import find_server
+from storage.index.embedded import find_server
 from tests.e2e.commands import done, run
 from tests.faults.services import eventually
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from storage import Tweets, open_storage
-from storage.embedded import find_server
 from storage.ids import decode
+from storage.index.embedded import find_server
 from storage.reconciler import REBUILT_FROM
 from storage.records import NewTweet
 from storage.tools.import_export import ImportRow, import_tweets

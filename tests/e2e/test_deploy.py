@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 import app
 from app.settings import Settings
-from storage.embedded import find_server
+from storage.index.embedded import find_server
 from tests.e2e.commands import PATIENCE_S, ROOT, nothing_runs, serving
 from tests.e2e.deployed import (
     COMPOSE_FILES,

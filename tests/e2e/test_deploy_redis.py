@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from storage import open_storage
-from storage.embedded import find_server
+from storage.index.embedded import find_server
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S
 from tests.e2e.deployed import DEPLOY, compose, free_port, redis_running, short_folder

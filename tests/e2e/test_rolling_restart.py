@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from storage.embedded import EmbeddedServer
+from storage.index.embedded import EmbeddedServer
 from tests.e2e.commands import Service, done, serving
 from tests.e2e.deployed import free_port, nginx, short_folder
 from tests.faults.load import Caller, Ledger, writing

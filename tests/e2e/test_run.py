@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import EmbeddedServer, is_running
+from storage.index.embedded import EmbeddedServer, is_running
 from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, serving
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import EmbeddedServer
+from storage.index.embedded import EmbeddedServer
 from tests.e2e.commands import PATIENCE_S, ROOT, environment, serving
 from tests.postgresql import PostgreSQL
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import EmbeddedServer
+from storage.index.embedded import EmbeddedServer
 from tests.e2e.commands import Service, done, serving
 from tests.faults.load import Caller, Ledger, writing
 from tests.faults.proxy import Proxy

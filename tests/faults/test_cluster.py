@@ -29,6 +29,7 @@ WRITERS = 3
 def tweets(data_dir: Path, cluster: Cluster) -> Iterator[Tweets]:
     """Empty storage on the cluster, with a root in every partition."""
     with open_storage(data_dir, redis_url=cluster.url, partitions=PARTITIONS) as opened:
+        opened.reconciler.catch_up()
         yield opened
 
 
@@ -110,18 +111,18 @@ def is_exact(tweets: Tweets) -> bool:
         return False
 
 
-def position_on(node: Node, partition: int) -> int:
+def position_on(node: Node, store: str, partition: int) -> int:
     """The entry that a node holds last, be it a primary or a replica."""
     node.client.readonly()
-    at = read_position(node.client.get(keys_of(partition).position).encode())
+    at = read_position(store, node.client.get(keys_of(store, partition).position).encode())
     assert at
-    return at.seq
+    return at[0]
 
 
 @pytest.fixture
-def victim(cluster: Cluster) -> Node:
+def victim(tweets: Tweets, cluster: Cluster) -> Node:
     """The primary of partition 0."""
-    return cluster.primary_of(0)
+    return cluster.primary_of(tweets.store.id, 0)
 
 
 @pytest.mark.parametrize("whole_or_nothing", ["no", "yes"])
@@ -154,8 +155,8 @@ def test_failover_to_a_replica_that_lacks_a_part(tweets: Tweets, cluster: Cluste
         replica = cluster.replica_of(victim)
         cut_off(victim, replica)
         load.more(200)
-        had = position_on(replica, 0)
-        assert position_on(victim, 0) > had
+        had = position_on(replica, tweets.store.id, 0)
+        assert position_on(victim, tweets.store.id, 0) > had
         victim.kill()
         load.more(50)
         replica.client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
@@ -176,25 +177,25 @@ def test_slot_moved(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
     """A partition is moved to another node, key by key, and the way back in one go: no write fails or is lost."""
     other = next(node for node in cluster.nodes if node.is_primary and node is not victim)
     with written_to(tweets) as load:
-        move(cluster, victim, other, lambda: load.more(40))
+        move(cluster, tweets.store.id, victim, other, lambda: load.more(40))
         eventually(lambda: tweets.reconciler.is_current(0))
-        move(cluster, other, victim)
+        move(cluster, tweets.store.id, other, victim)
         eventually(lambda: tweets.reconciler.is_current(0))
 
 
 def test_slot_moved_to_a_new_node(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
     """A partition moves to a node that has just joined, of which the service has never heard, and back."""
     with cluster.joined() as new, written_to(tweets) as load:
-        move(cluster, victim, new, lambda: load.more(40))
+        move(cluster, tweets.store.id, victim, new, lambda: load.more(40))
         eventually(lambda: tweets.reconciler.is_current(0))
-        assert position_on(new, 0) > 0
-        move(cluster, new, victim, lambda: load.more(40))
+        assert position_on(new, tweets.store.id, 0) > 0
+        move(cluster, tweets.store.id, new, victim, lambda: load.more(40))
         eventually(lambda: tweets.reconciler.is_current(0))
 
 
-def move(cluster: Cluster, source: Node, goal: Node, pause: Callable[[], None] = lambda: None) -> None:
+def move(cluster: Cluster, store: str, source: Node, goal: Node, pause: Callable[[], None] = lambda: None) -> None:
     """Move the slot of partition 0, with a pause before, between and after its keys."""
-    slot = source.client.execute_command("CLUSTER", "KEYSLOT", keys_of(0).ranking)
+    slot = source.client.execute_command("CLUSTER", "KEYSLOT", keys_of(store, 0).ranking)
     goal.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
     source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", goal.id)
     pause()
@@ -208,7 +209,7 @@ def move(cluster: Cluster, source: Node, goal: Node, pause: Callable[[], None] =
 def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
     """While one primary hangs, with nobody to take over, the partitions of the others are folded and can be read."""
     roots = {root.id % 1024: root for root in roots_everywhere(tweets)}
-    hanging = {partition for partition in roots if cluster.primary_of(partition) is victim}
+    hanging = {partition for partition in roots if cluster.primary_of(tweets.store.id, partition) is victim}
     assert 0 < len(hanging) < PARTITIONS
     cluster.replica_of(victim).client.config_set("cluster-replica-no-failover", "yes")
     known = tweets.top(5).result().tweets
@@ -273,11 +274,11 @@ def test_password(cluster: Cluster) -> None:
         node.client.acl_setuser("app", enabled=True, passwords=["+p@ss/word"], keys=["*"], categories=["+@all"])
     hosts = cluster.url.partition("://")[2]
     try:
-        index = open_index(f"redis+cluster://app:p%40ss%2Fword@{hosts}")
+        index = open_index(f"redis+cluster://app:p%40ss%2Fword@{hosts}", "store")
         assert {index.counts(partition).state.cardinality for partition in range(PARTITIONS)} == {0}
         index.close()
         with pytest.raises(CannotOpen, match="REDIS_URL"):
-            open_index(f"redis+cluster://app:wrong@{hosts}")
+            open_index(f"redis+cluster://app:wrong@{hosts}", "store")
     finally:
         for node in cluster.nodes:
             node.client.acl_deluser("app")
@@ -292,20 +293,19 @@ def test_password(cluster: Cluster) -> None:
         "redis+cluster://127.0.0.1:7000/1",
         "redis+cluster://127.0.0.1:7000?db=1",
         "unix+cluster:///tmp/socket",
-        "redis+cluster://127.0.0.1:1",
-        "rediss+cluster://127.0.0.1:1,127.0.0.1:2",
+        "redis+cluster://127.0.0.1:7000?colour=red",
     ],
 )
 def test_url_that_leads_nowhere_is_one_sentence(url: str) -> None:
     """A wrong URL of a cluster stops the start with a sentence that names the setting."""
     with pytest.raises(CannotOpen, match="REDIS_URL"):
-        open_index(url)
+        open_index(url, "store")
 
 
 def test_one_node_of_a_cluster_is_not_taken_for_all(cluster: Cluster) -> None:
     """The URL of a single server that is a node of a cluster is refused, and the right one is named."""
     with pytest.raises(CannotOpen, match=r"one node of a cluster.* use redis\+cluster://"):
-        open_index(f"redis://127.0.0.1:{cluster.nodes[0].port}")
+        open_index(f"redis://127.0.0.1:{cluster.nodes[0].port}", "store")
 
 
 def test_single_server_is_not_taken_for_a_cluster(data_dir: Path) -> None:
@@ -313,7 +313,7 @@ def test_single_server_is_not_taken_for_a_cluster(data_dir: Path) -> None:
     with open_storage(data_dir) as tweets:
         tweets.index._client.config_set("port", free_port := _free_port())
         with pytest.raises(CannotOpen, match="Cluster mode is not enabled"):
-            open_index(f"redis+cluster://127.0.0.1:{free_port}")
+            open_index(f"redis+cluster://127.0.0.1:{free_port}", "store")
 
 
 def _free_port() -> int:

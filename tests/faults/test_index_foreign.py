@@ -20,7 +20,7 @@ def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, score: float) 
     """What no sum of retweets can be is found by a comparison, and a rebuild puts it right."""
     root = post(tweets)
     retweet(tweets, root)
-    tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
+    tweets.index._client.zadd(keys_of(tweets.store.id, 0).ranking, {encode(root.id): score})
     assert tweets.reconciler.verify() == [(root.id, 1, -1)]
     tweets.reconciler.rebuild()
     assert tweets.reconciler.verify() == []
@@ -34,7 +34,7 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: floa
 
     def spoil() -> None:
         assert tweets.reconciler.verify() == []
-        tweets.index._client.zadd(keys_of(0).ranking, {encode(root.id): score})
+        tweets.index._client.zadd(keys_of(tweets.store.id, 0).ranking, {encode(root.id): score})
 
     spoil()
     assert tweets.get(root.id).result().count_retweet == 1
@@ -48,7 +48,7 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: floa
 def of_another_type(tweets: Tweets) -> Iterator[str]:
     """Each key of the index in turn, replaced at once by one of a type that it never has."""
     for key, command in OTHER_TYPES:
-        name = getattr(keys_of(0), key)
+        name = getattr(keys_of(tweets.store.id, 0), key)
         with tweets.index._client.pipeline(transaction=True) as pipeline:
             pipeline.delete(name)
             pipeline.execute_command(command, name, "x")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage import Tweets, open_storage
-from storage.embedded import EmbeddedServer
+from storage.index.embedded import EmbeddedServer
 from storage.index.keys import keys_of
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import done, serving
@@ -70,9 +70,9 @@ def test_a_deleted_append_only_file(data_dir: Path) -> None:
 def test_an_evicted_key(tweets: Tweets, key: str) -> None:
     """Whichever of its two keys Redis has thrown out, the next reader and the next writer find all as it was."""
     root = fill(tweets)
-    tweets.index._client.delete(getattr(keys_of(0), key))
+    tweets.index._client.delete(getattr(keys_of(tweets.store.id, 0), key))
     assert whole_ranking(tweets)[0] == (10, root)
-    tweets.index._client.delete(getattr(keys_of(0), key))
+    tweets.index._client.delete(getattr(keys_of(tweets.store.id, 0), key))
     retweet(tweets, root)
     assert whole_ranking(tweets)[0] == (11, root)
     assert tweets.reconciler.verify() == []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import embedded, open_storage
+from storage import open_storage
+from storage.index import embedded
 from tests.builders import post, retweet, whole_ranking
 
 

@@ -245,7 +245,7 @@ def test_long_read_that_is_broken_off(tweets: Tweets) -> None:
     with pytest.raises(InterruptedError):
         tweets.reconciler.verify(end)
     with pytest.raises(InterruptedError):
-        rebuild(tweets.database, tweets.index, tweets.store, {0: None}, breathe=end)
+        rebuild(tweets.database, tweets.index, tweets.store, 0, on_progress=end)
     gc.collect()  # which would warn of it
     assert tweets.reconciler.verify() == []
 

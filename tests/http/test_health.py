@@ -10,6 +10,7 @@ from pathlib import Path
 from app.http.routes import LAG_AT_MOST
 from storage import Tweets
 from storage.tools.import_export import ImportRow, import_tweets
+from tests.builders import nothing_repaired
 from tests.faults.services import eventually
 from tests.http.client import Client, Reply
 
@@ -17,7 +18,8 @@ from tests.http.client import Client, Reply
 def pid_of(tweets: Tweets) -> int:
     """The process of the embedded valkey."""
     assert tweets.server
-    return tweets.server.pid
+    pid: int = tweets.server.pid
+    return pid
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def test_red_while_the_index_hangs(fresh: Client, tweets: Tweets) -> None:
 
 def test_red_while_the_index_is_far_behind(fresh: Client, tweets: Tweets, tmp_path: Path) -> None:
     """An index that lacks more entries than it takes in at once is red, one that lacks as many is not."""
-    with tweets.reconciler._working:  # nobody brings the index in step
+    with nothing_repaired(tweets):
         import_some(tweets, LAG_AT_MOST, tmp_path)
         assert parts(fresh.get("/readyz")) == (200, True, True, LAG_AT_MOST)
         import_some(tweets, 1, tmp_path)
@@ -76,7 +78,7 @@ def test_another_history_counts_as_nothing(fresh: Client, tweets: Tweets) -> Non
     """An index that holds another history lacks every entry, though its number is the one of the head."""
     for _ in range(3):
         fresh.tweet()
-    with tweets.reconciler._working:
+    with nothing_repaired(tweets):
         change_nonce(tweets, "+ 1")
         assert parts(fresh.get("/readyz")) == (200, True, True, 3)
         change_nonce(tweets, "- 1")

@@ -15,8 +15,8 @@ import app
 from app.logging import Request
 from app.metrics import Metrics
 from storage import Tweets
-from storage.embedded import socket_of
-from storage.index.keys import keys_of
+from storage.index.embedded import socket_of
+from tests.builders import keys_in
 from tests.e2e.commands import PATIENCE_S, Service, done, run, serving
 from tests.e2e.server_wire import Wire
 from tests.faults.services import eventually
@@ -114,7 +114,7 @@ def test_the_index_is_watched(data_dir: Path) -> None:
         assert seen("tweets_index_bytes_per_tweet") == seen("tweets_index_bytes") / 3
         assert used / 2 < seen("tweets_index_bytes") < used * 2
 
-        index.zincrby(keys_of(0).ranking, 5, service.get("/api/v1/top")["tweets"][0]["id"])
+        index.zincrby(keys_in(index).ranking, 5, service.get("/api/v1/top")["tweets"][0]["id"])
         assert run(data_dir, "verify", METRICS="1").returncode == 1
         assert numbers(service)("tweets_verify_differences") == 1
         assert abs(numbers(service)("tweets_verify_time_seconds") - time.time()) < PATIENCE_S

@@ -7,7 +7,7 @@ import pytest
 
 from app.http.application import create_app
 from storage import open_storage
-from storage.embedded import EmbeddedServer
+from storage.index.embedded import EmbeddedServer
 from tests.http.client import Client, Row
 from tests.http.conftest import SETTINGS
 

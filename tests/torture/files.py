@@ -15,10 +15,9 @@ from typing import NamedTuple
 from storage import open_log, open_storage
 from storage.ancestry import AncestorCache
 from storage.compare import list_differences
-from storage.embedded import EmbeddedServer
+from storage.index.embedded import EmbeddedServer
 from storage.index.opening import open_index
 from storage.reconciler import Reconciler
-from storage.sql.log import get_store
 from tests.builders import post, retweet
 from tests.torture.report import Row
 
@@ -99,9 +98,9 @@ def look(data_dir: Path, content: bytes) -> Found:
         database = opened.enter_context(closing(open_log(data_dir)))
         server = EmbeddedServer(folder)
         opened.callback(server.stop)
-        index = opened.enter_context(closing(open_index(f"unix://{server.socket}")))
-        with database.reading() as connection:
-            reconciler = Reconciler(database, index, get_store(connection), AncestorCache(1000))
+        store = database.get_state().store
+        index = opened.enter_context(closing(open_index(f"unix://{server.socket}", store.id)))
+        reconciler = Reconciler(database, index, store, AncestorCache(1000))
         reconciler.catch_up()
         if not list_differences(database, index):
             return Found(right=1)

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from redis import Redis
@@ -28,8 +29,11 @@ from redis.retry import Retry
 from storage.errors import CannotOpen
 from storage.locks import FileLock
 
-READY_WITHIN_S = 60
-"""How long a start may take: loading 10 million tweets takes about 10 s."""
+READY_WITHIN_S = 60.0
+"""How long a server that runs may not answer at all; one that says that it is loading has as long as it takes."""
+
+LONGEST_PAUSE_S = 30.0
+"""Between two attempts to start it: 1, 2, 4 ... seconds."""
 
 KILLED_AT_MOST = 3
 """Starts in which it is killed before it answers; then the file may be why, as one too large for the memory is."""
@@ -47,73 +51,114 @@ LONGEST_SOCKET_PATH = 100
 _log = logging.getLogger(__name__)
 
 
+class CleanShutdownMarker:
+    """A file that exists between a clean stop of the service, with its embedded server, and the next start."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def take(self) -> bool:
+        """Remove the file, for good; whether it was there."""
+        try:
+            self._file.unlink()
+        except OSError:  # it is not there, or something else is: that cannot be trusted, nor be taken for it later
+            return False
+        # Or a power cut could bring it back, and with it the trust in what the power cut may have spoilt.
+        folder = os.open(self._file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return True
+
+    def leave(self) -> None:
+        """Make the file. What prevents that costs one rebuild, at the next start."""
+        with contextlib.suppress(OSError):
+            self._file.touch()
+
+
 class EmbeddedServer:
     """
     A valkey server in *folder*, kept running until `stop`: one that dies is started again at once.
 
-    Raises CannotOpen when it cannot be started at all, or when another process runs it already.
+    It is started by a thread; the constructor waits for it at most *wait_s*, as it takes long to load a large file.
+    Raises CannotOpen when there is no server to start, or another process runs the one of this folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wait_s: float = READY_WITHIN_S) -> None:
         self._folder = folder.resolve()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._owner = FileLock(self._folder / "owner.lock")
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called by the thread whenever the server has started and answers."""
+        self.ended_in_order = False
+        """Whether it was stopped, and had written all it held before it ended."""
         if not self._owner.try_hold():
             self._owner.close()
             raise in_use(self._folder)
-        self.socket = socket_of(self._folder)
-        self._stopping = threading.Event()
-        self.ended_in_order = False
-        """Whether it was stopped, and had written all it held before it ended."""
         try:
-            self._end_orphan()
-            self._process = self._start_or_start_empty()
+            find_server()
+            self.socket = socket_of(self._folder)
+            os.close(self._open_lock())
         except BaseException:
             self._owner.close()
             raise
         self._guard = threading.Thread(target=self._keep_running, name="embedded", daemon=True)
         self._guard.start()
+        self._ready.wait(wait_s)
 
     @property
     def pid(self) -> int:
-        """The process id of the server that runs now."""
-        return self._process.pid
+        """The process id of the server that runs now, 0 for none."""
+        return self._process.pid if self._process else 0
 
     def stop(self) -> None:
         """End the server; what it holds is on disk. May be called again."""
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._pack()
-        _end(self._process)
+        if self._process:
+            self._pack()
+            _end(self._process)
         self._guard.join()
-        self.ended_in_order = self._process.returncode == 0
+        self.ended_in_order = self._process is not None and self._process.returncode == 0
         if self.socket.parent != self._folder:
             shutil.rmtree(self.socket.parent, ignore_errors=True)
         self._owner.close()
 
     def _keep_running(self) -> None:
-        while True:
-            code = self._process.wait()
-            if self._stopping.is_set():
-                return
-            _log.error("the embedded server ended with code %d; starting it again", code)
+        """Start the server, and again whenever it ends, until it is time to stop."""
+        pause_s = 1.0
+        while not self._stopping.is_set():
             try:
                 self._process = self._start_or_start_empty()
-            except (CannotOpen, OSError):
-                _log.exception("the embedded server does not start")
-                self._stopping.wait(1)
+            except (CannotOpen, OSError) as error:
+                _log.error("the embedded server does not start (%s); trying again in %.0f s", error, pause_s)
+                self._stopping.wait(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            pause_s = 1.0
+            self._ready.set()
+            self.on_ready()
             if self._stopping.is_set():  # asked to stop while it was starting
                 _end(self._process)
-                return
+            code = self._process.wait()
+            if not self._stopping.is_set():
+                _log.error("the embedded server ended with code %d; starting it again", code)
 
     def _start_or_start_empty(self) -> "subprocess.Popen[bytes]":
+        self._end_orphan()
         for _ in range(KILLED_AT_MOST):
             process = self._start()
-            if _is_ready(process, self.socket):
+            if _is_ready(process, self.socket, self._stopping):
                 return process
             was_killed = process.poll() == -signal.SIGKILL  # somebody else's doing: of its file that says nothing
             _end(process)
+            if self._stopping.is_set():
+                return process
             if not was_killed:
                 break
         # What it holds can be had again from the log, so a file it cannot read is no reason to stay away.
@@ -123,16 +168,14 @@ class EmbeddedServer:
             (self._folder / "appendonlydir").rename(aside)
             _log.error("the embedded server refused its append-only file, which was set aside as %s", aside)
         process = self._start()
-        if not _is_ready(process, self.socket):
+        if not _is_ready(process, self.socket, self._stopping):
             _end(process)
-            raise CannotOpen(
-                f"The embedded valkey-server does not start; its reasons are in {self._folder / 'server.log'}."
-            )
+            raise CannotOpen(f"its reasons are in {self._folder / 'server.log'}")
         return process
 
     def _start(self) -> "subprocess.Popen[bytes]":
         self.socket.unlink(missing_ok=True)
-        held = os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        held = self._open_lock()
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
             os.truncate(held, 0)
@@ -184,19 +227,22 @@ class EmbeddedServer:
 
     def _end_orphan(self) -> None:
         """End the server of an owner that was killed. Raises CannotOpen for one that cannot be found."""
-        held = os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = self._open_lock()
         try:
             began = time.monotonic()
-            while not _try_lock(held):
+            while not _try_lock(held) and not self._stopping.is_set():
                 waited_s = time.monotonic() - began
                 if waited_s > READY_WITHIN_S:
-                    raise CannotOpen(f"A valkey-server of an earlier run still uses {self._folder}; end it first.")
+                    raise CannotOpen(f"a valkey-server of an earlier run still uses {self._folder}; end it first")
                 if pid := self._find_orphan(held):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGTERM if waited_s < STOP_WITHIN_S else signal.SIGKILL)
                 time.sleep(0.01)
         finally:
             os.close(held)
+
+    def _open_lock(self) -> int:
+        return os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _find_orphan(self, held: int) -> int | None:
         """The process that holds server.lock, open as *held*; None as long as it cannot be asked."""
@@ -254,18 +300,19 @@ def in_use(folder: Path) -> CannotOpen:
     return CannotOpen(f"Another process runs the index in {folder.resolve()}; stop it first.")
 
 
-def _is_ready(process: "subprocess.Popen[bytes]", socket: Path) -> bool:
-    """Wait until the server answers; False when it ended or took too long."""
+def _is_ready(process: "subprocess.Popen[bytes]", socket: Path, stopping: threading.Event) -> bool:
+    """Wait until the server answers; False when it ended, does not answer at all, or it is time to stop."""
     client = Redis(unix_socket_path=str(socket), socket_timeout=READY_WITHIN_S)
     deadline = time.monotonic() + READY_WITHIN_S
     try:
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline and not stopping.is_set():
             try:
                 client.ping()
             except BusyLoadingError:
-                time.sleep(0.05)
+                deadline = time.monotonic() + READY_WITHIN_S
+                stopping.wait(0.05)
             except RedisError:
-                time.sleep(0.002)
+                stopping.wait(0.002)
             else:
                 return True
         return False

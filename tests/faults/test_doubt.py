@@ -2,26 +2,26 @@
 
 import os
 import re
-import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from storage import Tweets, open_storage
-from storage.embedded import EmbeddedServer
 from storage.errors import StorageError
 from storage.ids import encode
+from storage.index.embedded import EmbeddedServer
 from storage.index.keys import keys_of
-from tests.builders import post, retweet
+from storage.reconciler import Reconciler
+from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S
 from tests.faults.services import eventually
 
-_SCORE = re.compile(rb"ZADD\r\n\$\d+\r\ntwitter:\{0\}:ranking\r\n(?:\$\d+\r\n[A-Z]+\r\n)*\$\d+\r\n([0-9]+)\r\n")
+_SCORE = re.compile(rb"ZADD\r\n\$\d+\r\ntwitter:\{\w+:0\}:ranking\r\n(?:\$\d+\r\n[A-Z]+\r\n)*\$\d+\r\n([0-9]+)\r\n")
 
 
 @contextmanager
@@ -74,16 +74,17 @@ def stop_hard(data_dir: Path, retweets: int) -> int:
 
 def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ranking is replaced although others fold into it meanwhile, and then holds what they folded, too."""
-    root, fill = post(tweets), tweets.index.fill
+    root, stage = post(tweets), tweets.index.stage
     with open_storage(data_dir, attach=True) as others:
 
-        def fill_slowly(staging: str, counts: Sequence[tuple[int, int]]) -> None:
-            fill(staging, counts)
+        def stage_slowly(partition: int, token: str, counts: Collection[tuple[int, int]] = ()) -> int:
+            staged = stage(partition, token, counts)
             retweet(others, root)
+            return staged
 
-        monkeypatch.setattr(tweets.index, "fill", fill_slowly)
+        monkeypatch.setattr(tweets.index, "stage", stage_slowly)
         for done in range(1, 4):
-            tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
+            tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 3, encode(root.id))
             tweets.reconciler.rebuild()
             assert tweets.reconciler.verify() == []
             assert tweets.get(root.id).result().count_retweet == done
@@ -98,8 +99,8 @@ def test_counts_are_compared_while_others_write(
         monkeypatch.setattr(tweets.database, "writing", None)  # nobody may stop the log
         for _ in range(5):
             assert tweets.reconciler.verify() == []
-        tweets.index._client.zincrby(keys_of(0).ranking, 3, encode(root.id))
-        tweets.index._client.zincrby(keys_of(0).ranking, 2, encode(other.id))
+        tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 3, encode(root.id))
+        tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 2, encode(other.id))
         wrong = tweets.reconciler.verify()
         assert [each.tweet_id for each in wrong] == [root.id, other.id]
         assert [(each.in_index or 0) - (each.in_log or 0) for each in wrong] == [3, 2]
@@ -125,8 +126,7 @@ def test_a_flipped_bit_is_gone_when_the_server_comes_back(tmp_path: Path, data_d
         root = post(tweets)
         for _ in range(6):
             retweet(tweets, root)
-        assert tweets.scrub
-        eventually(tweets.scrub.trusts)
+        eventually(tweets.reconciler.is_trustworthy)
         server.stop()
         flip_a_bit(folder)
         opened.callback(EmbeddedServer(folder).stop)
@@ -135,51 +135,40 @@ def test_a_flipped_bit_is_gone_when_the_server_comes_back(tmp_path: Path, data_d
 
 
 def test_after_a_clean_stop_nothing_is_rebuilt(data_dir: Path) -> None:
-    """The index is trusted if the service ended in order, and if it was trusted before."""
+    """The index is trusted if the service ended cleanly, and if it was trusted before."""
+    marker = data_dir / "index.trusted"
     with open_storage(data_dir) as tweets:
-        assert tweets.scrub
-        eventually(tweets.scrub.trusts)
-        assert not (data_dir / "index.trusted").exists()
-    assert (data_dir / "index.trusted").exists()
+        eventually(tweets.reconciler.is_trustworthy)
+        assert not marker.exists()
+    assert marker.exists()
     with open_storage(data_dir) as tweets:
-        assert tweets.scrub
-        assert tweets.scrub.trusts()
+        eventually(tweets.reconciler.is_trustworthy)
         assert not tweets.reconciler.rebuilds
-    with open_storage(data_dir, attach=True) as tweets:
-        assert not (data_dir / "index.trusted").exists()
-    assert (data_dir / "index.trusted").exists()
+        with open_storage(data_dir, attach=True):
+            assert not marker.exists()
+    assert marker.exists()
 
 
-def test_what_was_built_from_nothing_is_trusted(data_dir: Path) -> None:
-    """A server that was empty at the start has loaded nothing wrongly, be it for a verb or a service."""
-    with open_storage(data_dir, attach=True) as tweets:
-        root = post(tweets)
-    with open_storage(data_dir) as tweets:
-        assert tweets.scrub
-        assert tweets.scrub.trusts()
-        os.kill(tweets.server.pid if tweets.server else 0, signal.SIGKILL)
-        eventually(lambda: is_current(tweets))
-        retweet(tweets, root)
-    (data_dir / "index.trusted").unlink(missing_ok=True)
-    shutil.rmtree(data_dir / "redis")
-    with open_storage(data_dir, attach=True) as tweets:
-        assert tweets.scrub
-        assert tweets.scrub.trusts()
-        assert tweets.get(root.id).result().count_retweet == 1
-
-
-def test_a_verb_leaves_the_doubt_to_the_service(data_dir: Path) -> None:
-    """A command beside a service rebuilds nothing because of it, and leaves no trust where there was none."""
-    stop_hard(data_dir, retweets=1)
-    with open_storage(data_dir, attach=True) as tweets:
-        time.sleep(0.1)
-        assert tweets.scrub
-        assert not tweets.scrub.trusts()
-    assert not (data_dir / "index.trusted").exists()
+def test_a_restarted_server_of_its_own_is_rebuilt_once(tmp_path: Path, data_dir: Path) -> None:
+    """Whichever of its services notices that Redis was restarted, the ranking is rebuilt by one of them."""
+    server = EmbeddedServer(tmp_path / "server")
+    with ExitStack() as opened:
+        url = f"unix://{server.socket}"
+        both = [opened.enter_context(open_storage(data_dir, redis_url=url)) for _ in range(2)]
+        root = post(both[0])
+        for tweets in both:
+            eventually(tweets.reconciler.is_trustworthy)
+        before = sum(tweets.reconciler.rebuilds for tweets in both)
+        server.stop()
+        opened.callback(EmbeddedServer(tmp_path / "server").stop)
+        for tweets in both:
+            eventually(tweets.reconciler.is_trustworthy)
+            assert whole_ranking(tweets) == [(0, root.id)]
+        assert sum(tweets.reconciler.rebuilds for tweets in both) == before + 1
 
 
 def test_a_stop_does_not_wait_for_the_rebuild(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rebuild under way is aborted by a stop; the next start begins it again."""
+    """A rebuild under way is aborted by a stop, and leaves nothing behind; the next start begins it again."""
     with open_storage(data_dir) as tweets:
         for _ in range(5):
             post(tweets)
@@ -192,26 +181,27 @@ def test_a_stop_does_not_wait_for_the_rebuild(data_dir: Path, monkeypatch: pytes
             yield 1, 0, 0
 
     monkeypatch.setattr("storage.rebuild.count_all", endless)  # a rebuild begins with the start
-    with open_storage(data_dir):
+    with open_storage(data_dir) as tweets:
         assert counted.wait(PATIENCE_S)
+        assert tweets.top(5).result().tweets, "it is served meanwhile"
+        tweets.reconciler.stop()
+        assert {b"staging", b"lease"}.isdisjoint(key.rpartition(b":")[2] for key in tweets.index._client.keys("*"))
     assert not (data_dir / "index.trusted").exists()
 
 
-def is_current(tweets: Tweets) -> bool:
+def test_a_server_that_was_killed_last_leaves_no_trust(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop right after the server was killed is no clean one, even if nothing had time to notice."""
+    with open_storage(data_dir) as tweets:
+        eventually(tweets.reconciler.is_trustworthy)
+        monkeypatch.setattr(Reconciler, "_look_at_servers", lambda _: None)  # nor has it, however slow this machine is
+        os.kill(tweets.server.pid, signal.SIGKILL)
+        eventually(lambda: is_up_to_date(tweets))
+    assert not (data_dir / "index.trusted").exists()
+
+
+def is_up_to_date(tweets: Tweets) -> bool:
     """Whether the index answers and has all that the log has."""
     with suppress(StorageError):
         tweets.reconciler.catch_up()
         return True
     return False
-
-
-def test_a_server_that_was_killed_last_leaves_no_trust(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stop right after the server was killed is no clean one, even if nobody had time to notice."""
-    monkeypatch.setattr("storage.scrub.LOOK_EVERY_S", 10 * PATIENCE_S)  # nor has it, however slow this machine is
-    with open_storage(data_dir) as tweets:
-        assert tweets.scrub
-        assert tweets.server
-        eventually(tweets.scrub.trusts)
-        os.kill(tweets.server.pid, signal.SIGKILL)
-        eventually(lambda: is_current(tweets))
-    assert not (data_dir / "index.trusted").exists()
