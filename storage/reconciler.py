@@ -183,9 +183,11 @@ class Reconciler:
         """
         Wait until the reconciler has brought up to date what it can, at most *timeout_s* seconds.
 
-        Without a limit that includes rebuilds, however long they take. Raises IndexUnavailable when a partition is not
-        up to date then; the others are nevertheless.
+        Without a limit that includes rebuilds, however long they take and however often they failed before. Raises
+        IndexUnavailable when a partition is not up to date then; the others are nevertheless.
         """
+        if timeout_s is None:
+            self._retry_at.clear()
         if self._thread is None:
             self._attempt()
         else:

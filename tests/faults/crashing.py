@@ -28,7 +28,7 @@ AFTER: dict[str, tuple[type, str]] = {
 
 RECOVERING: dict[str, tuple[type, str]] = {
     "a server just started": (subprocess.Popen, "__init__"),
-    "a rebuild half filled": (RankingIndex, "fill"),
+    "a rebuild half filled": (RankingIndex, "stage"),
     "a rebuild swapped": (RankingIndex, "swap"),
     "caught up by one step": (Reconciler, "_fold_next"),
 }
