@@ -172,7 +172,7 @@ def test_a_stop_does_not_wait_for_the_rebuild(data_dir: Path, monkeypatch: pytes
     with open_storage(data_dir) as tweets:
         for _ in range(5):
             post(tweets)
-    (data_dir / "index.trusted").unlink()
+    (data_dir / "index.trusted").unlink(missing_ok=True)
     counted = threading.Event()
 
     def endless(*_: object) -> Iterator[tuple[int, int, int]]:
