@@ -98,9 +98,10 @@ class Batch:
 
     def _lock_and_read(self, commands: Sequence[Command]) -> dict[int, Head]:
         """Lock the heads of all partitions concerned, which it returns; then read what the outcomes depend on."""
-        named = {target for command in commands if (target := target_of(command)) in self.ancestries}
+        targets = set(map(target_of, commands))
+        named = {target for target in targets if target is not None and target in self.ancestries}
         partitions = {self.ancestries[target].partition for target in named}
-        if any(target_of(command) is None for command in commands):
+        if None in targets:
             partitions.add(self._root_partition)
         before = log.lock_heads(self._connection, self._store, partitions)
         self._heads = dict(before)

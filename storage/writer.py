@@ -127,14 +127,17 @@ class Writer:
         with self._database.writing() as connection:
             ancestries, left_out = self._ancestors.load(connection, targets, ANCESTORS_LIMIT)
             batch = Batch(connection, self._store, ancestries, self._max_ancestors)
-            now = [command for command in commands if target_of(command) not in left_out]
-            decided = iter(batch.append(now, time.time_ns() // 1_000_000))
+            now = [each for each in commands if target_of(each) not in left_out] if left_out else commands
+            outcomes = batch.append(now, time.time_ns() // 1_000_000)
             if any(not self._heads.get(p, each.before).may_become(each.before) for p, each in batch.ranges.items()):
                 self._heads = {}
                 for partition in batch.ranges:
                     self._reconciler.mark_stale(partition)
                 raise StoreConflict("the log went back to an earlier entry")  # it is tried again, without the cache
-            return [POSTPONED if target_of(each) in left_out else next(decided) for each in commands], batch
+            if left_out:
+                decided = iter(outcomes)
+                outcomes = [POSTPONED if target_of(each) in left_out else next(decided) for each in commands]
+            return outcomes, batch
 
     def _fold(self, batch: Batch) -> None:
         """
