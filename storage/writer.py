@@ -72,8 +72,10 @@ class Writer:
             outcomes = self._outcomes(commands)
         stored = sum(outcome is not POSTPONED for outcome in outcomes)
         self._not_copied += stored
-        # Before the futures are done: a client that has its answer finds its write counted.
-        self.observer.wrote(stored, self.worker.waiting(), time.monotonic() - began)
+        try:  # before the futures are done: a client that has its answer finds its write counted
+            self.observer.wrote(stored, self.worker.waiting(), time.monotonic() - began)
+        except Exception:  # noqa: BLE001  # what is stored is stored
+            _log.exception("a batch was not counted in the metrics")
         return [self._find(outcome) if isinstance(outcome, Replay) else outcome for outcome in outcomes]
 
     def _outcomes(self, commands: list[Command]) -> list[Outcome]:

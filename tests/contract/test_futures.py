@@ -62,6 +62,18 @@ def test_a_batch_is_told_of_before_it_is_answered(tweets: Tweets) -> None:
     assert batches.sizes == [1]
 
 
+def test_a_batch_that_cannot_be_counted_is_stored(tweets: Tweets) -> None:
+    """What an observer raises is not the outcome of a write that is on disk."""
+
+    class Failing(Observer):
+        def wrote(self, writes: int, waiting: int, took_s: float) -> None:
+            raise OSError(writes, waiting, took_s)
+
+    tweets.observe(Failing())
+    posted = post(tweets)
+    assert tweets.top(10).result().tweets == (posted,)
+
+
 def test_a_query_is_answered_as_of_its_batch(tweets: Tweets) -> None:
     """What was written between submitting it and the flush is in its answer."""
     root = post(tweets)
