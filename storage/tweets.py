@@ -112,15 +112,7 @@ class Tweets:
         """The tweet with its count. Errors of the future: TweetNotFound, TweetDeleted. Raises Overloaded."""
         return cast("Future[Tweet]", self._reader.worker.submit(tweet_id))
 
-    def list_chain(self, tweet_id: int) -> tuple[Tweet, ...]:
-        """The tweet and its ancestors: target first, root last; deleted ones as tombstones. Raises TweetNotFound."""
-        with self.database.reading() as connection:
-            rows = log.list_chain(connection, tweet_id)
-        if not rows:
-            raise TweetNotFound
-        return self._with_counts(rows)
-
-    def list_chain_page(self, tweet_id: int, limit: int, after: int | None = None) -> Page:
+    def list_chain(self, tweet_id: int, limit: int, after: int | None = None) -> Page:
         """
         The tweet and its ancestors, root last, those with ids below *after*; deleted ones as tombstones.
 

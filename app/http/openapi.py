@@ -13,7 +13,7 @@ from app import __version__
 from app.errors import PROBLEM_TYPE, Problem
 from app.http.requests import BODY_LIMIT, LARGEST_LIMIT, PLACE_PATTERN
 from app.http.responses import Tagged
-from app.http.routes import LIST_LIMIT, RANKING_LIMIT
+from app.http.routes import CHAIN_LIMIT, LIST_LIMIT, RANKING_LIMIT
 from app.http.schemas import Chain, Live, NewRetweet, NewTweet, NotReady, Rank, Ready, Top, Tweet, TweetList
 from app.settings import Settings
 from storage import ids
@@ -79,6 +79,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         required=True,
     ),
     "list_limit": _limit(LIST_LIMIT),
+    "chain_limit": _limit(CHAIN_LIMIT),
     "list_cursor": _parameter("cursor", "query", _NEXT, _ID),
     "ranking_limit": _limit(RANKING_LIMIT),
     "ranking_cursor": _parameter("cursor", "query", _NEXT, {"type": "string", "pattern": PLACE_PATTERN}),
@@ -189,8 +190,8 @@ OPERATIONS = (
         "tweets",
         "Read a tweet and its ancestors",
         {200: Answer("The chain: target first, root last.", Chain)},
-        {400: _BAD_PATH, 404: _NO_TWEET},
-        ("tweet_id",),
+        {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
+        ("tweet_id", "chain_limit", "list_cursor"),
     ),
     Operation(
         "get",

@@ -178,13 +178,13 @@ def _minute() -> int:
 
 def _chain_view(tweets: Tweets, tweet_id: int) -> dict[str, Any]:
     """The values of the tweet template. Raises TweetNotFound."""
-    chain = tweets.list_chain(tweet_id)
+    ends = tweets.list_chain_ends(tweet_id, _CHAIN_SHOWN + 1, 0)  # one more, whose name is shown
     retweets = tweets.list_retweets(tweet_id, _RETWEETS_SHOWN)
-    names = {tweet.id: tweet.user_name for tweet in chain}
+    names = {tweet.id: tweet.user_name for tweet in ends.near}
     now_ms = _minute() * 60_000
     return {
-        "chain": rows(chain[:_CHAIN_SHOWN], names, now_ms, whole=1),
-        "hidden": len(chain[_CHAIN_SHOWN:]),
+        "chain": rows(ends.near[:_CHAIN_SHOWN], names, now_ms, whole=1),
+        "hidden": ends.hidden + len(ends.near[_CHAIN_SHOWN:]),
         "retweets": rows(retweets.tweets, names, now_ms),
         "more": retweets.next is not None,
     }

@@ -23,7 +23,6 @@ from app.http.responses import (
     respond_json,
 )
 from app.http.schemas import (
-    Chain,
     Live,
     NewRetweet,
     NewTweet,
@@ -32,7 +31,7 @@ from app.http.schemas import (
     Ready,
     Top,
     TweetList,
-    link_of,
+    chain_of,
     list_of,
     names_user,
     tweet_of,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from app.metrics import Metrics
 
 LIST_LIMIT = 20
+CHAIN_LIMIT = 100
 RANKING_LIMIT = 10
 
 LAG_AT_MOST = 10_000
@@ -135,10 +135,11 @@ def _mount_reads(app: Bottle, tweets: Tweets, pool: Pool) -> None:
 
     @app.get("/api/v1/tweet/<tweet_id>/chain")
     def get_chain(tweet_id: str) -> Response:
-        """The tweet and its ancestors."""
+        """The tweet and its ancestors, root last."""
+        limit, after = read_query(CHAIN_LIMIT, find_id)
 
         def encoded(found: int) -> bytes:
-            return encode(Chain([link_of(tweet) for tweet in tweets.list_chain(found)]))
+            return encode(chain_of(tweets.list_chain(found, limit, after)))
 
         return defer(pool.submit(encoded, parse_id(tweet_id)), respond_encoded)
 

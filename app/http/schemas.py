@@ -135,9 +135,10 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """A tweet and its ancestors: target first, root last."""
+    """A tweet and its ancestors: target first, root last; `next` is the `cursor` of the next page, null at the end."""
 
     tweets: Sequence[Link]
+    next: TweetId | None
 
 
 class TweetList(msgspec.Struct, frozen=True):
@@ -207,10 +208,18 @@ def link_of(tweet: records.Tweet) -> Link:
     return Link(*_seven(tweet))
 
 
+def chain_of(page: records.Page) -> Chain:
+    """The body of a part of a chain."""
+    return Chain([link_of(tweet) for tweet in page.tweets], _cursor_after(page))
+
+
 def list_of(page: records.Page) -> TweetList:
     """The body of a list."""
-    following = None if page.next is None else ids.encode(page.next)
-    return TweetList([tweet_of(tweet) for tweet in page.tweets], following)
+    return TweetList([tweet_of(tweet) for tweet in page.tweets], _cursor_after(page))
+
+
+def _cursor_after(page: records.Page) -> str | None:
+    return None if page.next is None else ids.encode(page.next)
 
 
 def timestamp(time_ms: int) -> str:

@@ -46,7 +46,7 @@ def test_what_was_evicted_exists(tweets: Tweets) -> None:
         with tweets.database.reading() as connection:
             depths = log.list_ancestries(connection, [tweet.id for tweet in made])
         for tweet in made:
-            assert depths[tweet.id].depth == len(tweets.list_chain(tweet.id)) - 1
+            assert depths[tweet.id].depth == len(tweets.list_chain(tweet.id, 100).tweets) - 1
     assert tweets.get(hot).result().count_retweet == 3 + 3 * (4 + 4)
     assert tweets.reconciler.verify() == []
 

@@ -180,7 +180,7 @@ def test_long_chain_credits_every_ancestor(tweets: Tweets) -> None:
     chain = [post(tweets)]
     for _ in range(300):
         chain.append(retweet(tweets, chain[-1]))
-    counts = [tweet.count_retweet for tweet in tweets.list_chain(chain[-1].id)]
+    counts = [tweet.count_retweet for tweet in tweets.list_chain(chain[-1].id, 2000).tweets]
     assert counts == list(range(301))
 
 

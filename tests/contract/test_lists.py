@@ -43,22 +43,22 @@ def test_a_chain_in_pages(tweets: Tweets, chain: list[int]) -> None:
         for limit in (1, 5, 9, LENGTH, 100):
 
             def read(after: int | None, start: int = start, limit: int = limit) -> Page:
-                return tweets.list_chain_page(chain[start], limit, after)
+                return tweets.list_chain(chain[start], limit, after)
 
             assert all_pages(read, limit) == chain[start:]
-    page = tweets.list_chain_page(chain[0], LENGTH)
+    page = tweets.list_chain(chain[0], LENGTH)
     assert [tweet.count_retweet for tweet in page.tweets] == [0, 1, 2, None, 3, 4, 5, 6, 7, 8, 9, None]
 
 
 def test_a_cursor_that_is_no_tweet_of_the_chain(tweets: Tweets, chain: list[int]) -> None:
     """It means those below it, as in every list."""
     other = post(tweets).id
-    assert [tweet.id for tweet in tweets.list_chain_page(chain[0], 3, other).tweets] == chain[:3]
-    assert [tweet.id for tweet in tweets.list_chain_page(chain[0], 3, chain[5] - 1).tweets] == chain[6:9]
-    assert tweets.list_chain_page(chain[0], 3, 0) == Page((), None)
+    assert [tweet.id for tweet in tweets.list_chain(chain[0], 3, other).tweets] == chain[:3]
+    assert [tweet.id for tweet in tweets.list_chain(chain[0], 3, chain[5] - 1).tweets] == chain[6:9]
+    assert tweets.list_chain(chain[0], 3, 0) == Page((), None)
     for after in (None, other):
         with pytest.raises(TweetNotFound):
-            tweets.list_chain_page(LARGEST, 3, after)
+            tweets.list_chain(LARGEST, 3, after)
 
 
 def test_both_ends_of_a_chain(tweets: Tweets, chain: list[int]) -> None:

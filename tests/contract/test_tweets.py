@@ -1,5 +1,6 @@
 """What `Tweets` promises, call by call."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,11 @@ def test_unknown_and_deleted_targets(tweets: Tweets) -> None:
             call(LARGEST)
         with pytest.raises(TweetDeleted):
             call(gone.id)
-    for listing in (tweets.list_chain, lambda tweet_id: tweets.list_retweets(tweet_id, 10)):
+    listings: list[Callable[[int], object]] = [
+        lambda tweet_id: tweets.list_chain(tweet_id, 10),
+        lambda tweet_id: tweets.list_retweets(tweet_id, 10),
+    ]
+    for listing in listings:
         with pytest.raises(TweetNotFound):
             listing(LARGEST)
         listing(gone.id)
@@ -68,7 +73,7 @@ def test_deleted_link_stays_in_the_chain(tweets: Tweets) -> None:
     middle = retweet(tweets, root)
     leaf = retweet(tweets, middle)
     tweets.delete(middle.id).result()
-    target, tombstone, last = tweets.list_chain(leaf.id)
+    target, tombstone, last = tweets.list_chain(leaf.id, 10).tweets
     assert (target, last.count_retweet) == (leaf, 1)
     assert (tombstone.id, tombstone.retweet, tombstone.created_at) == (middle.id, root.id, middle.created_at)
     assert (tombstone.user_name, tombstone.title, tombstone.body, tombstone.count_retweet) == (None,) * 4

@@ -116,7 +116,7 @@ def test_seed(tmp_path: Path) -> None:
     with open_storage(data) as tweets:
         top = tweets.top(100).result().tweets
         counts = [tweet.count_retweet for tweet in top]
-        assert max(len(tweets.list_chain(tweet)) for _, tweet in whole_ranking(tweets)) == 7
+        assert max(len(tweets.list_chain(tweet, 100).tweets) for _, tweet in whole_ranking(tweets)) == 7
         assert len(set(counts)) > 10
         assert counts[0] == max(count or 0 for count in counts)
         newest = max(tweet for _, tweet in whole_ranking(tweets))

@@ -89,7 +89,7 @@ def test_restart_between_requests_is_not_noticed(
 def whole(tweets: Tweets, tweet_id: int) -> None:
     """Read a tweet in more than one way."""
     tweets.get(tweet_id).result()
-    tweets.list_chain(tweet_id)
+    tweets.list_chain(tweet_id, 100)
 
 
 def test_server_that_says_nothing(

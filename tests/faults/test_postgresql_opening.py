@@ -182,7 +182,7 @@ def test_more_readers_than_connections(postgresql_url: str, data_dir: Path) -> N
 
         def read(_number: int) -> None:
             for _ in range(5):
-                assert tweets.list_chain(root.id)
+                assert tweets.list_chain(root.id, 100).tweets
                 assert tweets.get(root.id).result()
 
         at_once(64, read)

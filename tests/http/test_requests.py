@@ -4,7 +4,12 @@ import pytest
 
 from tests.http.client import Client
 
-LISTS = ["/api/v1/top", "/api/v1/users/ada/tweets", "/api/v1/tweet/0000000000000/retweets"]
+LISTS = [
+    "/api/v1/top",
+    "/api/v1/users/ada/tweets",
+    "/api/v1/tweet/0000000000000/retweets",
+    "/api/v1/tweet/0000000000000/chain",
+]
 PATHS = {
     "/api/v1/tweet": "POST",
     "/api/v1/retweet": "POST",

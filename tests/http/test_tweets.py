@@ -150,10 +150,26 @@ def test_chain(client: Client) -> None:
     tombstone = {"user_name": None, "title": None, "body": None, "count_retweet": None} | kept
 
     chain = client.get(f"/api/v1/tweet/{leaf['id']}/chain").json()
-    assert chain == {"tweets": [leaf, tombstone, root | {"count_retweet": 1}]}
+    assert chain == {"tweets": [leaf, tombstone, root | {"count_retweet": 1}], "next": None}
     assert all(list(link) == KEYS for link in chain["tweets"])
-    assert client.get(f"/api/v1/tweet/{middle['id']}/chain").json() == {"tweets": chain["tweets"][1:]}
-    assert client.get(f"/api/v1/tweet/{root['id']}/chain").json() == {"tweets": chain["tweets"][2:]}
+    assert client.get(f"/api/v1/tweet/{middle['id']}/chain").json() == chain | {"tweets": chain["tweets"][1:]}
+    assert client.get(f"/api/v1/tweet/{root['id']}/chain").json() == chain | {"tweets": chain["tweets"][2:]}
+
+
+def test_a_long_chain_comes_in_pages(client: Client) -> None:
+    """No answer has more than 100 links, however long the chain is; the pages have each of them once."""
+    tweet = client.tweet()
+    ids = [tweet["id"]]
+    for _ in range(104):
+        tweet = client.retweet(tweet)
+        ids.insert(0, tweet["id"])
+    path = f"/api/v1/tweet/{ids[0]}/chain"
+    first = client.get(path).json()
+    assert [link["id"] for link in first["tweets"]] == ids[:100]
+    last = client.get(f"{path}?cursor={first['next']}").json()
+    assert ([link["id"] for link in last["tweets"]], last["next"]) == (ids[100:], None)
+    for limit in (1, 35, 100):
+        assert [each for page in client.pages(path, limit) for each in page] == ids
 
 
 def test_retweets_of_a_tweet(client: Client) -> None:

@@ -76,7 +76,7 @@ def test_a_database_of_0_1_opens_with_every_count_right(data_dir: Path, database
     with open_storage(data_dir, database_url, old_url) as tweets:
         assert whole_ranking(tweets) == RANKING
         assert tweets.reconciler.verify() == []
-        assert [tweet.count_retweet for tweet in tweets.list_chain(3000)] == [0, None, 1]
+        assert [tweet.count_retweet for tweet in tweets.list_chain(3000, 100).tweets] == [0, None, 1]
     database = open_log(data_dir, database_url)
     assert migrate.list_differences(database) == []
     database.close()
