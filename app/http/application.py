@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from bottle import Bottle, HTTPError, HTTPResponse, request
@@ -15,6 +16,7 @@ from app.logging import Request, Watch, log_request
 from app.server import Hooks
 from app.settings import Settings
 from storage import Tweets
+from storage.errors import StorageError
 from storage.tokens import Tokens
 
 _BEGAN = "simple_twitter.began"
@@ -158,6 +160,8 @@ def create_app(tweets: Tweets, settings: Settings) -> Application:
     observers = [*([log_request] if settings.access_log else []), *([metrics.watch] if metrics else [])]
     pool = Pool(settings.threads)
     guard = Guard(Tokens(tweets.database), settings.rate_limit, anonymous=settings.allow_anonymous_writes)
+    with suppress(StorageError):  # later they are read once a second, and until then no write is let in
+        guard.tokens.refresh()
     app = Application(tweets, guard, pool, observers)
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     routes.mount(app, tweets, guard, pool)

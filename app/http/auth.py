@@ -52,7 +52,7 @@ class Guard:
     """
 
     def __init__(self, tokens: Tokens, rate: Rate | None, *, anonymous: bool) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
         self._limiter = Limiter(rate) if rate else None
         self._anonymous = anonymous
         self._refreshed: Future[None] = Future()
@@ -62,7 +62,7 @@ class Guard:
         """Begin to read the list of tokens in *pool*, unless that is under way. Once a second."""
         if self._refreshed.done():
             with suppress(Overloaded):
-                self._refreshed = pool.submit(self._tokens.refresh)
+                self._refreshed = pool.submit(self.tokens.refresh)
 
     def authenticate(self) -> Token | None:
         """
@@ -73,18 +73,18 @@ class Guard:
         """
         environ = request.environ
         if DEFERRED not in environ:
-            self._tokens.refresh_from(READ_EVERY_S)
-        elif self._tokens.age_s() > OLDEST_S:
+            self.tokens.refresh_from(READ_EVERY_S)
+        elif self.tokens.age_s() > OLDEST_S:
             failure = self._refreshed.exception() if self._refreshed.done() else None
             raise StoreUnavailable("the tokens cannot be read") from failure or TimeoutError("the reading takes long")
-        needed = self._tokens.are_needed()
+        needed = self.tokens.are_needed()
         if not (needed or self._anonymous):
             _check_local(environ)
         if not needed and self._limiter is None:
             return None
         sent = environ.get("HTTP_AUTHORIZATION")
         bearer = _BEARER.fullmatch(sent) if needed and sent else None
-        token = self._tokens.find(bearer[1]) if bearer else None
+        token = self.tokens.find(bearer[1]) if bearer else None
         if self._limiter:
             self._limiter.check(token.id if token else environ.get("REMOTE_ADDR", ""))
         if token:

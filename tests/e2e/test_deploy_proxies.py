@@ -89,12 +89,20 @@ def port_of(url: str) -> int:
     return port
 
 
+def open_to_all(data_dir: Path) -> AbstractContextManager[commands.Service]:
+    """A service that takes writes through a proxy though it has no token."""
+    return commands.serving(data_dir, ALLOW_ANONYMOUS_WRITES="1")
+
+
 TWEET = {"user_name": "ann", "title": "Title", "body": "Body"}
 
 
 def test_proxy_passes_on_what_can_be_done(proxy: Proxy, data_dir: Path) -> None:
     """Posts and pages go through a proxy as they are, each of them once."""
-    with commands.serving(data_dir) as service, proxy(port_of(service.url), port_of(service.url)) as port:
+    with (
+        open_to_all(data_dir) as service,
+        proxy(port_of(service.url), port_of(service.url)) as port,
+    ):
         posted = [ask(port, "POST", "/api/v1/tweet", TWEET) for _ in range(6)]
         assert [answer.status for answer in posted] == [201] * 6
         page = ask(port, "GET", "/")
@@ -109,7 +117,7 @@ def test_proxy_passes_on_what_can_be_done(proxy: Proxy, data_dir: Path) -> None:
 def test_proxy_repeats_no_post(proxy: Proxy, data_dir: Path) -> None:
     """A POST that a copy has refused goes back to the client with its Retry-After, and is not sent to another copy."""
     full = Copy()
-    with commands.serving(data_dir) as service, serving_wsgi(full) as other:
+    with open_to_all(data_dir) as service, serving_wsgi(full) as other:
         with proxy(port_of(service.url), port_of(other.url)) as port:
             posts = [ask(port, "POST", "/api/v1/tweet", TWEET) for _ in range(12)]
         refused = [answer for answer in posts if answer.status == 503]
@@ -122,7 +130,7 @@ def test_proxy_repeats_no_post(proxy: Proxy, data_dir: Path) -> None:
 def test_nginx_asks_another_copy_for_a_page(program: FindProgram, folder: Path, data_dir: Path) -> None:
     """A GET that one copy answers 503 is asked of the other."""
     full = Copy()
-    with commands.serving(data_dir) as service, serving_wsgi(full) as other:
+    with open_to_all(data_dir) as service, serving_wsgi(full) as other:
         with nginx(program("nginx"), folder, port_of(service.url), port_of(other.url)) as port:
             assert [ask(port, "GET", "/").status for _ in range(6)] == [200] * 6
         assert full.asked

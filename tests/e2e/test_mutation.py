@@ -6,7 +6,6 @@ Each seed has a service of its own, and gives the same requests again but for th
 
 import logging
 import random
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +23,6 @@ SEEDS = 10
 REQUESTS = 2_000
 AT_ONCE = 40
 """Connections that are open together: enough for writes to share a transaction."""
-
-_PAGE = re.compile(rb"/+tweet/")
 
 
 @pytest.fixture
@@ -55,11 +52,11 @@ def exchange(server: Server, raws: list[bytes]) -> Iterator[tuple[bytes, list[An
 
 
 def check(raw: bytes, answer: Answer) -> None:
-    """*answer* is no 5xx, and an error has the shape that all have; a page says it to people."""
-    assert answer.status < 500, raw
+    """*answer* is no fault of the service, and an error has the shape that all have; a page says it to people."""
+    assert answer.status < 500 or answer.status == 505, raw
     if answer.status < 400:
         return
-    if answer.headers["content-type"].startswith("text/html") and _PAGE.search(raw):
+    if answer.headers["content-type"].startswith("text/html") and b"text/html" in raw:
         return
     check_problem(answer, head=b"HEAD" in raw and not answer.body)
 

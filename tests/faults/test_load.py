@@ -24,10 +24,8 @@ GROWTH_KIB = 60_000
 
 BODY = b'{"user_name":"ann","title":"Title","body":"%b"}' % (b"b" * 9_000)
 BODY += b" " * (60_000 - len(BODY))
-POST = b"POST /api/v1/tweet HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(BODY),
-    BODY,
-)
+POST = b"POST /api/v1/tweet HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+POST += b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
 @contextmanager

@@ -263,14 +263,10 @@ def on_loop(world: World, token: str | None) -> Reply:
 
 
 def test_the_event_loop_never_reads_the_list(world: World) -> None:
-    """There it is the list read last, by the clock of the server; one that is too old, or absent, lets nothing in."""
+    """There it is the list read last, by the clock of the server."""
     app = create_app(world.tweets, SETTINGS)
     world = replace(world, client=Client(app))
-    unread = on_loop(world, world.ada)
-    assert (unread.status, unread.json()["code"], unread.headers["retry-after"]) == (503, "store_unavailable", "1")
-
-    app.tick()
-    eventually(lambda: on_loop(world, "wrong").status == 401)
+    assert on_loop(world, "wrong").status == 401
     late = world.tokens.add("ada")
     assert code_of(on_loop(world, late)) == (401, "token_unknown")
     app.tick()
@@ -279,10 +275,8 @@ def test_the_event_loop_never_reads_the_list(world: World) -> None:
 
 def test_a_list_that_cannot_be_read_any_more_lets_nothing_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a token nor the lack of one is believed for longer than five seconds."""
-    app = create_app(world.tweets, SETTINGS)
-    world = replace(world, client=Client(app))
-    app.tick()
-    eventually(lambda: code_of(on_loop(world, None)) == (401, "token_missing"))
+    world = replace(world, client=Client(create_app(world.tweets, SETTINGS)))
+    assert code_of(on_loop(world, None)) == (401, "token_missing")
     monkeypatch.setattr(auth, "OLDEST_S", 0.0)
     for token in (None, "wrong", world.ada):
         assert code_of(on_loop(world, token)) == (503, "store_unavailable")
