@@ -22,9 +22,9 @@ from prometheus_client.values import MultiProcessValue
 from app import __version__
 from app.logging import Request
 from storage.data_dir import usable
-from storage.describe import describe
 from storage.errors import StorageError
 from storage.observer import Observer
+from storage.tools.status import get_status
 from storage.tweets import Tweets
 
 FILE_BYTES = 512 * 1024
@@ -36,26 +36,13 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"))
 
 
-class VerdictKept(Observer):
-    """Keeps the outcome of the last verification, by any process, where /metrics finds it."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self._folder = _folder(data_dir)
-
-    def verified(self, differences: int) -> None:
-        """Keep it in place of the one before."""
-        part = self._folder / f"verdict.{os.getpid()}.part"
-        part.write_text(json.dumps({"time_s": int(time.time()), "differences": differences}))
-        part.replace(self._folder / "verdict.json")
-
-
-class Metrics(VerdictKept, Collector):
+class Metrics(Observer, Collector):
     """The numbers of this process, and the page of all. One in a process: it observes *tweets*."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self, data_dir: Path, tweets: Tweets) -> None:
-        super().__init__(data_dir)
+        self._folder = _folder(data_dir)
         self._tweets = tweets
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         _write_into(self._folder)
@@ -112,17 +99,26 @@ class Metrics(VerdictKept, Collector):
         yield GaugeMetricFamily("tweets_index_up", "Whether Redis answers.", int(health.index))
         with suppress(StorageError):  # away just now
             if health.store and health.index:
-                found = describe(self._tweets)
+                found = get_status(self._tweets)
+                memory = found.index_memory or 0
                 lag = sum(partition.lag or 0 for partition in found.partitions)
-                each = found.index_memory / max(found.live, 1)
+                each = memory / max(found.live, 1)
                 yield GaugeMetricFamily("tweets_lag_entries", "Log entries that the index lacks.", lag)
                 yield GaugeMetricFamily("tweets_live", "Tweets that are not deleted.", found.live)
-                yield GaugeMetricFamily("tweets_index_bytes", "Memory of Redis in all.", found.index_memory)
+                yield GaugeMetricFamily("tweets_index_bytes", "Memory of Redis in all.", memory)
                 yield GaugeMetricFamily("tweets_index_bytes_per_tweet", "Memory of Redis for each tweet.", each)
         with suppress(FileNotFoundError):
             verdict = json.loads((self._folder / "verdict.json").read_bytes())
             yield GaugeMetricFamily("tweets_verify_time_seconds", "When all was compared last.", verdict["time_s"])
             yield GaugeMetricFamily("tweets_verify_differences", "Counts that were wrong then.", verdict["differences"])
+
+
+def keep_verdict(data_dir: Path, differences: int) -> None:
+    """Keep the outcome of a verification, by whatever process, for the metrics of a service."""
+    folder = _folder(data_dir)
+    part = folder / f"verdict.{os.getpid()}.part"
+    part.write_text(json.dumps({"time_s": int(time.time()), "differences": differences}))
+    part.replace(folder / "verdict.json")
 
 
 def forget_ended(data_dir: Path) -> None:

@@ -13,6 +13,3 @@ class Observer:
 
     def rebuilt(self) -> None:
         """Hear that the ranking of a partition was built anew."""
-
-    def verified(self, differences: int) -> None:
-        """Hear that every count was compared, and how many were wrong."""

@@ -19,7 +19,6 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from storage.ancestry import AncestorCache
-from storage.compare import Difference, list_differences
 from storage.errors import HeadsDisagree, IndexDamaged, IndexUnavailable, StorageError
 from storage.fold import Entry, change
 from storage.index.ranking import FoldRequest, IndexState, RankingIndex, advice
@@ -236,24 +235,6 @@ class Reconciler:
             self.mark_stale(partition)
         self._index.remove_old(range(self.store.partitions))
         self.catch_up()
-
-    def verify(self, breathe: Breathe = no_rest) -> list[Difference]:
-        """
-        Every difference between the index and a full count of the log; empty when all is right.
-
-        What is written meanwhile is no difference, and need not wait. *breathe* is called often, as by
-        `list_differences`; what it raises ends the comparison.
-        """
-        for last in (False, False, True):
-            self.catch_up()
-            try:
-                differences = list_differences(self._database, self._index, breathe)
-                break
-            except IndexUnavailable:  # it may have been emptied meanwhile
-                if last:
-                    raise
-        self.observer.verified(len(differences))
-        return differences
 
     def _run(self) -> None:
         while not self._stopping.is_set():

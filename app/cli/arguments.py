@@ -134,6 +134,7 @@ def parser() -> ArgumentParser:
     migrate.add_argument("--json", action="store_true", help="print the revisions as JSON")
     verify = add("verify", "compare every count with the log", VERIFY)
     verify.add_argument("--repair", action="store_true", help="rebuild the index when a count differs")
+    verify.add_argument("--json", action="store_true", help="print what was found as JSON")
     add("rebuild", "rebuild the index from the log", REBUILD)
     importing = add("import", "add the tweets of a file", IMPORT)
     importing.add_argument("file", help="the file, - for standard input, or redis://HOST:PORT/DB")
@@ -158,5 +159,5 @@ def parser() -> ArgumentParser:
     actions.add_parser("revoke", help="revoke a token for good", allow_abbrev=False).add_argument(
         "id", help="as `list` shows it"
     )
-    add("info", "print what is where", INFO)
+    add("info", "print what is where", INFO).add_argument("--json", action="store_true", help="print it as JSON")
     return whole

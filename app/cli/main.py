@@ -26,15 +26,15 @@ SIGNALLED = 128
 COMMANDS = {
     "serve": "serve.serve",
     "migrate": "migrate.migrate",
-    "verify": "index.verify",
-    "rebuild": "index.rebuild",
+    "verify": "admin.verify",
+    "rebuild": "admin.rebuild",
     "import": "transfer.import_file",
     "export": "transfer.export_file",
-    "backup": "backup.backup",
-    "restore": "backup.restore",
+    "backup": "admin.backup",
+    "restore": "admin.restore",
     "seed": "transfer.seed",
     "token": "token.token",
-    "info": "info.info",
+    "info": "admin.info",
 }
 """The module of each command, and its function there. No other module is imported: `serve` need not wait for it."""
 

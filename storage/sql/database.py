@@ -9,6 +9,7 @@ import random
 import re
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
@@ -234,6 +235,12 @@ class Database:
                 yield tweet_id, parent, partition, base, int(deleted is None or deleted > seq)
             if len(rows) < READ_AT_ONCE:
                 return
+
+    def list_parents(self) -> "array[int]":
+        """The ids of all tweets that have retweets, deleted ones too, rising: read from an index alone."""
+        with self.reading() as connection:
+            rows = connection.execute(statements.PARENTS, execution_options={"yield_per": READ_AT_ONCE})
+            return array("q", rows.scalars())
 
     def probe(self, within_s: float) -> LogState:
         """

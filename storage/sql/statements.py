@@ -196,6 +196,7 @@ CHUNK = text("""
 SELECT id, parent, base, seq, deleted_seq FROM tweets
 WHERE partition = :partition AND seq < :below ORDER BY seq DESC LIMIT :limit
 """)
+PARENTS = select(tweets.c.parent).distinct().where(tweets.c.parent.is_not(None)).order_by(tweets.c.parent)
 # Bounds and not a LIMIT: with one, PostgreSQL reads and sorts everything after the place.
 _AFTER, _TO = number("after_seq"), number("after_seq") + number("limit")
 ENTRIES = union_all(

@@ -10,6 +10,7 @@ from storage.ids import LARGEST
 from storage.observer import Observer
 from storage.records import NewTweet
 from storage.sql import log
+from storage.tools.verify import verify
 from storage.tweets import CacheSizes
 from tests.builders import post, retweet
 
@@ -48,7 +49,7 @@ def test_what_was_evicted_exists(tweets: Tweets) -> None:
         for tweet in made:
             assert depths[tweet.id].depth == len(tweets.list_chain(tweet.id, 100).tweets) - 1
     assert tweets.get(hot).result().count_retweet == 3 + 3 * (4 + 4)
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 @pytest.mark.parametrize("cache_sizes", [ONE])
@@ -75,7 +76,7 @@ def test_a_catch_up_counts_whatever_was_evicted(tweets: Tweets, monkeypatch: pyt
         for future in [tweets.post(NewTweet("v", None, None, target)) for target in chain]:
             future.result()
     assert [tweets.get(chain[0]).result().count_retweet for chain in chains] == [3 + 4] * 3
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_loaded_as_one_by_one(tweets: Tweets) -> None:
@@ -125,7 +126,7 @@ def test_a_batch_is_bounded_by_ancestors(tweets: Tweets, monkeypatch: pytest.Mon
     assert [future.result().tweet.retweet for future in deep] == [chain[-1] for chain in chains]
     assert cheap in done[:3]
     assert batches.sizes == [3, 2, 2]
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_a_batch_is_bounded_by_text(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ def test_nothing_is_stored_twice(tweets: Tweets, monkeypatch: pytest.MonkeyPatch
     made = retweet(tweets, root)
     assert tweets.get(root.id).result().count_retweet == 1
     assert [tweet.id for tweet in tweets.list_retweets(root.id, 10).tweets] == [made.id]
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_an_unknown_target_is_not_found(tweets: Tweets) -> None:

@@ -11,6 +11,7 @@ from storage.errors import IndexUnavailable, TweetDeleted
 from storage.records import Rank
 from storage.sql import log
 from storage.sql.log import LogState
+from storage.tools.verify import verify
 from storage.tweets import CacheSizes
 from tests.builders import post, retweet, whole_ranking
 from tests.cluster import eventually
@@ -53,7 +54,7 @@ def test_what_the_log_lost_is_not_shown(tweets: Tweets, is_read_first: bool) -> 
     assert tweets.get(root.id).result().count_retweet == 0
     assert shown(tweets) in (None, expected)
     eventually(lambda: shown(tweets) == expected)
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_a_page_is_kept_for_the_state_that_it_is_of(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from storage import open_storage
 from storage.tools.backup import BackupRefused, back_up, check_copy, restore
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, run, serving
 from tests.faults.load import Caller, Ledger, list_ranking, writing
@@ -89,7 +90,7 @@ def test_what_came_after_the_backup_is_gone(tmp_path: Path) -> None:
         assert whole_ranking(tweets)[0] == (3, root)
         retweet(tweets, root)
         assert whole_ranking(tweets)[0] == (4, root)
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_a_restore_into_an_empty_folder(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ def test_a_damaged_database_is_replaced(tmp_path: Path) -> None:
     done(data, "restore", "--force", copy)
     with open_storage(data) as tweets:
         assert whole_ranking(tweets)[0] == (6, root)
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_names_that_cannot_be_used(tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ def test_a_file_of_the_service_is_not_overwritten(tmp_path: Path, verb: str) -> 
     assert files_in(data) == before
     done(data, verb, data / "tweets.db.copy")
     with open_storage(data) as tweets:
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_a_restore_makes_a_folder_for_its_owner_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from storage import open_storage
 from storage.ids import encode
+from storage.tools.verify import verify
 from tests.builders import post, whole_ranking
 from tests.e2e.commands import CASCADES, done, nothing_runs, refused, run, serving
 from tests.e2e.test_cli_transfer import fill, rows_of
@@ -56,7 +57,7 @@ def test_import_verify_rebuild_info(tmp_path: Path, url: str, sample: Path) -> N
         assert wrong.returncode == 1
         assert f"{count - 1:,} right, 1 wrong".encode() in wrong.stdout
         done(tmp_path, "rebuild", DATABASE_URL=url)
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
         assert tweets.top(1).result().tweets[0] == top
     told = done(tmp_path, "info", DATABASE_URL=url).decode()
     assert "(postgresql 1" in told

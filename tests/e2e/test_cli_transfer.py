@@ -15,6 +15,7 @@ from storage.index.embedded import find_server
 from storage.reconciler import REBUILT_FROM
 from storage.records import NewTweet
 from storage.tools.import_export import ImportRow, import_tweets
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import (
     CASCADES,
@@ -346,4 +347,4 @@ def test_a_large_import_is_ranked_by_a_rebuild(tmp_path: Path) -> None:
         import_tweets(tweets.database, rows, tmp_path, 1000, time.time_ns() // 1_000_000)
         tweets.reconciler.catch_up()
         assert tweets.reconciler.rebuilds == before + 1
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []

@@ -1,20 +1,23 @@
 """The other verbs of the command line, as child processes."""
 
+import json
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from app import __version__
+from app.cli.admin import _compare, _rebuild
 from app.cli.arguments import parser
-from app.cli.index import compare, count_anew
 from app.cli.main import COMMANDS
 from app.cli.progress import Progress
 from storage import Tweets, open_storage
@@ -108,6 +111,26 @@ def test_info(tmp_path: Path) -> None:
     assert "sqlalchemy" in facts["packages"]
 
 
+def test_json(tmp_path: Path) -> None:
+    """Info and verify say the same as JSON, for programs; verify finds a wrong head, --repair corrects it."""
+    data = tmp_path / "data"
+    done(data, "seed", PARTITIONS="2")
+    found = json.loads(done(data, "info", "--json"))
+    assert (found["version"], found["live"], found["entries"], found["data"]) == (__version__, 120, 120, str(data))
+    assert [each["lag"] for each in found["partitions"]] == [0, 0]
+    assert sum(each["ranked"] for each in found["partitions"]) == 120
+    whole = json.loads(done(data, "verify", "--json"))
+    assert (whole["right"], whole["wrong"], whole["differences"], whole["heads"]) == (120, 0, [], {})
+    with closing(sqlite3.connect(data / "tweets.db")) as connection:
+        connection.execute("UPDATE heads SET live = live + 1 WHERE partition = 1")
+        connection.commit()
+    ended = run(data, "verify", "--json")
+    head = json.loads(ended.stdout)["heads"]["1"]
+    assert (ended.returncode, head["head"]["live"]) == (1, head["rows"]["live"] + 1)
+    assert b"The head of partition 1 says " in done(data, "verify", "--repair")
+    assert b"120 right, 0 wrong" in done(data, "verify")
+
+
 def test_seed(tmp_path: Path) -> None:
     """Seed adds the demo tweets, the last one posted now: chains, and counts that vary; again, and they are others."""
     data = tmp_path / "data"
@@ -184,7 +207,7 @@ def test_what_is_told_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         root = post(tweets)
         for _ in range(9):
             retweet(tweets, root)
-        acts: tuple[Callable[[Tweets], object], ...] = (compare, count_anew)
+        acts: tuple[Callable[[Tweets], object], ...] = (_compare, _rebuild)
         for act in acts:
             shown.clear()
             monkeypatch.setattr(Progress, "show", lambda _, *state: shown.append(state))

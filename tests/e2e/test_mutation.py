@@ -16,6 +16,7 @@ from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.records import NewTweet
+from storage.tools.verify import verify
 from tests.e2e.server_mutations import mutate, valid_requests
 from tests.e2e.server_wire import Answer, Wire, check_problem, serving
 
@@ -93,4 +94,4 @@ def test_almost_right_requests_do_no_harm(
     with Wire(server.url) as wire:
         assert wire.ask(requests[3]).status == 200
     assert count_live(tweets) == expected
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []

@@ -13,6 +13,7 @@ from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreFull, StoreUnavailable
 from storage.ids import encode
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import Service, command, serving
 from tests.faults.load import Call, Caller, Ledger, writing
@@ -134,7 +135,7 @@ def test_a_database_without_room(tweets: Tweets) -> None:
     assert retweet(tweets, root).id not in dict(before).values()
     assert whole_ranking(tweets)[0] == (2, root.id)
     assert len(whole_ranking(tweets)) == len(before) + 1
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_a_full_disk_takes_one_line_of_the_log(
@@ -168,7 +169,7 @@ def test_a_database_that_becomes_read_only(tweets: Tweets) -> None:
     refuse(yes=False)
     retweet(tweets, root)
     assert whole_ranking(tweets)[0] == (1, root.id)
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_an_index_without_room_is_asked_once_a_second(tweets: Tweets, caplog: pytest.LogCaptureFixture) -> None:
@@ -182,4 +183,4 @@ def test_an_index_without_room_is_asked_once_a_second(tweets: Tweets, caplog: py
     tweets.index._client.config_set("maxmemory", "0")
     eventually(lambda: tweets.health().lag == 0)
     assert whole_ranking(tweets)[0] == (10, root.id)
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []

@@ -17,6 +17,7 @@ from storage.ids import encode
 from storage.index.embedded import EmbeddedServer
 from storage.index.keys import keys_of
 from storage.reconciler import Reconciler
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S
 from tests.faults.services import eventually
@@ -86,7 +87,7 @@ def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, m
         for done in range(1, 4):
             tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 3, encode(root.id))
             tweets.reconciler.rebuild()
-            assert tweets.reconciler.verify() == []
+            assert verify(tweets) == []
             assert tweets.get(root.id).result().count_retweet == done
 
 
@@ -98,10 +99,10 @@ def test_counts_are_compared_while_others_write(
     with open_storage(data_dir, attach=True) as others, retweeting(others, root.id):
         monkeypatch.setattr(tweets.database, "writing", None)  # nobody may stop the log
         for _ in range(5):
-            assert tweets.reconciler.verify() == []
+            assert verify(tweets) == []
         tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 3, encode(root.id))
         tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 2, encode(other.id))
-        wrong = tweets.reconciler.verify()
+        wrong = verify(tweets)
         assert [each.tweet_id for each in wrong] == [root.id, other.id]
         assert [(each.in_index or 0) - (each.in_log or 0) for each in wrong] == [3, 2]
 
@@ -113,7 +114,7 @@ def test_a_flipped_bit_is_gone_after_an_unclean_stop(data_dir: Path) -> None:
     with open_storage(data_dir) as tweets:
         eventually(lambda: tweets.reconciler.rebuilds == 1)
         eventually(lambda: tweets.get(root).result().count_retweet == 6)
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_a_flipped_bit_is_gone_when_the_server_comes_back(tmp_path: Path, data_dir: Path) -> None:

@@ -13,6 +13,7 @@ from storage.batch import Command
 from storage.errors import KeyReused, Retryable, StorageError, StoreUnavailable, TweetDeleted, TweetNotFound
 from storage.ids import LARGEST
 from storage.records import NewTweet
+from storage.tools.verify import verify
 from storage.writer import Writer
 from tests.builders import at_once, post, whole_ranking
 from tests.e2e.commands import PATIENCE_S
@@ -134,7 +135,7 @@ def test_the_nth_call_of_a_batch_fails(
         assert number > 4
         assert not fired, "the last call was never reached"
         assert whole_ranking(tweets) == model.ranking()
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["not made", "answer lost"])
@@ -169,4 +170,4 @@ def test_one_call_in_fifteen_fails(data_dir: Path, monkeypatch: pytest.MonkeyPat
                 assert told.get(key, posted) == posted
         tweets.reconciler.catch_up()
         assert whole_ranking(tweets)[0] == (200, root)
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []

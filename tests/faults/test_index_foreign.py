@@ -8,6 +8,7 @@ from storage import Tweets
 from storage.ids import encode
 from storage.index.keys import keys_of
 from storage.records import Rank
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
 
@@ -21,9 +22,9 @@ def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, score: float) 
     root = post(tweets)
     retweet(tweets, root)
     tweets.index._client.zadd(keys_of(tweets.store.id, 0).ranking, {encode(root.id): score})
-    assert tweets.reconciler.verify() == [(root.id, 1, -1)]
+    assert verify(tweets) == [(root.id, 1, -1)]
     tweets.reconciler.rebuild()
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -33,7 +34,7 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: floa
     leaf = retweet(tweets, root)
 
     def spoil() -> None:
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
         tweets.index._client.zadd(keys_of(tweets.store.id, 0).ranking, {encode(root.id): score})
 
     spoil()
@@ -42,7 +43,7 @@ def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: floa
     assert whole_ranking(tweets, 7) == [(1, root.id), (0, leaf.id)]
     spoil()
     assert tweets.rank(root.id) == Rank(1, 1, 2)
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def of_another_type(tweets: Tweets) -> Iterator[str]:
@@ -62,7 +63,7 @@ def test_a_key_of_another_type_is_replaced_for_a_reader(tweets: Tweets) -> None:
     leaf = retweet(tweets, root)
     for limit, name in enumerate(of_another_type(tweets), 10):
         assert whole_ranking(tweets, limit) == [(1, root.id), (0, leaf.id)], name
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None:
@@ -71,7 +72,7 @@ def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None
     for written, name in enumerate(of_another_type(tweets), 1):
         retweet(tweets, root)
         eventually(lambda: tweets.health().lag == 0 and tweets.reconciler.is_current(0))
-        assert tweets.reconciler.verify() == [], name
+        assert verify(tweets) == [], name
         assert tweets.get(root.id).result().count_retweet == written
 
 
@@ -80,4 +81,4 @@ def test_a_key_of_another_type_is_replaced_by_itself(tweets: Tweets) -> None:
     retweet(tweets, post(tweets))
     for rebuilds, _ in enumerate(of_another_type(tweets), tweets.reconciler.rebuilds + 1):
         eventually(lambda: tweets.reconciler.rebuilds >= rebuilds and tweets.health().lag == 0)  # noqa: B023
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []

@@ -18,6 +18,7 @@ from storage.index.embedded import EmbeddedServer
 from storage.index.keys import keys_of
 from storage.index.ranking import RankingIndex
 from storage.records import NewTweet, Place
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually, is_alive
 
@@ -25,7 +26,7 @@ from tests.faults.services import eventually, is_alive
 def is_exact(tweets: Tweets) -> bool:
     """Whether the index answers and equals the log."""
     try:
-        return tweets.reconciler.verify() == []
+        return verify(tweets) == []
     except IndexUnavailable:
         return False
 
@@ -143,7 +144,7 @@ def test_lost_member_is_seen_without_a_write(tweets: Tweets) -> None:
         *tweets.index._client.zrange(keys_of(tweets.store.id, 0).ranking, 0, 0),
     )
     assert len(tweets.top(10).result().tweets) == 2
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 @pytest.mark.parametrize("spoil", [
@@ -164,7 +165,7 @@ def test_a_position_that_nobody_wrote_is_replaced(tweets: Tweets, spoil: Callabl
     assert whole_ranking(tweets)[0] == (1, root.id)
     client.set(key, spoil(client.get(key)))
     tweets.reconciler.rebuild()
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
     assert tweets.reconciler.rebuilds in (2, 3)  # the reconciler may have looked first
 
 
@@ -173,9 +174,9 @@ def test_changed_count_is_found_and_repaired_by_rebuild(tweets: Tweets) -> None:
     root = post(tweets)
     retweet(tweets, root)
     tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 3, encode(root.id))
-    assert tweets.reconciler.verify() == [(root.id, 1, 4)]
+    assert verify(tweets) == [(root.id, 1, 4)]
     tweets.reconciler.rebuild()
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
@@ -190,7 +191,7 @@ def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
         file.write_bytes(content)
     with open_storage(data_dir) as tweets:
         assert tweets.get(root.id).result().count_retweet == 50
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
     assert (data_dir / "redis" / "appendonlydir.unreadable").is_dir()
 
 
@@ -211,7 +212,7 @@ def test_a_server_killed_while_it_starts_is_started_again(data_dir: Path, monkey
 
     monkeypatch.setattr(embedded, "_is_ready", killed_first)
     with open_storage(data_dir) as tweets:
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
         assert tweets.reconciler.rebuilds == 0
     assert not (data_dir / "redis" / "appendonlydir.unreadable").exists()
 
@@ -229,7 +230,7 @@ def test_append_only_file_cut_at_every_byte_of_a_batch(data_dir: Path) -> None:
         file.write_bytes(whole[:size])
         with open_storage(data_dir) as tweets:
             assert whole_ranking(tweets)[0] == (1, root.id)
-            assert tweets.reconciler.verify() == []
+            assert verify(tweets) == []
 
 
 def test_older_backup_of_the_log_is_another_history(data_dir: Path) -> None:
@@ -251,7 +252,7 @@ def test_older_backup_of_the_log_is_another_history(data_dir: Path) -> None:
     shutil.copytree(data_dir / "redis.later", data_dir / "redis")
     with open_storage(data_dir) as tweets:
         assert tweets.get(root.id).result().count_retweet == 1
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
         assert tweets.reconciler.rebuilds == 1
 
 

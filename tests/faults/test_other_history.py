@@ -10,6 +10,7 @@ import pytest
 from storage import Tweets, open_storage
 from storage.index.embedded import EmbeddedServer
 from storage.index.keys import keys_of
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import done, serving
 from tests.faults.load import Caller, Ledger, list_ranking, writing
@@ -63,7 +64,7 @@ def test_a_deleted_append_only_file(data_dir: Path) -> None:
     shutil.rmtree(data_dir / "redis", ignore_errors=True)
     with open_storage(data_dir) as tweets:
         assert whole_ranking(tweets)[0] == (11, root)
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 @pytest.mark.parametrize("key", ["ranking", "position"])
@@ -75,4 +76,4 @@ def test_an_evicted_key(tweets: Tweets, key: str) -> None:
     tweets.index._client.delete(getattr(keys_of(tweets.store.id, 0), key))
     retweet(tweets, root)
     assert whole_ranking(tweets)[0] == (11, root)
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []

@@ -8,6 +8,7 @@ import pytest
 
 from storage import open_storage
 from storage.index import embedded
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 
 
@@ -31,7 +32,7 @@ def test_a_stop_packs_many_changes(data_dir: Path, monkeypatch: pytest.MonkeyPat
     with open_storage(data_dir) as tweets:
         assert whole_ranking(tweets)[0] == (20, root.id)
         assert tweets.reconciler.rebuilds == 0
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_a_server_that_hangs_is_ended_all_the_same(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from storage.rebuild import rebuild
 from storage.records import NewTweet
 from storage.sql import log, postgresql
 from storage.tokens import Tokens
+from storage.tools.verify import verify
 from tests import builders
 from tests.builders import post, retweet
 from tests.faults.services import eventually
@@ -109,7 +110,7 @@ def test_a_database_that_may_only_be_read(
         assert bodies(tweets) == ["stored"]
         tweets.delete(retweet(tweets, decode(told.json()["id"]) or 0).id).result()
         Tokens(tweets.database).add("ann")
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_a_server_that_became_a_standby(
@@ -243,11 +244,11 @@ def test_long_read_that_is_broken_off(tweets: Tweets) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        tweets.reconciler.verify(end)
+        verify(tweets, end)
     with pytest.raises(InterruptedError):
         rebuild(tweets.database, tweets.index, tweets.store, 0, on_progress=end)
     gc.collect()  # which would warn of it
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_no_text_is_logged(

@@ -12,6 +12,7 @@ from storage import Tweets, open_storage
 from storage.errors import StorageError, StoreBusy, StoreUnavailable
 from storage.records import NewTweet
 from storage.sql import postgresql as backend
+from storage.tools.verify import verify
 from tests.builders import at_once, post, retweet
 from tests.faults.cutting import CuttingProxy
 from tests.faults.services import eventually
@@ -167,7 +168,7 @@ def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
             assert posted.replayed == (body in stored)
     assert is_gapless(tweets)
     assert tweets.get(root.id).result().count_retweet == len(bodies(tweets)) - 1
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_health_does_not_wait(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str) -> None:

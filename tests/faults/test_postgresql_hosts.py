@@ -11,6 +11,7 @@ from sqlalchemy import text
 from storage import Tweets, migrate, open_storage
 from storage.sql import log
 from storage.sql.database import Database, open_database
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.cluster import Cluster
 from tests.faults.hosts import ROUNDS, THREADS, run_hosts
@@ -65,7 +66,7 @@ def test_two_hosts_with_eight_threads_each(several: str, data_dir: Path, tmp_pat
         assert all(seqs(tweets, partition) == list(range(1, head.seq + 1)) for partition, head in heads.items())
         assert sum(head.live for head in heads.values()) == 1 + len(posted) + THREADS * ROUNDS
         assert tweets.get(root.id).result().count_retweet == 2 * THREADS * ROUNDS + THREADS * ROUNDS // 2
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_an_index_for_each_host(several: str, cluster: Cluster, data_dir: Path, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_an_index_for_each_host(several: str, cluster: Cluster, data_dir: Path, 
             assert reader.rank(made.id).total == expected + 1
         old.reconciler.catch_up()
         new.reconciler.catch_up()
-        assert old.reconciler.verify() == new.reconciler.verify() == []
+        assert verify(old) == verify(new) == []
 
 
 def test_a_sequence_would_be_read_past(postgresql: PostgreSQL) -> None:

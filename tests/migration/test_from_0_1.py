@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from storage import migrate, open_log, open_storage
 from storage.ids import encode
+from storage.tools.verify import verify
 from tests.builders import whole_ranking
 
 # id, parent, partition, depth, seq, deleted_seq: a chain whose middle was deleted, and a second root, imported late.
@@ -75,7 +76,7 @@ def test_a_database_of_0_1_opens_with_every_count_right(data_dir: Path, database
         database.close()
     with open_storage(data_dir, database_url, old_url) as tweets:
         assert whole_ranking(tweets) == RANKING
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
         assert [tweet.count_retweet for tweet in tweets.list_chain(3000, 100).tweets] == [0, None, 1]
     database = open_log(data_dir, database_url)
     assert migrate.list_differences(database) == []

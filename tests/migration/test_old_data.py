@@ -11,6 +11,7 @@ from storage import migrate, open_storage
 from storage.errors import SchemaOutdated
 from storage.sql import log
 from storage.sql.database import Database, open_database
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
 from tests.planted import PlantedLog, plant
@@ -120,7 +121,7 @@ def test_data_of_the_first_version(
         root = post(tweets)
         retweet(tweets, root)
         assert tweets.get(root.id).result().count_retweet == 1
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
         assert (tweets.store.id, tweets.store.partitions) == ("0123456789abcdef", partitions)
         with tweets.database.reading() as connection:
             assert log.list_wrong_heads(connection) == {}
@@ -165,7 +166,7 @@ def test_a_later_schema_suits_this_version(database_url: str, data_dir: Path) ->
                 assert restarted.list_chain(child.id, 100).tweets
                 assert restarted.list_retweets(root.id, 10)
                 assert restarted.list_by_user("bob", 10)
-        assert running.reconciler.verify() == []
+        assert verify(running) == []
     migrate.up(database, 2)
     with database.reading() as connection:
         assert migrate.find_number(connection) == "9999"

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from storage import open_log, open_storage
 from storage.ancestry import AncestorCache
-from storage.compare import list_differences
 from storage.index.embedded import EmbeddedServer
 from storage.index.opening import open_index
 from storage.reconciler import Reconciler
+from storage.tools.verify import list_differences
 from tests.builders import post, retweet
 from tests.torture.report import Row
 
