@@ -60,6 +60,13 @@ _TABLE: dict[type[BaseException], ProblemSpec] = {
     storage.TweetDeleted: ProblemSpec(410, "tweet_deleted", "This tweet was deleted."),
     storage.ChainTooLong: ProblemSpec(409, "chain_too_long", "The chain of this tweet is as long as a chain may be."),
     storage.KeyReused: ProblemSpec(422, "key_reused", "This idempotency key was used before, for another call."),
+    storage.WindowTooLarge: ProblemSpec(
+        422, "window_too_large", "The window holds more than 4,000,000 retweets; name a shorter one."
+    ),
+    storage.CascadeTooLarge: ProblemSpec(422, "cascade_too_large", "The cascade has more than 100,000 tweets."),
+    storage.OtherTimeline: ProblemSpec(
+        410, "other_timeline", "The cursor is from another database, or from before a backup was restored: start again."
+    ),
     storage.Overloaded: ProblemSpec(503, "overloaded", "Too many calls wait. Nothing was done; ask again later."),
     storage.StoreUnavailable: ProblemSpec(
         503, "store_unavailable", "The database did not answer. Ask again later.", logged=True

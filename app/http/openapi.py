@@ -11,16 +11,51 @@ from bottle import Bottle, HTTPResponse
 
 from app import __version__
 from app.errors import PROBLEM_TYPE, Problem
+from app.http import explore
 from app.http.requests import BODY_LIMIT, LARGEST_LIMIT, PLACE_PATTERN
 from app.http.responses import Tagged
 from app.http.routes import CHAIN_LIMIT, LIST_LIMIT, RANKING_LIMIT
-from app.http.schemas import Chain, Live, NewRetweet, NewTweet, NotReady, Rank, Ready, Top, Tweet, TweetList
+from app.http.schemas import (
+    CascadeShape,
+    Chain,
+    ChangeList,
+    DescendantList,
+    Live,
+    NewRetweet,
+    NewTweet,
+    NotReady,
+    Rank,
+    Ready,
+    Top,
+    Tweet,
+    TweetList,
+    WindowTop,
+    WindowUsers,
+)
 from app.settings import Settings
 from storage import ids
+from storage.changes import CURSOR_PATTERN
 
 PATH = "/api/v1/openapi.json"
 
-_TYPES = (NewTweet, NewRetweet, Tweet, Chain, TweetList, Top, Rank, Live, Ready, NotReady, Problem)
+_TYPES = (
+    NewTweet,
+    NewRetweet,
+    Tweet,
+    Chain,
+    TweetList,
+    Top,
+    Rank,
+    Live,
+    Ready,
+    NotReady,
+    Problem,
+    WindowTop,
+    WindowUsers,
+    CascadeShape,
+    DescendantList,
+    ChangeList,
+)
 
 _ABOUT = """\
 Post tweets, retweet them, rank them. A retweet of a retweet counts for every tweet up to the root.
@@ -40,6 +75,7 @@ class Answer(NamedTuple):
     means: str
     body: type[msgspec.Struct] | None = None
     headers: tuple[str, ...] = ()
+    other_body: type[msgspec.Struct] | None = None
 
 
 class Operation(NamedTuple):
@@ -60,12 +96,13 @@ def _parameter(name: str, place: str, description: str, schema: dict[str, Any], 
     return {"name": name, "in": place, "description": description, "schema": schema, **more}
 
 
-def _limit(default: int) -> dict[str, Any]:
-    schema = {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": default}
-    return _parameter("limit", "query", "How many tweets at most.", schema)
+def _limit(default: int, largest: int = LARGEST_LIMIT) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": largest, "default": default}
+    return _parameter("limit", "query", "How many at most.", schema)
 
 
 _NEXT = "The `next` of the page before; left out, the first page."
+_WINDOW = "`hour`, `day`, `week`, `month`, `year`, or a number of `h`, `d` or `w`, at most 366 days."
 _ID = {"type": "string", "pattern": ids.PATTERN}
 _KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 
@@ -83,6 +120,19 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "list_cursor": _parameter("cursor", "query", _NEXT, _ID),
     "ranking_limit": _limit(RANKING_LIMIT),
     "ranking_cursor": _parameter("cursor", "query", _NEXT, {"type": "string", "pattern": PLACE_PATTERN}),
+    "window": _parameter("window", "query", _WINDOW, {"type": "string", "pattern": explore.WINDOW_PATTERN}),
+    "needed_window": _parameter(
+        "window", "query", _WINDOW, {"type": "string", "pattern": explore.WINDOW_PATTERN}, required=True
+    ),
+    "until": _parameter(
+        "until",
+        "query",
+        "The end of the window: a whole hour with its zone, not in the future. Left out, now.",
+        {"type": "string", "format": "date-time"},
+    ),
+    "descendants_limit": _limit(explore.DESCENDANTS_LIMIT, explore.LARGEST_PAGE),
+    "changes_limit": _limit(explore.CHANGES_LIMIT, explore.LARGEST_PAGE),
+    "changes_cursor": _parameter("cursor", "query", _NEXT, {"type": "string", "pattern": CURSOR_PATTERN}),
     "idempotency_key": _parameter(
         "Idempotency-Key", "header", "The same key of the same user_name posts once, however often it is sent.", _KEY
     ),
@@ -195,6 +245,36 @@ OPERATIONS = (
     ),
     Operation(
         "get",
+        "/api/v1/tweet/{tweet_id}/cascade",
+        "get_cascade",
+        "tweets",
+        "Read the shape of a tweet's cascade",
+        {200: Answer("Its numbers, deleted tweets counted.", CascadeShape, ("ETag",)), 304: _UNCHANGED},
+        {400: _BAD_PATH, 404: _NO_TWEET, 422: "The cascade has more than 100,000 tweets."},
+        ("tweet_id", "if_none_match"),
+    ),
+    Operation(
+        "get",
+        "/api/v1/tweet/{tweet_id}/descendants",
+        "list_descendants",
+        "tweets",
+        "List all tweets below a tweet",
+        {200: Answer("Each before all below it, deleted ones too.", DescendantList, ("ETag",)), 304: _UNCHANGED},
+        {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
+        ("tweet_id", "descendants_limit", "list_cursor", "if_none_match"),
+    ),
+    Operation(
+        "get",
+        "/api/v1/changes",
+        "list_changes",
+        "tweets",
+        "List the entries of the log",
+        {200: Answer("In order within a partition, without a gap.", ChangeList, ("ETag",)), 304: _UNCHANGED},
+        {410: "The cursor is of another timeline: start again without one.", 422: _BAD_QUERY},
+        ("changes_limit", "changes_cursor", "if_none_match"),
+    ),
+    Operation(
+        "get",
         "/api/v1/tweet/{tweet_id}/retweets",
         "list_retweets",
         "tweets",
@@ -219,9 +299,27 @@ OPERATIONS = (
         "get_top",
         "ranking",
         "Read the ranking",
-        {200: Answer("Count falling, newer first on ties.", Top, ("ETag", "Stale")), 304: _UNCHANGED},
-        {422: _BAD_QUERY},
-        ("ranking_limit", "ranking_cursor", "if_none_match"),
+        {
+            200: Answer(
+                "Count falling, newer first on ties; with `window`, by what was received in it, on one page.",
+                Top,
+                ("ETag", "Stale"),
+                WindowTop,
+            ),
+            304: _UNCHANGED,
+        },
+        {422: f"{_BAD_QUERY} Or the window is too large."},
+        ("window", "until", "ranking_limit", "ranking_cursor", "if_none_match"),
+    ),
+    Operation(
+        "get",
+        "/api/v1/top/users",
+        "get_top_users",
+        "ranking",
+        "Read which users received most in a window",
+        {200: Answer("Received falling, by name on ties.", WindowUsers, ("ETag",)), 304: _UNCHANGED},
+        {422: f"{_BAD_QUERY} Or the window is too large."},
+        ("needed_window", "until", "ranking_limit", "if_none_match"),
     ),
     Operation(
         "get",
@@ -336,6 +434,10 @@ def _answer(answer: Answer) -> dict[str, Any]:
     if answer.body is not None:
         media_type = PROBLEM_TYPE if issubclass(answer.body, Problem) else "application/json"
         described["content"] = _content(media_type, answer.body)
+        if answer.other_body is not None:
+            other = _content(media_type, answer.other_body)
+            schemas = [content[media_type]["schema"] for content in (described["content"], other)]
+            described["content"] = {media_type: {"schema": {"oneOf": schemas}}}
     if answer.headers:
         described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers}
     return described

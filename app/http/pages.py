@@ -7,6 +7,7 @@ leads out of it. Their addresses carry the hash of the content, so that a browse
 address.
 """
 
+import re
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -18,11 +19,16 @@ from bottle import Bottle, HTTPError, HTTPResponse, SimpleTemplate, request
 
 from app.deferred import Pool, Response, defer
 from app.errors import ProblemSpec
-from app.http.presenters import rows
-from app.http.requests import parse_id
+from app.http.explore import WINDOW, WINDOWS_MS
+from app.http.icicle import Picture, picture
+from app.http.presenters import rows, rows_of_window
+from app.http.requests import parse_id, read_parameters
 from app.http.responses import REVALIDATED, UNSTORED, Headers, Tagged
+from app.http.schemas import timestamp
+from storage.errors import Overloaded
 from storage.records import Ranking, Tweet
 from storage.tweets import Tweets
+from storage.windows import WindowTop
 
 _APP = Path(__file__).parent.parent
 
@@ -33,6 +39,14 @@ _CHAIN_SHOWN = 50
 """How many links of a chain one page shows; the last one links to the rest."""
 
 _RETWEETS_SHOWN = 20
+
+_FED = 100
+"""Entries of a feed."""
+
+_TABS = (("", "All time"), ("year", "Year"), ("month", "Month"), ("week", "Week"), ("day", "Day"))
+_DURING = {"hour": "in the last hour", "day": "today", "week": "this week", "month": "this month", "year": "this year"}
+_NO_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What no XML document may hold (XML 1.0, section 2.2)."""
 
 _HTML = "text/html; charset=utf-8"
 _POLICY = (
@@ -124,12 +138,25 @@ def list_parents(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | N
 def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     """Add the pages and the static files to *app*; *tweets* knows what they show."""
     _mount_ranking(app, tweets, pool)
+    _mount_windows(app, tweets, pool)
 
     @app.get("/tweet/<text>")
     def tweet(text: str) -> Response:
-        """A tweet, the chain above it and the newest retweets below it; of a deleted one, its place in them."""
+        """A tweet, the chain above it, the newest retweets and the cascade below it; of a deleted one, its place."""
         tweet_id = parse_id(text)
-        return defer(pool.submit(lambda: page(render("tweet", **_chain_view(tweets, tweet_id)))), Tagged.response)
+
+        def show(drawn: Picture | None) -> Response:
+            view = pool.submit(lambda: page(render("tweet", picture=drawn, **_chain_view(tweets, tweet_id))))
+            return defer(view, Tagged.response)
+
+        drawn: Future[Picture | None] = Future()
+        try:
+            drawing = tweets.draw_cascade(tweet_id, lambda cascade: picture(cascade, tweets.list_authors))
+            # Without it where it fails: it may be too large, or take too long just now.
+            drawing.add_done_callback(lambda done: drawn.set_result(None if done.exception() else done.result()))
+        except Overloaded:
+            drawn.set_result(None)
+        return defer(drawn, show)
 
     swagger = page(render("swagger"))
 
@@ -154,7 +181,7 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
 
     def rendered(ranking: Ranking, minute: int) -> Tagged:
         listed = rows(ranking.tweets, list_parents(tweets, ranking.tweets), minute * 60_000)
-        return page(render("ranking", rows=listed, stale=ranking.stale))
+        return page(render("ranking", rows=listed, stale=ranking.stale, tabs=_TABS, window="", during=""))
 
     def show(ranking: Ranking) -> Response:
         """The page of *ranking*: rendered again only when what it shows has changed, or a minute has passed."""
@@ -168,8 +195,48 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
 
     @app.get("/")
     def ranking() -> Response:
-        """The top 10; 304 when the browser has them, 503 when nothing is known of them."""
-        return defer(tweets.top(_TOP), show)
+        """The top 10 of all time, or of a window; 304 when the browser has them, 503 when nothing is known of them."""
+        asked = _read_window()
+        if isinstance(asked, HTTPResponse):
+            return asked
+        return _show_window(tweets, pool, *asked) if asked else defer(tweets.top(_TOP), show)
+
+
+def _mount_windows(app: Bottle, tweets: Tweets, pool: Pool) -> None:
+    @app.get("/top.atom")
+    def feed() -> Response:
+        """The top 100 of a window, by default of a day, as an Atom feed (RFC 4287)."""
+        asked = _read_window() or ("day", WINDOWS_MS["day"])
+        return asked if isinstance(asked, HTTPResponse) else _show_window(tweets, pool, *asked, is_feed=True)
+
+
+def _read_window() -> tuple[str, int] | HTTPResponse | None:
+    """The window that the query names and its milliseconds, None without one; for a person its refusal is a page."""
+    try:
+        asked: tuple[str, int] | None = read_parameters({"window": WINDOW["window"]}).get("window")
+    except HTTPResponse as refusal:
+        if not prefers_html(request.environ.get("HTTP_ACCEPT", "")):
+            return refusal
+        return error_page(ProblemSpec(422, "invalid_query", WINDOW["window"].means), [])
+    return asked
+
+
+def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_feed: bool = False) -> Response:
+    during = _DURING.get(window, f"in {window}")
+
+    def rendered(top: WindowTop) -> Tagged:
+        received = {place.id: place.count_retweet for place in top.places}
+        listed = tweets.list_live([*received], _FED if is_feed else _TOP)
+        shown = rows_of_window(
+            listed, received, "" if is_feed else during, list_parents(tweets, listed), _minute() * 60_000
+        )
+        if is_feed:
+            until = timestamp(top.window.until_ms)
+            content = render("atom", rows=shown, window=window, during=during, until=until)
+            return Tagged(_NO_XML.sub("", content.decode()).encode(), "application/atom+xml")
+        return page(render("ranking", rows=shown, stale=False, tabs=_TABS, window=window, during=during))
+
+    return defer(tweets.windows.top(length_ms), lambda top: defer(pool.submit(rendered, top), Tagged.response))
 
 
 def _minute() -> int:

@@ -5,7 +5,7 @@ Ages are coarse, one step a minute at the finest: so the page of an unchanged ra
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from app.http.schemas import is_visible, timestamp
@@ -29,7 +29,8 @@ class Row:
 
     `more` when `body` is only its beginning. `count` is written with separators, as in "1,204"; `share` is that count
     in percent of the greatest of the list. `parent` is the id of the tweet it retweets, "" for none, and `parent_name`
-    that one's author, "" when it was deleted.
+    that one's author, "" when it was deleted. `received` is what it received in a window, as in "412 today", "" where
+    none is asked for; then `share` is of that, and `count` is "" when it is not known.
     """
 
     id: str
@@ -44,6 +45,23 @@ class Row:
     age: str
     parent: str
     parent_name: str
+    received: str = ""
+
+
+def rows_of_window(
+    tweets: Sequence[Tweet], received: Mapping[int, int], during: str, names: Mapping[int, str | None], now_ms: int
+) -> list[Row]:
+    """The rows of the top of a window: of *received*, by the ids of *tweets*, as in "412 today"."""
+    greatest = max(received.values(), default=0) or 1
+    return [
+        replace(
+            row,
+            count="" if tweet.count_retweet is None else row.count,
+            share=round(100 * received[tweet.id] / greatest),
+            received=f"{received[tweet.id]:,} {during}".rstrip(),
+        )
+        for row, tweet in zip(rows(tweets, names, now_ms), tweets, strict=True)
+    ]
 
 
 def rows(tweets: Sequence[Tweet], names: Mapping[int, str | None], now_ms: int, *, whole: int = 0) -> list[Row]:

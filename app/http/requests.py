@@ -6,13 +6,13 @@ the response names all its faults at once.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from bottle import request
+from bottle import HTTPResponse, request
 from msgspec import structs
 
 from app.errors import FieldError
@@ -30,13 +30,13 @@ _MOST_FAULTS = 100  # named in one response, so that it does not grow far beyond
 _LONGEST_NAME = 100
 
 LARGEST_LIMIT = 100
-_LIMIT = re.compile(r"[1-9][0-9]{0,2}")
+_LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 PLACE_PATTERN = r"^(0|[1-9][0-9]{0,15})\." + ids.PATTERN.removeprefix("^")
 """What the cursor of the ranking looks like, for documentation; `parse_place` is what checks."""
 _PLACE = re.compile(r"(0|[1-9][0-9]{0,15})\.(.*)")
 
-_CURSOR_FAULT = FieldError("cursor", "invalid", "Must be the `next` of the page before.")
+CURSOR_FAULT = FieldError("cursor", "invalid", "Must be the `next` of the page before.")
 _QUERY_FAULT = FieldError("query", "invalid", "Must be `name=value` pairs joined by `&`, percent-encoded in UTF-8.")
 
 Body = TypeVar("Body", NewTweet, NewRetweet)
@@ -157,36 +157,68 @@ def _fault(field: structs.FieldInfo, value: object) -> str | None:
     return None
 
 
+class Rule(NamedTuple):
+    """How a parameter is read: *parse* returns its value, None for a bad text; *means* says what it must be."""
+
+    parse: Callable[[str], Any]
+    means: str
+
+
+def limit_rule(largest: int) -> Rule:
+    """A number of rows, 1 to *largest*, which is at most 1000."""
+
+    def parse(text: str) -> int | None:
+        return int(text) if _LIMIT.fullmatch(text) and int(text) <= largest else None
+
+    return Rule(parse, f"Must be an integer from 1 to {largest}.")
+
+
+def read_parameters(rules: Mapping[str, Rule], needed: str = "") -> dict[str, Any]:
+    """
+    The values of those parameters of the query that *rules* name; those of other names mean nothing.
+
+    Raises the refusal, 422, that names all faults, which one without *needed* has as well.
+    """
+    query = request.environ.get("QUERY_STRING")
+    if not query and not needed:
+        return {}
+    faults: list[FieldError] = []
+    try:
+        pairs = parse_qsl(query or "", keep_blank_values=True, errors="strict")
+    except ValueError:
+        pairs, faults = [], [_QUERY_FAULT]
+    names = [name for name, _ in pairs]
+    values: dict[str, Any] = {}
+    for name, rule in rules.items():
+        if names.count(name) > 1:
+            faults.append(FieldError(name, "repeated", "Must be given once."))
+        elif name in names:
+            text = dict(pairs)[name]
+            values[name] = rule.parse(text)
+            if values[name] is None:
+                code = "out_of_range" if name == "limit" and _INTEGER.fullmatch(text) else "invalid"
+                faults.append(FieldError(name, code, rule.means))
+        elif name == needed:
+            faults.append(FieldError(name, "missing", rule.means))
+    if faults:
+        raise refuse_query(faults)
+    return values
+
+
+def refuse_query(faults: Sequence[FieldError]) -> HTTPResponse:
+    """The refusal of parameters, 422."""
+    detail = "Some parameters are not as they must be; `errors` names them."
+    return respond_problem(422, "invalid_query", detail, faults)
+
+
 def read_query(default_limit: int, parse: Callable[[str], Cursor | None]) -> tuple[int, Cursor | None]:
     """
     How many tweets are asked for, and after what: `limit`, and `cursor` as *parse* reads it, None for the first page.
 
-    Parameters of other names mean nothing. Raises the refusal, 422, that names all faults.
+    Raises the refusal, 422, that names all faults.
     """
-    query = request.environ.get("QUERY_STRING")
-    if not query:
-        return default_limit, None
-    faults: list[FieldError] = []
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
-    except ValueError:
-        pairs, faults = [], [_QUERY_FAULT]
-    names = [name for name, _ in pairs]
-    twice = [name for name in ("limit", "cursor") if names.count(name) > 1]
-    faults += [FieldError(name, "repeated", "Must be given once.") for name in twice]
-    values, after = dict(pairs), None
-    limit = values.get("limit")
-    if limit is not None and not (_LIMIT.fullmatch(limit) and int(limit) <= LARGEST_LIMIT):
-        code = "out_of_range" if _INTEGER.fullmatch(limit) else "invalid"
-        faults.append(FieldError("limit", code, f"Must be an integer from 1 to {LARGEST_LIMIT}."))
-    if "cursor" in values:
-        after = parse(values["cursor"])
-        if after is None:
-            faults.append(_CURSOR_FAULT)
-    if faults:
-        detail = "Some parameters are not as they must be; `errors` names them."
-        raise respond_problem(422, "invalid_query", detail, faults)
-    return default_limit if limit is None else int(limit), after
+    asked = read_parameters({"limit": limit_rule(LARGEST_LIMIT), "cursor": Rule(parse, CURSOR_FAULT.detail)})
+    return asked.get("limit", default_limit), asked.get("cursor")
 
 
 def cursor_of(place: Place) -> str:

@@ -12,6 +12,7 @@ from bottle import Bottle, HTTPResponse
 
 from app.deferred import Pool, Response, defer
 from app.errors import PROBLEM_TYPE, title_of
+from app.http import explore
 from app.http.auth import Guard, check_may_delete, check_may_post
 from app.http.requests import cursor_of, find_id, parse_id, parse_place, read_body, read_key, read_query
 from app.http.responses import (
@@ -64,6 +65,7 @@ def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
     _mount_delete(app, tweets, guard, pool)
     _mount_reads(app, tweets, pool)
     _mount_ranking(app, tweets, pool)
+    explore.mount(app, tweets, pool)
     _mount_health(app, tweets, pool)
 
 
@@ -188,6 +190,8 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     @app.get("/api/v1/top")
     def get_top() -> Response:
         """A page of the ranking, or 304; said to be stale, in a field and a header, when the index is away."""
+        if explore.is_window_asked():
+            return explore.get_window_top(tweets, pool)
         limit, after = read_query(RANKING_LIMIT, parse_place)
         return defer(tweets.top(limit, after), show)
 

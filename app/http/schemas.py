@@ -200,12 +200,12 @@ def names_user(text: str) -> bool:
 
 def tweet_of(tweet: records.Tweet) -> Tweet:
     """The seven keys of *tweet*, which is not a tombstone."""
-    return Tweet(*_seven(tweet))
+    return Tweet(*seven_of(tweet))
 
 
 def link_of(tweet: records.Tweet) -> Link:
     """The seven keys of *tweet*, which may be a tombstone."""
-    return Link(*_seven(tweet))
+    return Link(*seven_of(tweet))
 
 
 def chain_of(page: records.Page) -> Chain:
@@ -233,7 +233,8 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
-def _seven(tweet: records.Tweet) -> tuple[Any, ...]:
+def seven_of(tweet: records.Tweet) -> tuple[Any, ...]:
+    """The values of the seven keys of *tweet*, in their order."""
     return (
         tweet.user_name,
         tweet.title,
@@ -243,3 +244,104 @@ def _seven(tweet: records.Tweet) -> tuple[Any, ...]:
         ids.encode(tweet.id),
         timestamp(tweet.created_at),
     )
+
+
+class ReceivedTweet(msgspec.Struct, frozen=True):
+    """A tweet in the top of a window; `count_retweet` is null only while the index is away, for very large counts."""
+
+    user_name: UserName
+    title: Title
+    body: Text
+    retweet: TweetId | None
+    count_retweet: Count | None
+    id: TweetId
+    created_at: Time
+    received: Annotated[int, Meta(ge=1, description="Its live descendants that were posted in the window.")]
+
+
+class WindowTop(msgspec.Struct, frozen=True):
+    """The tweets that received most in a window, most first, newer first on ties."""
+
+    window: str
+    since: Time
+    until: Time
+    tweets: Sequence[ReceivedTweet]
+
+
+class UserReceived(msgspec.Struct, frozen=True):
+    """A user in the top of a window; `tweets` is how many tweets received something."""
+
+    user_name: UserName
+    received: Annotated[int, Meta(ge=1, description="What the tweets of the user received from others in the window.")]
+    tweets: Annotated[int, Meta(ge=1)]
+
+
+class WindowUsers(msgspec.Struct, frozen=True):
+    """The users whose tweets received most in a window, most first, by name on ties."""
+
+    window: str
+    since: Time
+    until: Time
+    users: Sequence[UserReceived]
+
+
+class CascadeShape(msgspec.Struct, frozen=True):
+    """The shape of a tweet with all its descendants, deleted ones too."""
+
+    size: Annotated[int, Meta(ge=1, description="Tweets, deleted ones and the tweet itself counted.")]
+    deleted: Annotated[int, Meta(ge=0, description="How many of them are deleted.")]
+    depth: Annotated[int, Meta(ge=0, description="Edges from the tweet to the deepest one.")]
+    max_breadth: Annotated[int, Meta(ge=1, description="The greatest of `breadths`.")]
+    breadths: Annotated[Sequence[int], Meta(description="Tweets at each depth, from the tweet's own 1.")]
+    structural_virality: Annotated[
+        float | None, Meta(description="The mean distance over all pairs of tweets, in edges; null for a single one.")
+    ]
+    base: Base
+    count_retweet: Annotated[
+        Count | None, Meta(description="The base and the descendants that are not deleted; null for a deleted tweet.")
+    ]
+
+
+class Descendant(msgspec.Struct, frozen=True):
+    """A tweet below another one; of a deleted one `user_name` is null."""
+
+    id: TweetId
+    retweet: TweetId
+    user_name: UserName | None
+    created_at: Time
+    depth: Annotated[int, Meta(ge=1, description="Edges below the tweet that was asked for.")]
+
+
+class DescendantList(msgspec.Struct, frozen=True):
+    """A page of the tweets below one, each followed by all below it; `next` is null at the end."""
+
+    tweets: Sequence[Descendant]
+    next: TweetId | None
+
+
+class ChangedTweet(msgspec.Struct, frozen=True):
+    """A tweet as it was posted; of one that was deleted since, `user_name`, `title` and `body` are null."""
+
+    user_name: UserName | None
+    title: Title | None
+    body: Text | None
+    retweet: TweetId | None
+    count_retweet: Annotated[Base, Meta(description="The count it was posted with.")]
+    id: TweetId
+    created_at: Time
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry of the log: either `posted` or `deleted`."""
+
+    partition: Annotated[int, Meta(ge=0, le=1023)]
+    seq: Annotated[int, Meta(ge=1, description="The number of the entry in the log of its partition, without a gap.")]
+    posted: ChangedTweet | None = None
+    deleted: TweetId | None = None
+
+
+class ChangeList(msgspec.Struct, frozen=True):
+    """A page of the log, in order within each partition; without `changes` the reader is up to date."""
+
+    changes: Sequence[Change]
+    next: Annotated[str, Meta(description="The `cursor` of the page after it, always given.")]

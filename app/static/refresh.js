@@ -54,7 +54,7 @@ function say(sentence) {
 
 async function ask() {
   const headers = etag ? { 'If-None-Match': etag } : {};
-  const answer = await fetch(location.pathname, { headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) });
+  const answer = await fetch(location.pathname + location.search, { headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) });
   if (answer.status === 200) {
     show(await answer.text());
     etag = answer.headers.get('ETag') ?? '';

@@ -8,6 +8,7 @@
 <meta name="theme-color" content="#fbf9f4" media="(prefers-color-scheme: light)">
 <meta name="theme-color" content="#14171a" media="(prefers-color-scheme: dark)">
 <link rel="icon" href="{{static('icon.svg')}}" type="image/svg+xml">
+<link rel="alternate" type="application/atom+xml" title="Most retweeted today" href="/top.atom?window=day">
 <link rel="stylesheet" href="{{static('page.css')}}">
 <noscript><link rel="stylesheet" href="{{static('no-script.css')}}"></noscript>
 <script type="module" src="{{static('refresh.js')}}"></script>

@@ -20,7 +20,11 @@ a deleted tweet\\
 % end
 </div>
 <p class="acts">
+% if row.received:
+<span class="count"><strong>{{row.received}}</strong>{{', ' + row.count + ' in all' if row.count else ''}}</span>
+% else:
 <span class="count"><strong>{{row.count}}</strong> {{'retweet' if row.count == '1' else 'retweets'}}</span>
+% end
 <span class="ways">
 % if chain_link:
 <a href="/tweet/{{row.id}}" data-control="chain" aria-describedby="title-{{row.id}}">Chain</a>

@@ -36,3 +36,32 @@
 </ol>
 </section>
 </div>
+% if picture:
+<section class="cascade" aria-labelledby="cascade-heading">
+<h2 id="cascade-heading">The cascade below it</h2>
+<dl>
+<div><dt>Tweets</dt><dd>{{picture.size}}{{', ' + picture.deleted + ' deleted' if picture.deleted else ''}}</dd></div>
+<div><dt>Depth</dt><dd>{{picture.depth}}</dd></div>
+<div><dt>Widest level</dt><dd>{{picture.max_breadth}}</dd></div>
+<div><dt>Mean distance</dt><dd>{{picture.mean_distance}}</dd></div>
+</dl>
+{{!picture.svg}}
+<details>
+<summary>The same as a table</summary>
+<table>
+<thead><tr><th scope="col">Depth</th><th scope="col">Tweets</th><th scope="col">Most below</th></tr></thead>
+<tbody>
+% for level in picture.levels:
+<tr><th scope="row">{{level.depth}}</th><td>{{level.tweets}}</td><td><a href="/tweet/{{level.largest}}">\\
+% if level.user_name:
+<bdi>@{{level.user_name}}</bdi>\\
+% else:
+a deleted tweet\\
+% end
+</a>: {{level.below}}</td></tr>
+% end
+</tbody>
+</table>
+</details>
+</section>
+% end
