@@ -89,6 +89,18 @@ examples:
   simple-twitter restore tweets.backup
   simple-twitter restore --force tweets.backup"""
 
+MIRROR = """\
+Keep the database of these settings equal to SOURCE until stopped. SOURCE is the address of a running service, or the
+URL of a database. Ids, times, bases and deletions are kept; chains are spread over the partitions of this database.
+
+It may be stopped or killed at any moment and resumes where it was; its place is in mirror.json in DATA_DIR. The
+database must be empty at first, and nothing else may write to it. Tokens and idempotency keys come from a database
+only. To move a service: mirror it while it runs, stop it, `mirror --once` from its database, start the new one.
+
+examples:
+  DATA_DIR=/srv/new PARTITIONS=8 simple-twitter mirror http://127.0.0.1:8080
+  DATA_DIR=/srv/new simple-twitter mirror --once sqlite:////srv/old/tweets.db"""
+
 SEED = """\
 Add 120 tweets to look at: some users who retweet each other, over the last two days.
 
@@ -148,6 +160,10 @@ def parser() -> ArgumentParser:
     restore = add("restore", "replace the database by a backup", RESTORE)
     restore.add_argument("file", help="the backup")
     restore.add_argument("--force", action="store_true", help="yes, replace the existing database")
+    mirror = add("mirror", "keep this database equal to another one", MIRROR)
+    mirror.add_argument("source", metavar="SOURCE", help="http://HOST:PORT, sqlite:///FILE or postgresql://...")
+    mirror.add_argument("--once", action="store_true", help="end when there is nothing new")
+    mirror.add_argument("--token", help="http: a token to send, where a proxy asks for one")
     add("seed", "add tweets to look at", SEED)
     token = add("token", "manage API tokens", TOKENS)
     actions = token.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")

@@ -32,13 +32,14 @@ COMMANDS = {
     "export": "transfer.export_file",
     "backup": "admin.backup",
     "restore": "admin.restore",
+    "mirror": "mirror.mirror",
     "seed": "transfer.seed",
     "token": "token.token",
     "info": "admin.info",
 }
 """The module of each command, and its function there. No other module is imported: `serve` need not wait for it."""
 
-MAKERS = ("serve", "import", "seed", "restore", "migrate up", "token add")
+MAKERS = ("serve", "import", "mirror", "seed", "restore", "migrate up", "token add")
 """The commands that make the embedded database if it is missing. For all others a folder without one is a mistake."""
 
 

@@ -1,0 +1,148 @@
+"""`mirror`: keep the database of these settings equal to that of a running service, or to another database."""
+
+import sys
+import time
+from argparse import Namespace
+from contextlib import ExitStack, closing
+from datetime import datetime
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from app.bootstrap import opened_database
+from app.cli import CommandError
+from app.cli.progress import Progress
+from app.http.schemas import Change, ChangeList
+from app.settings import Settings
+from storage import ids
+from storage.errors import OtherTimeline, Retryable
+from storage.migrate import check_usable
+from storage.sql.changes import EntryRow
+from storage.sql.database import Database, open_database, read_url
+from storage.tools.mirror import LIMIT, Mirror, MirrorPage, ReadPage, copy_tokens, read_database
+
+LOOK_EVERY_S = 0.5
+"""How often a source is asked that had nothing new."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+"""Before a source or target that did not answer is asked again."""
+
+TRY_ONCE_FOR_S = 30.0
+"""How long `--once` asks in vain before it gives up."""
+
+ANSWER_WITHIN_S = 30.0
+LARGEST_PAGE = 256 * 2**20
+
+
+class SourceAway(Exception):
+    """The service did not answer; the message says how."""
+
+
+def mirror(arguments: Namespace, settings: Settings) -> int:
+    """Copy the entries of SOURCE until stopped, or with `--once` until level. Raises CommandError, MirrorRefused."""
+    with ExitStack() as opened:
+        source = None
+        if arguments.source.startswith(("http://", "https://")):
+            read: ReadPage = partial(_read_service, arguments.source.rstrip("/"), arguments.token)
+        else:
+            source = opened.enter_context(closing(_open_source(arguments.source)))
+            read = partial(read_database, source)
+        target = opened.enter_context(opened_database(settings))
+        progress = opened.enter_context(Progress("mirroring", "entries"))
+        state = settings.data_dir / "mirror.json"
+        running, done, tried_at, pause_s = Mirror(target, state), 0, time.monotonic(), FIRST_PAUSE_S
+        while True:
+            try:
+                count = running.step(read)
+                if not count and source:
+                    running.copy_keys(source)
+                    copy_tokens(source, target)
+            except OtherTimeline as error:
+                raise CommandError(
+                    "The source is no more the database that was mirrored (a backup was restored, perhaps): "
+                    "mirror it into an empty database."
+                ) from error
+            except (Retryable, SourceAway) as error:
+                if arguments.once and time.monotonic() - tried_at > TRY_ONCE_FOR_S:
+                    raise CommandError(f"The mirror cannot go on ({error}); started again, it resumes.") from error
+                print(f"mirroring: {error}; trying again", file=sys.stderr, flush=True)
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                running = Mirror(target, state)  # a commit may have succeeded although its answer was lost
+                continue
+            tried_at, pause_s = time.monotonic(), FIRST_PAUSE_S
+            done += count
+            progress.show(done)
+            if not count:
+                if arguments.once:
+                    return 0
+                time.sleep(LOOK_EVERY_S)
+
+
+def _open_source(url: str) -> Database:
+    chosen = read_url(url)
+    if chosen.get_backend_name() == "sqlite" and not Path(chosen.database or "").exists():
+        raise CommandError(f"There is no database at {chosen.database}.")
+    source = open_database(chosen)
+    try:
+        with source.reading() as connection:
+            check_usable(connection)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def _read_service(address: str, token: str | None, cursor: str | None) -> MirrorPage:
+    """A page of the feed of the service at *address*. Raises SourceAway, OtherTimeline, CommandError."""
+    query = urlencode({"limit": LIMIT} | ({"cursor": cursor} if cursor else {}))
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = Request(f"{address}/api/v1/changes?{query}", headers=headers)  # noqa: S310  # the caller has seen to it
+    try:
+        with urlopen(request, timeout=ANSWER_WITHIN_S) as response:  # noqa: S310
+            body = response.read(LARGEST_PAGE)
+        page = msgspec.json.decode(body, type=ChangeList)
+    except HTTPError as error:
+        with error:
+            if error.code == 410:
+                raise OtherTimeline from error
+            if error.code >= 500 or error.code == 429:
+                raise SourceAway(f"{address} answers {error.code}") from error
+            raise CommandError(f"{address} answers {error.code}: it gives no change feed to this command.") from error
+    except (OSError, HTTPException) as error:
+        raise SourceAway(f"{address} does not answer ({getattr(error, 'reason', None) or error})") from error
+    except msgspec.DecodeError as error:
+        raise CommandError(f"{address} gives no change feed; name the address of a service of this version.") from error
+    return MirrorPage([_entry_of(change) for change in page.changes], None, page.next)
+
+
+def _entry_of(change: Change) -> EntryRow:
+    posted = change.posted
+    if posted is None:
+        return EntryRow(change.seq, 0, -1, _id_of(change.deleted), None, 0, 0, None, None, None)
+    created_at = int(datetime.fromisoformat(posted.created_at).timestamp() * 1000)
+    parent = None if posted.retweet is None else _id_of(posted.retweet)
+    return EntryRow(
+        change.seq,
+        0,
+        1,
+        _id_of(posted.id),
+        parent,
+        posted.count_retweet,
+        created_at,
+        posted.user_name,
+        posted.title,
+        posted.body,
+    )
+
+
+def _id_of(text: str | None) -> int:
+    found = ids.decode(text or "")
+    if found is None:
+        raise CommandError("The change feed names something that is no id.")
+    return found
