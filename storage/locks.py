@@ -55,7 +55,7 @@ class FileLock:
             self._threads.release()
 
     def try_hold(self) -> bool:
-        """Take the lock for as long as it stays open, unless somebody else has it. Returns whether it was taken."""
+        """Take the lock for as long as it stays open, unless another holder has it. Returns whether it was taken."""
         try:
             fcntl.flock(self.fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

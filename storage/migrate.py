@@ -1,8 +1,8 @@
 """
-The schema's way up and down, and the question whether it is current.
+Migrations of the schema, up and down, and the check whether this version can use it.
 
-That question is asked at every start, so it is answered without Alembic, whose import takes 200 ms. A migration is one
-transaction: it is done, or nothing of it is. Any number of processes may migrate at once; they take turns.
+The check runs at every start, so it does without Alembic, whose import takes 200 ms. A migration is one
+transaction: it is done, or nothing of it is. Any number of processes may migrate at once: one does it, the others wait.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 Tokens: who may write, once there is one. They are kept beside the tweets, so all processes and hosts have the same.
 
 A token is `st_ID_SECRET`: ID is public and names it, SECRET is 256 random bits. Of the whole text only its SHA-256 is
-stored: it cannot be shown again, and needs no salt, for nobody can guess it. A revoked token keeps its row: from the
+stored: it cannot be shown again, and needs no salt, as it cannot be guessed. A revoked token keeps its row: from the
 first token on writes need one, and revoking the last does not open the service again.
 """
 
@@ -56,7 +56,7 @@ class Tokens:
         self._read_at = -math.inf
 
     def add(self, user_name: str, *, admin: bool = False) -> str:
-        """Make a token of *user_name*; its text, which nobody can find out later."""
+        """Make a token of *user_name*; its text, which is stored nowhere."""
         token_id = secrets.token_hex(ID_BYTES)
         text = f"st_{token_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
         row = Token(token_id, user_name, admin, _digest(text), time.time_ns() // 1_000_000, None)

@@ -117,7 +117,7 @@ class PostgreSQL:
             process.wait()
 
     def crash(self) -> None:
-        """End the server at once, with whatever is in its memory: as `pg_ctl stop --mode immediate` does."""
+        """End the server at once, with what is in its memory: as `pg_ctl stop --mode immediate` does."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait()
 
@@ -149,7 +149,7 @@ class PostgreSQL:
 
     @contextlib.contextmanager
     def database(self, options: str = "") -> Iterator[str]:
-        """The name of a new database, dropped in the end with whoever uses it."""
+        """The name of a new database, dropped at the end with its connections."""
         self._databases += 1
         name = f"test_{self._databases}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE template0 {options}")

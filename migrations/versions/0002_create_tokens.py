@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create the table, empty: then nobody needs a token."""
+    """Create the table, empty: writes need no token."""
     op.create_table(
         "tokens",
         sa.Column("id", sa.String(12), primary_key=True),

@@ -32,6 +32,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop both; an index of counted tweets alone is not understood any more, and built anew with all."""
+    """Drop both; an index of counted tweets alone is not recognized, and is rebuilt with all."""
     op.drop_table("unordered")
     op.drop_column("store", "ranked")

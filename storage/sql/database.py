@@ -1,8 +1,8 @@
 """
-Connections to the log: transactions of every kind, and what a driver raises turned into a StorageError.
+The database of the log: transactions of every kind, the most frequent reads, and drivers' errors as StorageErrors.
 
-What differs between the databases is in `storage.sql.sqlite` and `storage.sql.postgresql`: each is imported when a URL
-names it, for its driver takes a while.
+What differs between the databases is in `storage.sql.sqlite` and `storage.sql.postgresql`; each is imported when a URL
+names it, because its driver takes 60 ms.
 """
 
 import random
@@ -38,7 +38,7 @@ BACKENDS = {"sqlite": "storage.sql.sqlite", "postgresql": "storage.sql.postgresq
 """The modules whose `Backend` is that of a database system."""
 
 TRY_FOR_S = 4.0
-"""No new try begins later than this after the first; those who wait for the outcome have a limit of their own."""
+"""No further try begins later than this after the first."""
 
 FIRST_PAUSE_S = 0.02
 
@@ -47,7 +47,7 @@ LOCK_WITHIN_S = 4.0
 
 LOCK_TO_MIGRATE_WITHIN_S = 60.0
 LOCK_TO_CHECKPOINT_WITHIN_S = 0.5
-"""Who writes meanwhile does the same soon."""
+"""The process that writes meanwhile runs a checkpoint soon."""
 
 READ_AT_ONCE = 10_000
 """Rows that `Database.stream_tweets` reads in one statement: some 10 ms."""
@@ -91,7 +91,7 @@ class Backend(Protocol):
         """Check that *url* can be used, before anything is made. Raises CannotOpen."""
 
     def write_lock(self, within_s: float) -> AbstractContextManager[None]:
-        """Hold what writers of all processes take turns by. Raises StoreBusy after *within_s*."""
+        """Hold the lock that the writers of all processes share. Raises StoreBusy after *within_s*."""
 
     def reader(self) -> Engine:
         """Connections for those who read."""
@@ -149,7 +149,7 @@ class DirectReads:
     def find_rows(self, ids: Collection[int]) -> dict[int, Row]:
         """Those of *ids* that name a tweet, deleted or not."""
         asked = self._ids.process_bind_param([*ids], self._engine.dialect)
-        return {row[0]: Row(*row) for row in self._run(statements.BY_IDS, ids=asked)}
+        return {row[0]: Row._make(row) for row in self._run(statements.BY_IDS, ids=asked)}
 
     def read_chunk(self, partition: int, below: int, limit: int) -> Sequence[Any]:
         """Id, parent, base, seq, deleted_seq of *limit* tweets with a seq below *below*, last posted first."""
@@ -164,7 +164,7 @@ class DirectReads:
             given = tuple(parameters.values()) if self._engine.dialect.positional else parameters
             rows: Sequence[Any] = connection.driver_connection.execute(self._texts[statement], given).fetchall()
         except BaseException:
-            connection.invalidate()  # whatever state it is in
+            connection.invalidate()  # its state is unknown
             raise
         # Two threads may see the same room: the connection that falls out goes back to the pool when it is collected.
         if self._free.maxlen and len(self._free) < self._free.maxlen:
@@ -200,7 +200,11 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection to read from. What one statement reads is of one instant, and for long none may run."""
+        """
+        Open a connection to read from; what one statement reads is of one instant.
+
+        A statement must not run for seconds: meanwhile SQLite cannot empty its write-ahead log.
+        """
         with self._opened(self._reader, "reading") as connection:
             yield connection
 
@@ -283,10 +287,10 @@ class Database:
 
     def keep_trying(self, act: Callable[[], Result]) -> Result:
         """
-        What *act* returns, which opens transactions and is called again, some times, after a StoreBusy.
+        What *act* returns, which opens transactions; after a StoreBusy, nothing is stored, and it is called again.
 
-        That says that nothing was stored. A commit whose outcome is unknown raises another error and is not repeated,
-        for it may have been stored. Once the tries were in vain, the next ones are single until one succeeds.
+        A commit whose outcome is unknown raises another error and is not repeated. After `TRY_FOR_S` the StoreBusy is
+        raised, and later calls try only once until one succeeds.
         """
         deadline = time.monotonic() + TRY_FOR_S
         pause = FIRST_PAUSE_S
@@ -388,11 +392,11 @@ class Database:
                 kind = StoreUnavailable  # the connection was lost: the commit may have taken effect
             raise kind(_sentence(kind, error)) from error
         except PoolTimeout as error:
-            raise StoreBusy("too many ask the database") from error
+            raise StoreBusy("all connections to the database are in use") from error
 
 
 def read_url(url: str | URL) -> URL:
-    """*url* taken apart, if it names a database that there may be. Raises CannotOpen, without a part of a password."""
+    """*url* taken apart, if it may name a database. Raises CannotOpen, with no part of a password in its message."""
     try:
         chosen = make_url(_prepared(url) if isinstance(url, str) else url)
     except (ArgumentError, ValueError) as error:

@@ -89,12 +89,12 @@ def tweet_of(row: Row, count: int | None) -> Tweet:
 
 
 def new_nonce() -> int:
-    """A random number that tells an entry from one with the same seq in another history of this database."""
+    """A random number that tells an entry from one with the same seq in another timeline of this database."""
     return secrets.randbits(NONCE_BITS)
 
 
 def new_nonces(count: int) -> list[int]:
-    """So many of them, for one question to the system."""
+    """*count* of them, from one call of the system."""
     return [number >> (64 - NONCE_BITS) for number in array("Q", secrets.token_bytes(8 * count))]
 
 
@@ -137,14 +137,14 @@ def read_state(rows: Sequence[Sequence[Any]]) -> LogState:
 
 def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) -> dict[int, Head]:
     """
-    The heads of *partitions*, which nobody else can move until the transaction ends.
+    The heads of *partitions*, which no other transaction can move until this one ends.
 
     Raises StoreReplaced when *store* is no more what the database says.
     """
     wanted = sorted(partitions)
     if not wanted:
         return {}
-    # In one order for everybody, so that two writers never wait for each other.
+    # In one order, so that two writers never wait for each other.
     rows = connection.execute(statements.LOCKED_HEADS, {"ids": wanted}).all()
     if len(rows) < len(wanted) or tuple(rows[0][5:]) != store:
         raise StoreReplaced(REPLACED)
@@ -205,7 +205,7 @@ def list_chains(connection: Connection, ids: Collection[int]) -> dict[int, Ances
 
 def list_rows(connection: Connection, ids: Collection[int]) -> dict[int, Row]:
     """Those of *ids* that name a tweet, deleted or not."""
-    return {row[0]: Row(*row) for row in connection.execute(statements.BY_IDS, {"ids": ids})}
+    return {row[0]: Row._make(row) for row in connection.execute(statements.BY_IDS, {"ids": ids})}
 
 
 def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> list[Row]:
@@ -215,30 +215,30 @@ def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> l
     The next ones begin at the parent of the last.
     """
     rows = connection.execute(statements.CHAIN, {"id": tweet_id, "limit": limit})
-    return [Row(*row) for row in rows]
+    return [Row._make(row) for row in rows]
 
 
 def list_chain_from_root(connection: Connection, tweet_id: int, after: int, limit: int) -> list[Row]:
     """The tweet and its ancestors, root first: at most *limit* of those with ids above *after*, -1 for the start."""
     rows = connection.execute(statements.CHAIN_FROM_ROOT, {"id": tweet_id, "after": after, "limit": limit})
-    return [Row(*row) for row in rows]
+    return [Row._make(row) for row in rows]
 
 
 def list_newest(connection: Connection, below: int, limit: int) -> list[Row]:
     """Tweets that are not deleted, with ids below *below*, newest first."""
-    return [Row(*row) for row in connection.execute(statements.NEWEST, {"below": below, "limit": limit})]
+    return [Row._make(row) for row in connection.execute(statements.NEWEST, {"below": below, "limit": limit})]
 
 
 def list_retweets(connection: Connection, parent: int, below: int, limit: int) -> list[Row]:
     """Direct retweets of *parent* that are not deleted, with ids below *below*, newest first."""
     rows = connection.execute(statements.RETWEETS, {"parent": parent, "below": below, "limit": limit})
-    return [Row(*row) for row in rows]
+    return [Row._make(row) for row in rows]
 
 
 def list_by_user(connection: Connection, user_name: str, below: int, limit: int) -> list[Row]:
     """Tweets of *user_name* with ids below *below*, newest first."""
     rows = connection.execute(statements.BY_USER, {"user": user_name, "below": below, "limit": limit})
-    return [Row(*row) for row in rows]
+    return [Row._make(row) for row in rows]
 
 
 def count_descendants(connection: Connection, ids: Sequence[int], limit: int) -> dict[int, int] | None:

@@ -1,5 +1,5 @@
 """
-PostgreSQL: how the log's server is reached, and what holds in each transaction whatever the server's own settings are.
+PostgreSQL: how the log's server is reached, and the settings of each transaction, independent of the server's own.
 
 Nothing outlives a transaction in a session, so a pooler may give each transaction another one: settings are local to
 the transaction, and no statement is prepared by name. Each connection is in autocommit mode, so a single select costs

@@ -2,7 +2,7 @@
 SQLite: how the log's file is opened, locked and read.
 
 It is read and written through two engines, because a transaction that will write must begin as one: a deferred
-transaction that has read cannot always be raised to a writing one, and then fails at once whatever its timeout.
+transaction that has read cannot always be raised to a writing one, and then fails at once, with any timeout.
 """
 
 import os
@@ -21,7 +21,7 @@ from storage.sql.database import Kind
 DRIVERS = ("sqlite", "sqlite+pysqlite")
 
 BUSY_TIMEOUT_S = 5
-"""How long SQLite waits for another program's lock. Our own writers take turns by a lock and never wait here."""
+"""How long SQLite waits for another program's lock. Our own writers hold a lock of ours and never wait here."""
 
 OTHERS_WAIT_MS = 20
 """How long emptying the write-ahead log waits for readers that use it still; it is tried again soon."""
@@ -31,7 +31,7 @@ READERS = 64
 
 # secure_delete: a deleted text is overwritten, not only unlinked (https://www.sqlite.org/pragma.html#pragma_secure_delete).
 # wal_autocheckpoint: the writer copies the log back between two batches; this many pages, where SQLite's own number is
-# 1,000, are for whoever else writes, and for when a reader was in the way.
+# 1,000, are for other programs that write, and for when a reader was in the way.
 # synchronous FULL: a commit is on disk before it is answered; NORMAL would lose the last ones in a power cut.
 PRAGMAS = (
     "journal_mode=WAL",
@@ -83,7 +83,7 @@ class Backend:
             raise CannotOpen(f"DATABASE_URL {wrong}; use sqlite:///FILE.")
 
     def __init__(self, url: URL) -> None:
-        # One file has one lock, whatever path leads to it.
+        # One file has one lock, by any path that leads to it.
         self._file = Path(url.database or "").resolve()
         self._url = url.set(database=str(self._file))
         self._users = lock_of_users(self._file)
@@ -95,7 +95,7 @@ class Backend:
         with suppress(FileExistsError):
             os.close(os.open(self._file, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
-        # back (https://www.sqlite.org/wal.html#walresetbug), so all who write or copy back take turns.
+        # back (https://www.sqlite.org/wal.html#walresetbug), so every writer and every checkpoint holds the lock.
         self._lock = FileLock(Path(f"{self._file}.lock"))
         self.write_lock: Callable[[float], AbstractContextManager[None]] = self._lock.hold
 

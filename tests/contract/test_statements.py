@@ -1,4 +1,4 @@
-"""A list is one parameter: whatever its length, all of it is found, by an index, on both databases."""
+"""A list is one parameter: of any length, all of it is found, by an index, on both databases."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def post_together(tweets: Tweets, drafts: list[NewTweet]) -> list[int]:
 
 
 def test_rows_by_any_number_of_ids(tweets: Tweets) -> None:
-    """Each of them that is a tweet, whatever their number."""
+    """Each of them that is a tweet, for any number of them."""
     ids = post_together(tweets, [NewTweet("ada", "t", "b") for _ in range(MANY)])
     for number in (0, 1, 2, 10, MANY):
         found = tweets.database.find_rows([1, *ids[:number]])

@@ -99,16 +99,16 @@ def test_a_database_that_may_only_be_read(
     settings = Settings.from_environment({"DATA_DIR": str(data_dir), "DATABASE_URL": url})
     with open_storage(data_dir, url) as tweets:
         client = Client(create_app(tweets, settings))
-        told = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "refused"})
-        assert (told.status, told.json()["code"]) == (503, "store_unavailable")
-        assert told.headers["retry-after"] == "1"
+        answer = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "refused"})
+        assert (answer.status, answer.json()["code"]) == (503, "store_unavailable")
+        assert answer.headers["retry-after"] == "1"
         assert "permission denied" in caplog.text
         assert client.get("/api/v1/top").json()["tweets"] == []
         postgresql.execute("GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO locked", name=postgresql_name)
-        told = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "stored"})
-        assert told.status == 201
+        answer = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "stored"})
+        assert answer.status == 201
         assert bodies(tweets) == ["stored"]
-        tweets.delete(retweet(tweets, decode(told.json()["id"]) or 0).id).result()
+        tweets.delete(retweet(tweets, decode(answer.json()["id"]) or 0).id).result()
         Tokens(tweets.database).add("ann")
         assert verify(tweets) == []
 
@@ -200,7 +200,7 @@ def free_key(tweets: Tweets, tweet_id: int) -> bytes:
 
 
 def is_waited_for(tweets: Tweets, one: Connection) -> bool:
-    """Whether somebody waits for the end of the transaction of *one*."""
+    """Whether another transaction waits for the end of the transaction of *one*."""
     question = text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))")
     driver: Any = one.connection.driver_connection
     with tweets.database.reading() as connection:
@@ -259,7 +259,7 @@ def test_no_text_is_logged(
     raising = raising.replace("CONSTRAINT ", "").replace(AT_ONCE, "")
     postgresql.execute(raising, name=postgresql_name)
     client = Client(create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
-    told = client.post("/api/v1/tweet", {"user_name": "some-name", "title": "some-title", "body": "some-body"})
-    assert told.status == 503
+    answer = client.post("/api/v1/tweet", {"user_name": "some-name", "title": "some-title", "body": "some-body"})
+    assert answer.status == 503
     assert "as if" in caplog.text
     assert not [mark for mark in ("some-name", "some-title", "some-body", "CONTEXT") if mark in caplog.text]

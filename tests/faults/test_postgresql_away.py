@@ -76,7 +76,7 @@ def test_connection_lost_while_committing(behind: Tweets, proxy: CuttingProxy, d
 def test_restart_between_requests_is_not_noticed(
     tweets: Tweets, postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a restart of the server the next read and the next write succeed, whatever connections were kept."""
+    """After a restart of the server the next read and the next write succeed, on connections kept from before."""
     root = post(tweets)
     at_once(12, lambda _n: whole(tweets, root.id))
     postgresql.crash()

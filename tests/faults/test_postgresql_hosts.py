@@ -1,4 +1,4 @@
-"""Several hosts write to one PostgreSQL and one Redis: gapless, exact, and nobody sees an error."""
+"""Several hosts write to one PostgreSQL and one Redis: gapless, exact, without an error."""
 
 import threading
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ def followed(database: Database, after: int) -> list[int]:
 
 
 def test_a_late_commit_is_not_read_past(postgresql_url: str, data_dir: Path) -> None:
-    """Ours: whoever would write next waits for the one who holds the head, so that no place is read past."""
+    """Ours: the next writer waits for the one that holds the head, so that no place is read past."""
     with open_storage(data_dir, postgresql_url) as tweets:
         post(tweets)
         with tweets.database.writing() as late:

@@ -1,4 +1,4 @@
-"""Opening PostgreSQL: what a wrong DATABASE_URL says, and what holds in a session whatever the server's defaults."""
+"""Opening PostgreSQL: what a wrong DATABASE_URL says, and what holds with any defaults of the server."""
 
 import subprocess
 import sys
@@ -63,7 +63,7 @@ def test_missing_database(postgresql: PostgreSQL) -> None:
 
 
 def test_nobody_answers() -> None:
-    """A port where nobody listens, a socket that is none, a parameter that there is not."""
+    """A port without a listener, a socket that is none, a parameter that there is not."""
     at = "postgresql+psycopg://ann:open-sesame@"
     said = sentence(f"{at}127.0.0.1:1/tweets")
     assert "refused" in said
@@ -129,15 +129,34 @@ def test_encoding_that_cannot_hold_every_text(postgresql: PostgreSQL) -> None:
 
 
 def test_schema_is_not_made_unasked(postgresql: PostgreSQL, data_dir: Path) -> None:
-    """A database that somebody else runs is migrated when that is asked for, and not by a start."""
+    """A database on a server is migrated by a command, and not by a start."""
     with postgresql.database() as name:
         with pytest.raises(SchemaOutdated, match="simple-twitter migrate up"):
             open_storage(data_dir, postgresql.url(name))
         assert postgresql.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name=name) == [(0,)]
 
 
+def test_a_schema_of_its_own(postgresql: PostgreSQL, data_dir: Path) -> None:
+    """With a search_path in the URL, or in the settings of the role behind a pooler, all tables are in that schema."""
+    with postgresql.database() as name:
+        postgresql.execute("CREATE SCHEMA twitter", name=name)
+        url = f"{postgresql.url(name)}&options=-csearch_path%3Dtwitter"
+        database = open_database(url)
+        migrate.up(database, 1)
+        database.close()
+        with open_storage(data_dir, url) as tweets:
+            post(tweets)
+            assert tweets.reconciler.verify() == []
+        postgresql.execute(f"ALTER DATABASE {name} SET search_path = twitter")
+        with open_storage(data_dir, postgresql.url(name)) as tweets:
+            post(tweets)
+        count = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        assert postgresql.execute(count, name=name) == [(0,)]
+        assert postgresql.execute("SELECT count(*) FROM twitter.tweets", name=name) == [(2,)]
+
+
 def test_missing_right_is_one_sentence(postgresql: PostgreSQL) -> None:
-    """A user who may not make tables is told so, in a sentence for the operator."""
+    """The refusal of a user who may not make tables is a sentence for the operator."""
     with postgresql.database() as name:
         database = open_database(f"postgresql+psycopg://locked:secret@/{name}?host={postgresql.folder}")
         with pytest.raises(StoreForbidden, match=r"permission denied for schema public.*grant"):

@@ -186,7 +186,7 @@ def test_the_list_of_revisions(database: Database) -> None:
 
 
 def test_differences_are_named(database: Database) -> None:
-    """A table that somebody changed by hand is told from the declared one."""
+    """A table that was changed by hand differs from the declared one."""
     migrate.up(database, 1)
     assert migrate.list_differences(database) == []
     with database.writing() as connection:
