@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from storage import migrate, open_storage
 from storage.errors import CannotOpen, SchemaOutdated, StoreForbidden
 from storage.sql.database import Database, open_database, read_url
+from storage.tools.verify import verify
 from tests.builders import at_once, post
 from tests.postgresql import PostgreSQL
 
@@ -146,7 +147,7 @@ def test_a_schema_of_its_own(postgresql: PostgreSQL, data_dir: Path) -> None:
         database.close()
         with open_storage(data_dir, url) as tweets:
             post(tweets)
-            assert tweets.reconciler.verify() == []
+            assert verify(tweets) == []
         postgresql.execute(f"ALTER DATABASE {name} SET search_path = twitter")
         with open_storage(data_dir, postgresql.url(name)) as tweets:
             post(tweets)
