@@ -167,12 +167,12 @@ class Writer:
         return FoldRequest(partition, appended.before, appended.after, increments)
 
     def _must_wait(self, partition: int, appended: AppendedRange, answer: FoldResult | IndexUnavailable) -> bool:
-        """Whether a batch before this one is on its way; where the index is otherwise not as it should be, say so."""
+        """Whether a batch before this one is under way; where the index is otherwise not as it should be, say so."""
         if isinstance(answer, IndexUnavailable):
             _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
             self._reconciler.mark_unavailable(partition, answer)
             return False
-        if answer.state.includes(appended.after):
+        if answer.state.matches(appended.after):  # beyond it the index may be on a timeline that the log has left
             return False
         if answer.state.is_before(appended.before):
             return True

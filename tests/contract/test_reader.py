@@ -57,6 +57,20 @@ def test_what_the_log_lost_is_not_shown(tweets: Tweets, is_read_first: bool) -> 
     assert verify(tweets) == []
 
 
+def test_what_the_log_lost_is_not_built_upon(tweets: Tweets) -> None:
+    """A host that has not seen the log go back does not take an index beyond its batch for one that holds it."""
+    root = post(tweets)
+    early = tweets.database.get_state()
+    for _ in range(3):
+        retweet(tweets, root)
+    go_back(tweets, early)
+    tweets._writer._heads.clear()
+    tweets._reader._state = None
+    made = retweet(tweets, root)
+    assert tweets.get(root.id).result().count_retweet == 1
+    assert shown(tweets) in (None, [(1, root.id), (0, made.id)])
+
+
 def test_a_page_is_kept_for_the_state_that_it_is_of(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that holds more than the state that was read before it is not the page of that state."""
     root = post(tweets)
