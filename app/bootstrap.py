@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from app.http.application import create_app
 from app.server import Limits, serve
 from app.settings import Settings
-from app.signals import signals_held, signals_released
+from app.signals import signals_held
 from storage import Tweets, open_log, open_storage, prepare_schema
 from storage.sql.database import Database
 
@@ -28,9 +28,13 @@ def open_tweets(settings: Settings, *, attach: bool = False) -> Tweets:
 
 @contextmanager
 def opened_tweets(settings: Settings, *, attach: bool) -> Iterator[Tweets]:
-    """As `open_tweets`, closed at the end of the block; a signal waits while they are opened and closed."""
-    with signals_held(), open_tweets(settings, attach=attach) as tweets, signals_released():
+    """As `open_tweets`, closed at the end of the block, whatever ends it."""
+    tweets = open_tweets(settings, attach=attach)
+    try:
         yield tweets
+    finally:
+        with signals_held():
+            tweets.close()
 
 
 @contextmanager

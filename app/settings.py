@@ -1,4 +1,4 @@
-"""The settings, read once from the environment. A wrong one stops the start with one sentence that names it."""
+"""The settings, read once from the environment. An invalid one is one sentence that names the variable."""
 
 import os
 import re
@@ -24,30 +24,30 @@ class Rate(NamedTuple):
     per_s: int
 
 
-WORDS = {"log": ("text", "json")}
-"""What a setting may be that is one of some words."""
+CHOICES = {"log": ("text", "json")}
+"""The settings that have a choice of values."""
 
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment decides. README's table is made from these lines; a test keeps the two equal."""
+    """The settings of the service. README has them as a table; a test keeps the two equal."""
 
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting("5000", "port to listen on; 0 takes a free one", at_least=0, at_most=65535)
     data_dir: Path = setting("data", "folder of the database, the embedded index and their locks")
     database_url: str = setting(
-        "", "`sqlite:///FILE` or `postgresql+psycopg://...`; empty: `DATA_DIR/tweets.db`, migrated by itself"
+        "", "`sqlite:///FILE` or `postgresql://...`; empty: `DATA_DIR/tweets.db`, which each start migrates"
     )
     redis_url: str = setting(
         "", "`redis://`, `rediss://`, `unix://` or `redis+cluster://`; empty: a private valkey-server in `DATA_DIR`"
     )
     partitions: int = setting("1", "logs and sorted sets of a new database; fixed from then on", at_most=1024)
-    max_ancestors: int = setting("1000", "how many ancestors a tweet may have", at_most=1_000_000)
-    workers: int = setting("0", "processes that serve; 0: one for each two cores, at most 4", at_least=0, at_most=64)
+    max_ancestors: int = setting("1000", "the most ancestors that a tweet may have", at_most=1_000_000)
+    workers: int = setting("0", "worker processes; 0: one for each two cores, at most 4", at_least=0, at_most=64)
     threads: int = setting("64", "requests worked on at once", at_most=1024)
-    queue_limit: int = setting("1024", "writes that may wait; the next one is answered 503", at_most=1_000_000)
+    queue_limit: int = setting("1024", "writes that may wait; further ones get 503", at_most=1_000_000)
     allow_anonymous_writes: bool = setting("0", "1: serve an address other than loopback though there is no token")
     rate_limit: Rate | None = setting("", "writes of one token or address, as in `60/minute`; empty: no limit")
     log: str = setting("text", "`text`, or `json`: one object a line")
@@ -75,9 +75,9 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
         return _integer(variable, text, 0, 1) == 1
     if entry.name == "rate_limit":
         return _rate(variable, text)
-    words = WORDS.get(entry.name)
-    if words and text not in words:
-        raise SettingError(f"{variable} must be {' or '.join(words)}, and is {text!r}.")
+    choices = CHOICES.get(entry.name)
+    if choices and text not in choices:
+        raise SettingError(f"{variable} must be {' or '.join(choices)}, and is {text!r}.")
     return Path(text) if entry.type is Path else text
 
 

@@ -5,6 +5,7 @@ The service, its workers and every command use it. Signals belong to the whole p
 A signal that is ignored, as SIGHUP is under nohup, stays ignored.
 """
 
+import atexit
 import os
 import select
 import signal
@@ -81,24 +82,13 @@ def stopping_with(stop: Callable[[], None], kill: Callable[[], None] | None = No
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Let the first signal wait until the end of this block, or until a `signals_released` block inside it."""
+    """Let the first signal wait until the end of this block, which closes what was opened."""
     before, _State.held = _State.held, True
     try:
         yield
     finally:
         _State.held = before
     _exit_if_asked()
-
-
-@contextmanager
-def signals_released() -> Iterator[None]:
-    """Let signals through inside this block, beginning with one that waits."""
-    before, _State.held = _State.held, False
-    try:
-        _exit_if_asked()
-        yield
-    finally:
-        _State.held = before
 
 
 def _received(number: int, _frame: FrameType | None) -> None:
@@ -135,6 +125,8 @@ def _watch(reading: int) -> NoReturn:
         if readable and os.read(reading, 1)[0] in SIGNALS and time.monotonic() - began > SAME_SIGNAL_S:
             time.sleep(STUCK_S)  # the handler ends the process before that, if the main thread is not stuck
             break
+    if is_stuck:
+        atexit._run_exitfuncs()  # noqa: SLF001  # they end child processes, which would be left behind
     if _State.kill:
         _State.kill()
     os._exit(128 + first)
