@@ -161,7 +161,7 @@ def redis_running(command: list[str], folder: Path, **address: Any) -> Iterator[
 
 
 def listens(port: int) -> bool:
-    """Whether somebody takes connections on *port*."""
+    """Whether connections are taken on *port*."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
     except ConnectionRefusedError:

@@ -223,7 +223,7 @@ def test_systemd_takes_the_unit(program: FindProgram, tmp_path: Path) -> None:
 
 
 def test_unit_waits_for_the_drain() -> None:
-    """Nothing is killed before the service has had its 15 s and its index server 10 s; the service alone is told."""
+    """Nothing is killed before the service has had its 15 s; the signal goes to the service alone."""
     unit = (DEPLOY / UNIT).read_text().splitlines()
     assert "TimeoutStopSec=30" in unit
     assert "KillMode=mixed" in unit

@@ -181,7 +181,7 @@ def test_proxy_refuses_as_the_service_does(proxy: Proxy) -> None:
 
 
 def test_proxy_keeps_the_numbers_inside(proxy: Proxy) -> None:
-    """Nobody beyond the proxy reads /metrics, however it is written."""
+    """No client of the proxy reads /metrics, however it is spelled."""
     copy = Copy("200 OK")
     with unguarded(copy) as other, proxy(other, other) as port:
         for path in ("/metrics", "/metrics?a=b", "//metrics", "/%6detrics", "/a/../metrics"):

@@ -108,7 +108,7 @@ def test_copies_on_one_host_may_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_taken_port(tmp_path: Path) -> None:
-    """A port that somebody has is refused before anything is opened, naming PORT."""
+    """A taken port is refused before anything is opened, naming PORT."""
     data = tmp_path / "data"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

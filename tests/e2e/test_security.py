@@ -151,8 +151,8 @@ def test_other_sites_cannot_write(data_dir: Path) -> None:
         simple = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x")
         for kind in simple:
             for origin, refusal in (("https://evil.example", (403, "no_token_exists")), (here, (415, "not_json"))):
-                status, told = call(service, "POST", "/api/v1/tweet", TWEET, Content_Type=kind, Origin=origin)
-                assert (status, told["code"]) == refusal
+                status, problem = call(service, "POST", "/api/v1/tweet", TWEET, Content_Type=kind, Origin=origin)
+                assert (status, problem["code"]) == refusal
         for path in ("/api/v1/tweet", f"/api/v1/tweet/{tweet['id']}"):
             with Wire(service.url) as wire:
                 asked = (
@@ -190,7 +190,7 @@ REQUESTS = {
 
 
 def test_every_answer_is_safe_to_show(data_dir: Path) -> None:
-    """Whoever answers, the app or the server below it: the headers are there, and nothing tells what runs."""
+    """Of the application and of the server below it: the headers are there, and nothing shows what runs."""
     with serving(data_dir) as service:
         answers = {name: ask(service, raw) for name, raw in REQUESTS.items()}
         tag = answers["page"].headers["etag"].encode()
@@ -202,8 +202,8 @@ def test_every_answer_is_safe_to_show(data_dir: Path) -> None:
         assert answer.headers["content-security-policy"].startswith("default-src 'none'"), name
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], name
         assert not {"server", "via", "x-powered-by"} & set(answer.headers), name
-        told = repr(answer.headers).encode() + (b"" if name in {"page", "static"} else answer.body)
-        assert not TELLTALES.search(told), name
+        shown = repr(answer.headers).encode() + (b"" if name in {"page", "static"} else answer.body)
+        assert not TELLTALES.search(shown), name
 
 
 def ask(service: Service, raw: bytes) -> Answer:
@@ -263,12 +263,12 @@ def test_the_log_of_a_service(tmp_path: Path, data_dir: Path) -> None:
         os.kill(workers_of(service.process.pid)[0], signal.SIGKILL)
         eventually(lambda: "a worker ended" in said.read_text())
         assert service.end() == 0
-    told = [json.loads(line) for line in said.read_text().splitlines()]
-    requests = [each for each in told if "route" in each]
+    lines = [json.loads(line) for line in said.read_text().splitlines()]
+    requests = [each for each in lines if "route" in each]
     assert [(each["route"], each["status"]) for each in requests].count(("/api/v1/tweet", 201)) == 5
     assert ("/tweet/<text>", 404) in [(each["route"], each["status"]) for each in requests]
     assert ("", 400) in [(each["route"], each["status"]) for each in requests]
-    assert [each["level"] for each in told if "a worker ended" in each.get("message", "")] == ["error"]
+    assert [each["level"] for each in lines if "a worker ended" in each.get("message", "")] == ["error"]
     assert "secret" not in said.read_text()
 
 
@@ -281,7 +281,7 @@ def workers_of(pid: int) -> list[int]:
 
 
 def test_data_is_its_owners(data_dir: Path) -> None:
-    """The folder of all data lets nobody else in, and the embedded server listens on no port."""
+    """The folder of all data is for its owner alone, and the embedded server listens on no port."""
     with serving(data_dir, WORKERS="1", METRICS="1") as service:
         assert post(service) == 201
         for folder in (data_dir, data_dir / "redis", data_dir / "metrics"):

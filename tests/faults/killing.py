@@ -90,7 +90,7 @@ class Site:
         """What clients were answered that could not be."""
         return [line for client in self.clients for line in client.wrong]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was done so far, in one line."""
         return f"{self.kills.total():,} kills, {self.ledger.written:,} writes acknowledged, {self.looks:,} looks"
 

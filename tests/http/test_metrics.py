@@ -138,7 +138,7 @@ def test_the_index_is_watched(data_dir: Path) -> None:
 
 
 def test_labels_are_bounded(tweets: Tweets, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Methods that nobody knows are one, and routes are rules: no client makes the numbers grow."""
+    """Unknown methods are one, and routes are rules: no client makes the numbers grow."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # put back in the end
     metrics = Metrics(data_dir, tweets)
     for number in range(50):

@@ -43,9 +43,9 @@ def cuts(_seed: int, cut_bytes: int, folder: Path) -> Row:
     began, content = time.monotonic(), fill(folder / "cuts", cut_bytes + 2_000)
     sizes = range(len(content) - cut_bytes, len(content))
     found = look_at_all(folder / "cuts", (content[:size] for size in sizes))
-    told = f"{sum(found):,} cuts, {found.right:,} right at once"
+    summary = f"{sum(found):,} cuts, {found.right:,} right at once"
     met = found.scrubbed == 0 if cut_bytes >= CUT_BYTES else None
-    return Row("cuts", told, 0, 0, found.wrong, time.monotonic() - began, f"every byte of {CUT_BYTES:,}", met)
+    return Row("cuts", summary, 0, 0, found.wrong, time.monotonic() - began, f"every byte of {CUT_BYTES:,}", met)
 
 
 def flips(seed: int, flips: int, folder: Path) -> Row:
@@ -53,8 +53,8 @@ def flips(seed: int, flips: int, folder: Path) -> Row:
     began, rng, content = time.monotonic(), random.Random(seed), fill(folder / "flips", 6_000)
     bits = (rng.randrange(8 * len(content)) for _ in range(flips))
     found = look_at_all(folder / "flips", (flipped(content, bit) for bit in bits))
-    told = f"{sum(found):,} bits, {found.scrubbed:,} found by the scrub alone"
-    return Row("flips", told, 0, 0, found.wrong, time.monotonic() - began, "every count right")
+    summary = f"{sum(found):,} bits, {found.scrubbed:,} found by the scrub alone"
+    return Row("flips", summary, 0, 0, found.wrong, time.monotonic() - began, "every count right")
 
 
 def flipped(content: bytes, bit: int) -> bytes:

@@ -42,7 +42,7 @@ class Hosts:
                 site.run(rng.choices(KINDS, [WEIGHTS[kind] for kind in KINDS], k=many))
                 found = site.differences()
                 self.found = self.found.plus(found)
-                print(f"  {site.told()}, {found}", flush=True)
+                print(f"  {site.summary()}, {found}", flush=True)
             for line in site.wrong[:10]:
                 print(f"  {line}", flush=True)
             self.kills += site.kills
@@ -58,6 +58,6 @@ def run(seed: int, kills: int, folder: Path) -> Row:
             many = min(KILLS_IN_ONE_STORE, kills - so_far)
             torture.run_store((postgresql, cluster), folder / f"hosts-{so_far}", many)
     each = ", ".join(f"{number} {kind}" for kind, number in torture.kills.items())
-    told = f"{torture.kills.total():,} kill -9 ({each}), {torture.written:,} writes, {torture.looks:,} looks"
+    summary = f"{torture.kills.total():,} kill -9 ({each}), {torture.written:,} writes, {torture.looks:,} looks"
     met = True if torture.kills.total() >= TARGET else None
-    return Row("hosts", told, *torture.found, time.monotonic() - began, f"{TARGET:,} kills", met)
+    return Row("hosts", summary, *torture.found, time.monotonic() - began, f"{TARGET:,} kills", met)

@@ -68,7 +68,7 @@ class Kills:
         self.done += 1
 
     def _look(self, service: Service, ledger: Ledger) -> None:
-        """Find out what became of the calls that nobody answered, and compare all that is shown."""
+        """Repeat the calls that got no answer, and compare all that is shown."""
         with closing(Caller(service.url)) as caller:
             ledger.settle(caller)
             self.found = self.found.plus(ledger.differences(caller))
@@ -81,6 +81,6 @@ def run(seed: int, kills: int, folder: Path) -> Row:
     while torture.done < kills:
         torture.run_store(folder / f"kills-{torture.done}", min(KILLS_IN_ONE_STORE, kills - torture.done))
         print(f"  {torture.done:,} kills, {torture.written:,} writes acknowledged, {torture.found}", flush=True)
-    told = f"{torture.done:,} kill -9, {torture.written:,} writes"
+    summary = f"{torture.done:,} kill -9, {torture.written:,} writes"
     met = True if torture.done >= TARGET else None
-    return Row("kills", told, *torture.found, time.monotonic() - began, f"{TARGET:,} kills", met)
+    return Row("kills", summary, *torture.found, time.monotonic() - began, f"{TARGET:,} kills", met)

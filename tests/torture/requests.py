@@ -70,5 +70,5 @@ def run(seed: int, requests: int, folder: Path) -> Row:
         wrong = torture.wrong + (b" 0 wrong" not in done(data_dir, "verify")) + (service.end() != 0)
     lost, doubled = max(0, torture.live - there), max(0, there - torture.live)
     met = True if torture.done >= TARGET else None
-    told = f"{torture.done:,} requests, {there:,} tweets"
-    return Row("requests", told, lost, doubled, wrong, time.monotonic() - began, f"{TARGET:,} requests", met)
+    summary = f"{torture.done:,} requests, {there:,} tweets"
+    return Row("requests", summary, lost, doubled, wrong, time.monotonic() - began, f"{TARGET:,} requests", met)

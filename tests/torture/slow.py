@@ -49,13 +49,13 @@ class Slow:
         body = {"user_name": "ann", "title": "Title", "body": "Body"}
         for call in (Call("POST", "/api/v1/tweet", body, str(self.written)), Call("GET", "/api/v1/top", {}, "")):
             began = time.monotonic()
-            told = caller.call(call)
+            response = caller.call(call)
             self.waited_s.append(time.monotonic() - began)
-            assert told.status in (200, 201), told
+            assert response.status in (200, 201), response
         self.written += 1
 
     def count_not_closed(self) -> int:
-        """How many of those who broke off are not told so, and closed, at their deadline."""
+        """How many of those who broke off are not answered 408, and closed, at their deadline."""
         return sum(wire.ask(b"").status != 408 or not wire.is_closed() for wire in self._half)
 
 
@@ -71,5 +71,5 @@ def run(seed: int, clients: int, folder: Path) -> Row:
         wrong += service.end() != 0
     met = median_s <= MEDIAN_WITHIN_S if clients >= TARGET else None
     target = f"median wait of the others within {MEDIAN_WITHIN_S * 1000:.0f} ms: {median_s * 1000:.1f} ms"
-    told = f"{clients:,} clients, {len(slow.waited_s):,} answers"
-    return Row("slow", told, 0, 0, wrong, time.monotonic() - began, target, met)
+    summary = f"{clients:,} clients, {len(slow.waited_s):,} answers"
+    return Row("slow", summary, 0, 0, wrong, time.monotonic() - began, target, met)

@@ -213,7 +213,7 @@ def test_commands_are_read_by_each_shell(shell: str, program: FindProgram) -> No
 
 @every_page
 def test_each_variable_is_a_setting(page: Path) -> None:
-    """A name in capitals with a `_` in it that stands as code is a setting, or known to be somebody else's."""
+    """A name in capitals with a `_` in it that stands as code is a setting, or known to be of another program."""
     settings = {entry.name.upper() for entry in fields(Settings)}
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", _prose(page)))
     assert named <= settings | OF_OTHERS

@@ -56,8 +56,8 @@ def accessed(request: Request) -> dict[str, Any]:
     line = said.getvalue()
     assert line.endswith("\n")
     assert set(line[:-1]) <= set(string.printable) - set("\r\n\t\x0b\x0c")
-    told: dict[str, Any] = json.loads(line)
-    return told
+    fields: dict[str, Any] = json.loads(line)
+    return fields
 
 
 def test_a_line_for_people() -> None:
@@ -71,9 +71,9 @@ def test_a_line_for_people() -> None:
 
 def test_an_object_for_programs() -> None:
     """The same as JSON, in ASCII, with the traceback as one more value."""
-    told = json.loads(Objects().format(record("gone: %s", 1)))
-    assert told.pop("time")[19:][0] == "."
-    assert told == {"level": "warning", "logger": "storage.reconciler", "message": "gone: 1"}
+    fields = json.loads(Objects().format(record("gone: %s", 1)))
+    assert fields.pop("time")[19:][0] == "."
+    assert fields == {"level": "warning", "logger": "storage.reconciler", "message": "gone: 1"}
     traced = json.loads(Objects().format(record("gone", error=failed("why"))))
     assert traced["trace"].splitlines()[-1] == "RuntimeError: why"
 
@@ -97,15 +97,17 @@ def test_what_is_written_has_bounds() -> None:
     long = "x" * 100_000
     assert len(Lines().format(record(long))) < app_logging.LONGEST_MESSAGE + 100
     assert len(Objects().format(record("gone", error=failed(long)))) < app_logging.LONGEST_TRACE + 300
-    told = accessed(Request(long, "/", f"/{long}", 200, 0.1, 1))
-    assert (len(told["path"]), len(told["method"])) == (app_logging.LONGEST_PATH, app_logging.LONGEST_METHOD)
+    fields = accessed(Request(long, "/", f"/{long}", 200, 0.1, 1))
+    assert (len(fields["path"]), len(fields["method"])) == (app_logging.LONGEST_PATH, app_logging.LONGEST_METHOD)
 
 
 def test_a_request() -> None:
     """The line of a request: time, method, route, path, status, milliseconds, bytes, address and token."""
-    told = accessed(Request("GET", "/tweet/<text>", "/tweet/\xc3\xa9", 404, 0.0123456, 99, "192.0.2.1", "0123456789ab"))
-    assert told.pop("time").endswith("Z")
-    assert told == {
+    fields = accessed(
+        Request("GET", "/tweet/<text>", "/tweet/\xc3\xa9", 404, 0.0123456, 99, "192.0.2.1", "0123456789ab")
+    )
+    assert fields.pop("time").endswith("Z")
+    assert fields == {
         "method": "GET", "route": "/tweet/<text>", "path": "/tweet/é", "status": 404, "duration_ms": 12.346,
         "bytes": 99, "address": "192.0.2.1", "token": "0123456789ab",
     }  # fmt: skip
