@@ -6,6 +6,7 @@ file descriptor it inherits: so a server whose owner was killed is still seen, a
 two servers on one append-only file would both write it.
 """
 
+import atexit
 import contextlib
 import fcntl
 import hashlib
@@ -107,6 +108,7 @@ class EmbeddedServer:
             self._owner.close()
             raise
         self._guard = threading.Thread(target=self._keep_running, name="embedded", daemon=True)
+        atexit.register(self.stop)  # a signal may end this process anywhere, also in the next lines
         self._guard.start()
         self._ready.wait(wait_s)
 
@@ -120,6 +122,7 @@ class EmbeddedServer:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        atexit.unregister(self.stop)
         if self._process:
             self._pack()
             _end(self._process)

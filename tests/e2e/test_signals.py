@@ -163,3 +163,16 @@ def test_a_service_that_waits_for_the_database_ends(data_dir: Path, by: str) -> 
             service.process.wait(ENDS_WITHIN_S)
         waiting.join()
     assert nothing_runs(data_dir)
+
+
+@pytest.mark.parametrize("words", [["serve"], ["migrate", "up"]])
+def test_a_start_that_waits_to_migrate_ends(tmp_path: Path, words: list[str]) -> None:
+    """SIGTERM is heard while a database is opened that another process migrates."""
+    tmp_path.joinpath("tweets.db.lock").touch()
+    with writers_locked_out(tmp_path, "ours"):
+        process = subprocess.Popen(command(*words), cwd=ROOT, env=environment(tmp_path, {}), stderr=subprocess.DEVNULL)
+        with process:
+            time.sleep(2)
+            process.terminate()
+            assert process.wait(ENDS_WITHIN_S) == (0 if words == ["serve"] else 128 + signal.SIGTERM)
+    assert nothing_runs(tmp_path)

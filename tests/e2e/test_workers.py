@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from storage.index.embedded import EmbeddedServer
 from tests.builders import at_once
 from tests.e2e.commands import Service, done, nothing_runs, serving
 from tests.faults.services import eventually
@@ -61,3 +62,19 @@ def test_workers_end_with_a_killed_parent(data_dir: Path) -> None:
     with serving(data_dir, WORKERS="1") as service:
         assert len(service.get("/api/v1/top")["tweets"]) == 1
         assert service.end() == 0
+
+
+def test_a_worker_is_replaced_while_redis_is_away(data_dir: Path) -> None:
+    """A worker that dies during an outage of Redis is replaced all the same, and the new one takes writes."""
+    server = EmbeddedServer(data_dir / "own")
+    try:
+        with serving(data_dir, WORKERS="2", REDIS_URL=f"unix://{server.socket}") as service:
+            first = workers_of(service)
+            server.stop()
+            for victim in first:
+                os.kill(victim, signal.SIGKILL)
+            eventually(lambda: len(set(workers_of(service)) - set(first)) == 2)
+            assert service.post("/api/v1/tweet", user_name="ann", title="t", body="b")["title"] == "t"
+            assert service.end() == 0
+    finally:
+        server.stop()
