@@ -26,7 +26,7 @@ from msgspec import Meta
 from app.bootstrap import opened_database, opened_tweets
 from app.cli import CommandError
 from app.cli.progress import Progress
-from app.http.schemas import LONGEST_NAME, RULES, Base, Text, Title, TweetId, UserName, names_user, timestamp
+from app.http.schemas import LONGEST_NAME, RULES, Base, Text, TweetId, is_visible, names_user, timestamp
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.data_dir import is_ours
@@ -68,6 +68,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
+AnyName = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z0-9_.-]+\Z")]
+AnyTitle = Annotated[str, Meta(min_length=1, max_length=280, pattern=r"^(?=\s*\S)[^\x00-\x1F\x7F-\x9F]*\Z")]
+"""As version 0.1 took them, which refused less: what is stored can be exported and imported."""
+
+
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     A tweet in a file: with its `id`, or with a `key`, any text that names it in another system.
@@ -76,8 +81,8 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     created_at: Annotated[datetime, Meta(tz=True)]
-    user_name: UserName | None
-    title: Title | None
+    user_name: AnyName | None
+    title: AnyTitle | None
     body: Text | None
     id: TweetId | None = None
     key: Annotated[str, Meta(min_length=1)] | None = None
@@ -161,7 +166,7 @@ def read_lines(file: BufferedReader) -> Iterator[ImportRow]:
         if not content or content.isspace():
             continue
         try:
-            line = _decoder.decode(content)
+            line = _decode(content)
         except (ValueError, RecursionError) as error:
             raise ImportRefused(number, _fault(str(error))) from error
         if (line.id is None) == (line.key is None) or has_keys not in {None, line.id is None}:
@@ -310,6 +315,16 @@ def _check_foreign(name: str, settings: Settings) -> None:
         raise CommandError(f"{name} is a folder; name a file.")
 
 
+def _decode(content: bytes) -> Line:
+    """The tweet of a line; CRLF in its body becomes LF, as in a body that is posted. Raises ValueError."""
+    if rb"\r\n" not in content:
+        return _decoder.decode(content)
+    values = msgspec.json.decode(content)
+    if isinstance(values, dict) and isinstance(values.get("body"), str):
+        values["body"] = values["body"].replace("\r\n", "\n")
+    return msgspec.convert(values, Line)
+
+
 def _fault(said: str) -> str:
     """What a line lacks: in the words of the rule where there is one, else in the decoder's."""
     _, _, field = said.rstrip("`").rpartition("$.")
@@ -346,12 +361,12 @@ def _texts(user_name: Any, title: Any, body: Any, *, cut: bool) -> tuple[str, st
     made = []
     for field, text, longest in (
         ("user_name", name if names_user(name[:LONGEST_NAME]) else name.replace(".", "_"), LONGEST_NAME),
-        ("title", re.sub(r"[\n\t]", " ", _text(title)), 280),
+        ("title", re.sub(r"[\n\t\u2028\u2029]", " ", _text(title)), 280),
         ("body", _text(body), 10_000),
     ):
         if len(text) > longest and not cut:
             raise ValueError(f"its {field} has {len(text):,} characters, and may have {longest:,}: --cut cuts it.")
-        made.append(text[:longest] if text[:longest].strip() else NO_TEXT)
+        made.append(text[:longest] if is_visible(text[:longest]) else NO_TEXT)
     return made[0], made[1], made[2]
 
 

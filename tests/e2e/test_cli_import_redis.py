@@ -90,7 +90,7 @@ def test_every_rule(tmp_path: Path, url: str, original: Original) -> None:
         original.post(retweet=lossy)
     original.change(lossy, count_retweet=1)
     orphan = original.post(retweet="0" * 32)
-    original.post("one", retweet=orphan, body="one\r\ntwo\0")
+    original.post("one", retweet=orphan, title="a\u2028b", user_name="..", body="one\r\ntwo\0")
     original.post("two", retweet="one")
     original.change("one", retweet="two")
     original.post("phantom", user_name="anonymous", title=None, body=None, count_retweet=3)
@@ -122,6 +122,7 @@ def test_every_rule(tmp_path: Path, url: str, original: Original) -> None:
         "2019-07-01T09:00:00.000Z",
     ]
     assert (tweets[third]["title"], tweets["one"]["body"]) == ("(none)", "one\ntwo ")
+    assert (tweets["one"]["title"], tweets["one"]["user_name"]) == ("a b", "__")
     assert (tweets[based]["user_name"], tweets[based]["base"]) == ("Zo__Lovelace", 50)
     assert "anonymous" in {line["user_name"] for line in lines.values()}
     assert [tweets[key]["retweet"] for key in (orphan, "one", "two")] == [None, None, ids["one"]]

@@ -307,6 +307,19 @@ def test_keys_of_another_system(tmp_path: Path) -> None:
     assert [line["base"] for line in exported] == [3, 3, 3, 0]
 
 
+def test_what_is_refused_today_and_was_not_once(tmp_path: Path) -> None:
+    """What version 0.1 stored can be imported: a name of dots, a title that shows nothing, or that has a separator."""
+    data = tmp_path / "data"
+    old = keyed(("1", None), user_name="..", title="\u200b") + keyed(("2", "1"), title="a\u2028b", body="one\r\ntwo")
+    done(data, "import", "-", given=old)
+    exported = done(data, "export")
+    lines = [json.loads(line) for line in exported.splitlines()]
+    assert [line["title"] for line in lines] == ["\u200b", "a\u2028b"]
+    assert (lines[0]["user_name"], lines[1]["body"]) == ("..", "one\ntwo")
+    done(tmp_path / "other", "import", "-", given=exported)
+    assert done(tmp_path / "other", "export") == exported
+
+
 def test_files_that_cannot_be_read_or_written(tmp_path: Path, sample: Path) -> None:
     """A missing file, a damaged one and a place that cannot be written to are named in one sentence."""
     data, damaged = tmp_path / "data", tmp_path / "damaged.gz"
@@ -343,6 +356,7 @@ def test_a_large_import_is_ranked_by_a_rebuild(tmp_path: Path) -> None:
     """Many more entries than the store had tweets are ranked by a rebuild, not folded one batch after the other."""
     rows = (ImportRow(0, str(number), None, 0, "ann", "Title", "Body") for number in range(REBUILT_FROM + 1))
     with open_storage(tmp_path / "data") as tweets:
+        tweets.reconciler.catch_up()
         before = tweets.reconciler.rebuilds
         import_tweets(tweets.database, rows, tmp_path, 1000, time.time_ns() // 1_000_000)
         tweets.reconciler.catch_up()
