@@ -114,8 +114,8 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
 
 def is_window_asked() -> bool:
     """Whether the request is for the top of a window: it has a parameter that only such a one has."""
-    names = {name for name, _ in parse_qsl(request.environ.get("QUERY_STRING", ""), keep_blank_values=True)}
-    return bool(names & {"window", "until"})
+    query = request.environ.get("QUERY_STRING")
+    return bool(query) and any(name in {"window", "until"} for name, _ in parse_qsl(query, keep_blank_values=True))
 
 
 def get_window_top(tweets: Tweets, pool: Pool) -> Response:

@@ -49,7 +49,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 EXPECTED = {
     errors.TweetNotFound: 404, errors.TweetDeleted: 410, errors.ChainTooLong: 409, errors.KeyReused: 422,
     errors.Overloaded: 503, errors.StoreUnavailable: 503, errors.IndexUnavailable: 503, errors.Retryable: 503,
-    errors.StoreFull: 507,
+    errors.StoreFull: 507, errors.WindowTooLarge: 422, errors.CascadeTooLarge: 422, errors.OtherTimeline: 410,
 }  # fmt: skip
 
 
