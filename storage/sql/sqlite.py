@@ -178,6 +178,7 @@ def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
     def _begun(connection: Connection) -> None:
         kind: Kind = connection.get_execution_options().get("kind", "reading")
         if begin := BEGIN.get(kind):
-            connection.exec_driver_sql(begin)
+            driver: Any = connection.connection.driver_connection
+            driver.execute(begin)  # 15 us less than by SQLAlchemy; `Database` translates errors of the driver as well
 
     return engine
