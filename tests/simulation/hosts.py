@@ -1,0 +1,320 @@
+"""The product as the simulation uses it: the only module here that names its parts, and follows when they change."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import storage.index
+import storage.reader
+import storage.rebuild
+import storage.reconciler
+import storage.writer
+from storage import Tweets, ids, open_log, open_storage, prepare_schema
+from storage.ancestry import AncestorCache
+from storage.errors import (
+    CannotOpen,
+    ChainTooLong,
+    KeyReused,
+    Overloaded,
+    StorageError,
+    StoreBusy,
+    StoreConflict,
+    StoreForbidden,
+    StoreFull,
+    StoreUnavailable,
+    TweetDeleted,
+    TweetNotFound,
+)
+from storage.index import ranking
+from storage.index.embedded import find_server
+from storage.index.keys import keys_of, member, read_position
+from storage.records import NewTweet, Place, Posted
+from storage.sql import log
+from storage.sql.database import Database
+from storage.tools.import_export import ImportRefused, ImportRow, import_tweets
+from storage.tools.verify import verify
+from storage.tweets import CacheSizes
+
+__all__ = ["CannotOpen", "StorageError", "find_server", "keys_of", "member", "read_position"]
+
+NOTHING_STORED = (
+    TweetNotFound, TweetDeleted, ChainTooLong, KeyReused, Overloaded, StoreBusy, StoreForbidden, StoreFull,
+    StoreConflict, ImportRefused,
+)  # fmt: skip
+"""After one of these, nothing of the write is stored; after any other error it may be."""
+
+
+class Write(NamedTuple):
+    """A write that a client asks for: a tweet, a retweet of *target*, or with `deletes` the deletion of *target*."""
+
+    user: str
+    title: str
+    target: int | None = None
+    deletes: bool = False
+    base: int = 0
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a write: `ok` with the id of a post, or an error; `stored` is None when that is not known."""
+
+    stored: bool | None
+    id: int | None = None
+    replayed: bool = False
+    error: str = ""
+
+
+class Shown(NamedTuple):
+    """A tweet as it was shown, None as its count when it is a tombstone."""
+
+    id: int
+    count_retweet: int | None
+    title: str | None
+
+
+class Page(NamedTuple):
+    """A page of the ranking as it was shown."""
+
+    tweets: list[Shown]
+    next: Any
+    is_stale: bool
+
+
+class Host:
+    """One copy of the service on the shared database and Redis, opened by `open_host`."""
+
+    def __init__(self, tweets: Tweets) -> None:
+        self._tweets = tweets
+
+    def write_all(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Let *writes* be stored, all submitted before the first is waited for."""
+        submitted = [self._submit(write) for write in writes]
+        self._tweets.flush()
+        return [_outcome(each) for each in submitted]
+
+    def _submit(self, write: Write) -> Future[Any] | StorageError:
+        try:
+            if write.deletes:
+                assert write.target is not None
+                return self._tweets.delete(write.target)
+            body = "body" if write.target is None else None
+            return self._tweets.post(NewTweet(write.user, write.title, body, write.target, write.base, write.key))
+        except StorageError as error:
+            return error
+
+    def get(self, tweet_id: int) -> Shown:
+        """A tweet. Raises the product's errors, as all reads do."""
+        tweet = self._tweets.get(tweet_id).result()
+        return Shown(tweet.id, tweet.count_retweet, tweet.title)
+
+    def top(self, limit: int, after: Any = None) -> Page:
+        """A page of the ranking; *after* is a pair of count and id, or None."""
+        page = self._tweets.top(limit, Place(*after) if after else None).result()
+        return Page([Shown(tweet.id, tweet.count_retweet, tweet.title) for tweet in page.tweets], page.next, page.stale)
+
+    def rank(self, tweet_id: int) -> tuple[int, int, int]:
+        """The rank of a tweet, its count, and how many are ranked."""
+        rank = self._tweets.rank(tweet_id)
+        return rank.rank, rank.count_retweet, rank.total
+
+    def chain(self, tweet_id: int) -> list[Shown]:
+        """A tweet and its ancestors."""
+        return [
+            Shown(tweet.id, tweet.count_retweet, tweet.title)
+            for tweet in self._tweets.list_chain(tweet_id, limit=100).tweets
+        ]
+
+    def rebuild(self) -> None:
+        """Build the index from the log."""
+        self._tweets.reconciler.rebuild()
+
+    def verify(self) -> int:
+        """How many counts of the index are wrong."""
+        return len(verify(self._tweets))
+
+    def import_chain(self, titles: Sequence[str], now_ms: int, folder: Path) -> int:
+        """Import a root and a chain of retweets below it."""
+        rows = [
+            ImportRow(number, title, titles[number - 2] if number > 1 else None, now_ms, "importer", title, "body")
+            for number, title in enumerate(titles, 1)
+        ]
+        return import_tweets(self._tweets.database, rows, folder, 1000, now_ms)
+
+    def tick(self) -> None:
+        """What the server does once a second."""
+        self._tweets.tick()
+
+    def close(self) -> None:
+        """End in order."""
+        self._tweets.close()
+
+
+def _outcome(submitted: Future[Any] | StorageError) -> Outcome:
+    try:
+        if isinstance(submitted, StorageError):
+            raise submitted
+        posted = submitted.result()
+    except NOTHING_STORED as error:
+        return Outcome(False, error=type(error).__name__)
+    except StorageError as error:
+        return Outcome(None, error=type(error).__name__)
+    return Outcome(True, posted.tweet.id, posted.replayed) if isinstance(posted, Posted) else Outcome(True)
+
+
+def kind_of(error: StorageError) -> str:
+    """What an error says of a read: "missing", "deleted", or "unavailable"."""
+    if isinstance(error, TweetNotFound):
+        return "missing"
+    if isinstance(error, TweetDeleted):
+        return "deleted"
+    if type(error) is StorageError:  # "a question was not answered": a mistake that was caught
+        return "error"
+    return "unavailable"
+
+
+def open_host(
+    data_dir: Path, database: Path, socket: Path, *, max_ancestors: int, cache: int | None, owns: bool
+) -> Host:
+    """
+    Open a host, with caches that hold *cache* entries. Raises CannotOpen.
+
+    One that *owns* its data rebuilds the index at its start, if it did not end in order before.
+    """
+    opened = open_storage(
+        data_dir,
+        f"sqlite:///{database}",
+        f"unix://{socket}",
+        max_ancestors=max_ancestors,
+        queue_limit=16,
+        cache_sizes=CacheSizes() if cache is None else CacheSizes(cache, cache),
+        attach=not owns,
+    )
+    return Host(opened)
+
+
+def make_database(folder: Path, partitions: int) -> None:
+    """An empty database with the present schema: the file `tweets.db` in *folder*."""
+    database = open_log(folder)
+    try:
+        prepare_schema(database, partitions, embedded=True)
+    finally:
+        database.close()
+
+
+def new_id(now_ms: int, number: int, partition: int) -> int:
+    """The id of a tweet, the *number*-th of that millisecond."""
+    return ids.next_id(ids.next_id(0, now_ms, partition) + number * ids.PARTITIONS, 0, partition)
+
+
+def new_nonce() -> int:
+    """The nonce of an entry."""
+    return log.new_nonce()
+
+
+def product_modules() -> list[ModuleType]:
+    """All modules that are to run in simulated time."""
+    names = [name for name in sys.modules if name == "storage" or name.startswith("storage.")]
+    return [sys.modules[name] for name in [*sorted(names), "concurrent.futures._base"] if name in sys.modules]
+
+
+def script_names() -> dict[str, str]:
+    """The names of the scripts by their digests and by the first line of their texts, for the trace."""
+    names: dict[str, str] = {}
+    folder = Path(storage.index.__file__).parent / "scripts"
+    texts = {file.stem: file.read_text() for file in sorted(folder.glob("*.lua"))}
+    for name, text in texts.items():
+        names[hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()] = name
+        names[text] = f"{name} (text)"
+    return names
+
+
+@contextmanager
+def _patched(target: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(target, name)
+    setattr(target, name, value)
+    try:
+        yield
+    finally:
+        setattr(target, name, before)
+
+
+LIMITS: tuple[tuple[ModuleType, str, int], ...] = (
+    (storage.writer, "ANCESTORS_LIMIT", 4),
+    (storage.writer, "CHECKPOINT_EACH", 2),
+    (storage.reconciler, "FOLD_AT_ONCE", 2),
+    (storage.reconciler, "REBUILT_FROM", 5),
+    (storage.rebuild, "STAGE_AT_ONCE", 2),
+)
+"""What a simulation has too few tweets to reach, and a small value for each."""
+
+
+LEASE_S = 2.0
+"""How long the lease of a rebuild outlives a process that was killed: less than in fact, as all others wait for it."""
+
+
+@contextmanager
+def small_limits(chosen: Sequence[bool]) -> Iterator[None]:
+    """Let those of `LIMITS` that are *chosen* have their small values."""
+    with ExitStack() as patched:
+        for module in (ranking, storage.rebuild):
+            patched.enter_context(_patched(module, "LEASE_S", LEASE_S))
+        for (module, name, small), is_small in zip(LIMITS, chosen, strict=True):
+            if is_small:
+                patched.enter_context(_patched(module, name, small))
+        yield
+
+
+def _without_position_check() -> AbstractContextManager[None]:
+    text = ranking._FOLD.text.replace("if at ~= ARGV[1] then", "if false then")
+    assert text != ranking._FOLD.text
+    return _patched(ranking, "_FOLD", ranking.Script(text, hashlib.sha1(text.encode()).hexdigest()))
+
+
+def _without_nonce() -> AbstractContextManager[None]:
+    new_nonce = log.new_nonce
+    return _patched(log, "new_nonce", lambda: new_nonce() and 7)
+
+
+def _without_freshness() -> AbstractContextManager[None]:
+    return _patched(ranking.IndexState, "includes", lambda *_: True)
+
+
+def _with_repeated_commits() -> AbstractContextManager[None]:
+    keep_trying = Database.keep_trying
+
+    def repeat(self: Database, act: Callable[[], Any]) -> Any:
+        try:
+            return keep_trying(self, act)
+        except StoreUnavailable:
+            return keep_trying(self, act)
+
+    return _patched(Database, "keep_trying", repeat)
+
+
+def _with_evicting_cache() -> AbstractContextManager[None]:
+    load = AncestorCache.load
+
+    def evict(self: AncestorCache, *arguments: Any) -> Any:
+        known, left_out = load(self, *arguments)
+        while len(known) > 3:
+            del known[next(iter(known))]
+        return known, left_out
+
+    return _patched(AncestorCache, "load", evict)
+
+
+MUTATIONS = {
+    "no position check": _without_position_check,
+    "no nonce": _without_nonce,
+    "old reads": _without_freshness,
+    "repeated commits": _with_repeated_commits,
+    "evicting cache": _with_evicting_cache,
+}
+"""Ways to break what the design rests on, each of which the simulation must find."""
