@@ -32,6 +32,9 @@ from storage.sql.log import Head, Store
 TICK_S = 1.0
 """How often the reconciler looks without being asked."""
 
+RETRY_S = 0.25
+"""How often it asks a server that did not answer; rebuilds have pauses of their own."""
+
 ON_ITS_WAY_S = 0.001
 LOOKS = 20
 """A batch that is stored is in the index about a millisecond later: so look again before it is repaired."""
@@ -238,7 +241,7 @@ class Reconciler:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._wake.wait(TICK_S)
+            self._wake.wait(RETRY_S if self._unavailable else TICK_S)
             self._wake.clear()
             if not self._stopping.is_set():
                 self._attempt()
@@ -275,6 +278,7 @@ class Reconciler:
     def _repair(self) -> None:
         """Fold what partitions lack; rebuild those that stand elsewhere than the log, and those that are doubted."""
         broken = self._follow(range(self.store.partitions))
+        self._current.difference_update(broken)
         if self._owns and not self._unavailable:
             self._look_at_servers()
         for partition in [*broken, *(self._doubted - broken.keys())]:
@@ -457,7 +461,7 @@ class Reconciler:
         if failures == 1:
             self._warn_of_evictions()
         if isinstance(error, HeadsDisagree):
-            error = IndexUnavailable(f"{error}; run `python -m app rebuild`, which mends it")
+            error = IndexUnavailable(f"{error}; run `simple-twitter rebuild`, which mends it")
         if partition not in self._current:
             self._unavailable[partition] = error
 

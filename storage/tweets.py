@@ -223,11 +223,11 @@ class Tweets:
             state = None
         partitions = range((state.store if state else self.store).partitions)
         answers = self.index.counts_all(dict.fromkeys(partitions, ()))
-        stands = [answer.state for answer in answers if not isinstance(answer, IndexUnavailable)]
-        if state is None or len(stands) < len(partitions):
-            return Health(store=state is not None, index=len(stands) == len(partitions), lag=None)
-        lags = (each.lag(state.heads[partition]) for partition, each in enumerate(stands))
-        return Health(store=True, index=True, lag=sum(lags))
+        states = [answer.state for answer in answers if not isinstance(answer, IndexUnavailable)]
+        has_index = len(states) == len(partitions) and not any(map(self.reconciler.is_unavailable, partitions))
+        if state is None or not has_index:
+            return Health(store=state is not None, index=has_index, lag=None)
+        return Health(store=True, index=True, lag=sum(each.lag(state.heads[p]) for p, each in enumerate(states)))
 
     def observe(self, observer: Observer) -> None:
         """Tell *observer* from now on what is done, and of the rebuilds that were necessary before."""

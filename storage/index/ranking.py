@@ -188,11 +188,8 @@ class RankingIndex:
     def acquire(self, partition: int) -> str | None:
         """Take the lease to rebuild *partition*, and remove what an earlier rebuild left; None while another has it."""
         keys, token = keys_of(self._store, partition), secrets.token_hex(8)
-        with self._translated():
-            if not self._client.set(keys.lease, token, nx=True, px=int(LEASE_S * 1000)):
-                return None
-            self._client.unlink(keys.staging)
-        return token
+        call = Call(_ACQUIRE, (keys.lease, keys.staging), [token, int(LEASE_S * 1000)])
+        return token if self._run(call) else None
 
     def stage(self, partition: int, token: str, counts: Collection[tuple[int, int]] = ()) -> int:
         """
@@ -411,26 +408,27 @@ LEASE_LOST = "another process has taken over the rebuild"
 STAGING_LOST = "what was staged is gone before it was complete; does Redis evict keys?"
 
 _ADVICE = {
-    "NOAUTH": "name the password in REDIS_URL",
-    "WRONGPASS": "correct the password in REDIS_URL",
-    "NOPERM": "grant its user the permissions that docs/operations.md lists",
-    "OOM": "give Redis more memory: a rebuild needs twice the size of a partition",
-    "READONLY": "name the primary in REDIS_URL, as this is a replica",
-    "NOREPLICAS": "start its replicas, or lower min-replicas-to-write",
-    "MISCONF": "make room on the disk of Redis",
-    "LOADING": "wait until it has loaded its file",
-    "unknown command": "enable the command again",
+    "noauth": "name the password in REDIS_URL",
+    "wrongpass": "correct the password in REDIS_URL",
+    "username-password": "correct the password in REDIS_URL",
+    "no permission": "grant its user the rights that docs/operations.md lists",
+    "noperm": "grant its user the rights that docs/operations.md lists",
+    "used memory": "give Redis more memory: a rebuild needs twice the size of a partition",
+    "read only replica": "name the primary in REDIS_URL",
+    "noreplicas": "start its replicas, or lower min-replicas-to-write",
+    "misconf": "make room on the disk of Redis",
+    "loading": "wait until it has loaded its file",
+    "unknown": "enable the command again",
     "staged is gone": "set maxmemory-policy to noeviction",
-    "WRONGTYPE": "",
-    LEASE_LOST: "",
 }
-"""What to do, by a part of the server's own words; by default start it."""
+"""What to do, by a part of the server's words, which the driver gives without their code."""
 
 
 def advice(error: IndexUnavailable) -> str:
     """The cause of *error* in the server's own words, and what to do about it, as one part of a sentence."""
     said = " ".join(str(error.__cause__ or error).split()).rstrip(".")
-    todo = next((todo for words, todo in _ADVICE.items() if words in said), "start it, or correct REDIS_URL")
+    default = "start it, or correct REDIS_URL" if error.__cause__ else ""
+    todo = next((todo for words, todo in _ADVICE.items() if words in said.lower()), default)
     return f"{said}; {todo}" if todo else said
 
 
@@ -447,4 +445,5 @@ def _script(name: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-_FOLD, _PAGE, _COUNTS, _STAGE, _SWAP, _RELEASE = map(_script, ("fold", "page", "counts", "stage", "swap", "release"))
+_FOLD, _PAGE, _COUNTS = map(_script, ("fold", "page", "counts"))
+_ACQUIRE, _STAGE, _SWAP, _RELEASE = map(_script, ("acquire", "stage", "swap", "release"))

@@ -55,7 +55,7 @@ def test_redis_conf_keeps_the_index(kind: str, program: FindProgram, folder: Pat
             assert whole_ranking(tweets) == ranked
     with redis_running(command, folder, unix_socket_path=socket) as process:
         with Redis(unix_socket_path=socket) as client:
-            assert client.dbsize() == 2
+            assert client.dbsize() == 3
         process.kill()
     with (
         redis_running(command, folder, unix_socket_path=socket),
