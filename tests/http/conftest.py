@@ -16,6 +16,7 @@ SETTINGS = Settings.from_environment({})
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client on storage that other tests have written to: for facts that do not depend on what is there."""
     with open_storage(tmp_path_factory.mktemp("shared") / "data") as tweets:
+        tweets.reconciler.catch_up()
         yield Client(create_app(tweets, SETTINGS))
 
 
