@@ -321,3 +321,23 @@ def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def test_a_slot_under_way_can_be_read(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+    """From the moment that its slot is marked as migrating, and for as long as that lasts, a partition is answered."""
+    root = next(root for root in roots_everywhere(tweets) if root.id % 1024 == 0)
+    for _ in roots_everywhere(tweets):  # a ranking of every partition
+        pass
+    tweets.reconciler.catch_up()
+    other = next(node for node in cluster.nodes if node.is_primary and node is not victim)
+    slot = victim.client.execute_command("CLUSTER", "KEYSLOT", keys_of(tweets.store.id, 0).ranking)
+    other.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", victim.id)
+    victim.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", other.id)
+    try:
+        for number in range(1, 11):
+            retweet(tweets, root)
+            assert not tweets.top(10 + number).result().stale
+            assert tweets.rank(root.id).count_retweet == number
+    finally:
+        for node in (victim, other):
+            node.client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")

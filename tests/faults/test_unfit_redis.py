@@ -18,6 +18,7 @@ from storage.index.embedded import EmbeddedServer, find_server
 from storage.index.keys import keys_of
 from storage.index.opening import open_index
 from storage.records import Place
+from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
 
@@ -116,7 +117,7 @@ def test_a_redis_that_refuses_writes(
             allow(server.client)
             tweets.reconciler.catch_up()
             assert len(whole_ranking(tweets)) == 22
-            assert tweets.reconciler.verify() == []
+            assert verify(tweets) == []
 
 
 @pytest.mark.parametrize("command", ["UNLINK", "EVALSHA", "ZADD"])
@@ -202,8 +203,9 @@ def test_the_documented_permissions_suffice(data_dir: Path, tmp_path: Path) -> N
                 whole_ranking(tweets, 1)
                 tweets.top(1, Place(7, root.id)).result()  # where no tweet stands
                 tweets.reconciler.rebuild()
+                assert len(list(tweets.index.scan(0))) == len(whole_ranking(tweets))
                 tweets.index._client.zrem(keys_of(tweets.store.id, 0).ranking, "x")
-                assert tweets.reconciler.verify() == []
+                assert verify(tweets) == []
                 eventually(tweets.reconciler.is_trustworthy)
         used = {name.partition("_")[2] for name in server.client.info("commandstats")}
         granted = {word[1:] for word in ACL.split() if word.startswith("+")}
@@ -226,7 +228,7 @@ def test_two_databases_on_one_redis_coexist(tmp_path: Path) -> None:
             assert whole_ranking(tweets)[0] == (1, root.id)
         time.sleep(1.5)  # a tick of each
         assert [tweets.reconciler.rebuilds for tweets in both] == before
-        assert all(tweets.reconciler.verify() == [] for tweets in both)
+        assert all(verify(tweets) == [] for tweets in both)
 
 
 def test_a_rebuild_removes_what_the_old_version_left(data_dir: Path, tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ def test_an_index_that_does_not_fit(
         server.client.config_set("maxmemory", "0")
         tweets.reconciler.catch_up()
         assert whole_ranking(tweets)[0] == (340, root)
-        assert tweets.reconciler.verify() == []
+        assert verify(tweets) == []
 
 
 def test_a_head_that_disagrees_is_mended_by_a_rebuild(tweets: Tweets, caplog: pytest.LogCaptureFixture) -> None:
@@ -287,7 +289,7 @@ def test_a_head_that_disagrees_is_mended_by_a_rebuild(tweets: Tweets, caplog: py
     assert "`simple-twitter rebuild`" in warned
     tweets.reconciler.rebuild()
     assert len(whole_ranking(tweets)) == 5
-    assert tweets.reconciler.verify() == []
+    assert verify(tweets) == []
 
 
 def test_an_embedded_server_that_loads_does_not_hold_the_start(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
