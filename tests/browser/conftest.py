@@ -116,9 +116,9 @@ def noting(app: "WSGIApplication", answers: list[tuple[str, int]]) -> "WSGIAppli
 def site(tweets: Tweets) -> Iterator[Site]:
     """The service, empty, on a free port."""
     answers: list[tuple[str, int]] = []
-    app = noting(create_app(tweets, Settings.from_environment({})), answers)
+    app = create_app(tweets, Settings.from_environment({}))
     with ExitStack() as running:
-        server = running.enter_context(serving(app))
+        server = running.enter_context(serving(noting(app, answers), hooks=app))
         yield Site(server.url.rstrip("/"), tweets, running.close, answers)
 
 
