@@ -1,15 +1,15 @@
-"""What storage tells of its own work to whoever wants to count it; it does not know who that is."""
+"""What storage reports of its own work, for metrics; it does not know who records it."""
 
 
 class Observer:
     """
-    Hears nothing; a subclass does.
+    No-op; subclass it to collect metrics.
 
     Calls come from any thread, in the midst of work: they must be quick, and must not raise.
     """
 
     def wrote(self, writes: int, waiting: int, took_s: float) -> None:
-        """Hear of a batch: its writes, stored or refused, how many wait for the next one, and how long it took."""
+        """Record a batch: its writes, stored or refused, how many wait for the next one, and how long it took."""
 
     def rebuilt(self) -> None:
-        """Hear that the ranking of a partition was built anew."""
+        """Record that the ranking of a partition was rebuilt."""

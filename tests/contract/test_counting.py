@@ -58,14 +58,14 @@ def lose_everything(tweets: Tweets, _rng: random.Random) -> None:
 
 
 def lose_a_member(tweets: Tweets, rng: random.Random) -> None:
-    """Somebody removes a tweet from the ranking."""
+    """A tweet is removed from the ranking by hand."""
     keys = keys_of_one(tweets, rng)
     pop = raw(tweets).zpopmax if rng.random() < 0.5 else raw(tweets).zpopmin
     pop(keys.ranking)
 
 
 def lose_keys(tweets: Tweets, rng: random.Random) -> None:
-    """Somebody evicts a position, the ranking beside it, or both."""
+    """Redis evicts a position, the ranking beside it, or both."""
     keys = keys_of_one(tweets, rng)[:2]
     for key in rng.sample(keys, rng.randint(1, 2)):
         raw(tweets).delete(key)

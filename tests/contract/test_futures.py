@@ -25,7 +25,7 @@ class Batches(Observer):
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def wrote(self, writes: int, waiting: int, took_s: float) -> None:  # noqa: ARG002  # that is what is told
+    def wrote(self, writes: int, waiting: int, took_s: float) -> None:  # noqa: ARG002  # the observer's
         """Hear of a batch."""
         self.sizes.append(writes)
 

@@ -93,7 +93,7 @@ def test_deleted_retweet_leaves_the_lists(tweets: Tweets) -> None:
     assert [tweet.id for tweet in first.tweets + rest.tweets] == expected
     assert rest.next is None
     assert [tweet.id for tweet in tweets.list_by_user("bob", 10).tweets] == expected
-    assert tweets.list_by_user("nobody", 10).tweets == ()
+    assert tweets.list_by_user("unknown", 10).tweets == ()
 
 
 def test_exact_page_ends_the_list(tweets: Tweets) -> None:
@@ -139,7 +139,7 @@ def test_chain_has_its_limit(data_dir: Path, database_url: str) -> None:
 
 
 def test_idempotency_key(data_dir: Path, database_url: str) -> None:
-    """One key of one user names one call for ever: again the same tweet, with other values refused, deleted gone."""
+    """One key of one user names one call for good: again the same tweet, with other values refused, deleted gone."""
     with open_storage(data_dir, database_url) as tweets:
         draft = NewTweet("ann", "t", "b", key="k")
         first = tweets.post(draft).result().tweet
