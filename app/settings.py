@@ -50,6 +50,9 @@ class Settings:
     queue_limit: int = setting("1024", "writes that may wait; further ones get 503", at_most=1_000_000)
     allow_anonymous_writes: bool = setting("0", "1: serve an address other than loopback though there is no token")
     rate_limit: Rate | None = setting("", "writes of one token or address, as in `60/minute`; empty: no limit")
+    cors_origins: str = setting(
+        "", "origins whose pages may read, as in `https://a.example https://b.example`, or `*`; empty: none"
+    )
     log: str = setting("text", "`text`, or `json`: one object a line")
     access_log: bool = setting("0", "1: a JSON object a line on stderr for each request")
     metrics: bool = setting("0", "1: numbers for Prometheus at /metrics")

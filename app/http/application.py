@@ -1,7 +1,7 @@
 """The application: all routes on one Bottle, deferred responses, and what holds for every response."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -10,7 +10,7 @@ from bottle import Bottle, HTTPError, HTTPResponse, request
 from app.deferred import DEFERRED, Deferred, Pool, Response
 from app.errors import SECURITY, ProblemSpec
 from app.http import openapi, pages, routes
-from app.http.auth import TOKEN_ID, Guard
+from app.http.auth import RATE_HEADERS, TOKEN_ID, Guard
 from app.http.responses import JSON, UNSTORED, Headers, note_error, respond_problem, retry_after
 from app.logging import Request, Watch, log_request
 from app.server import Hooks
@@ -28,8 +28,11 @@ _BAD_PATH = ProblemSpec(400, "bad_path", "The path is not UTF-8, or begins with 
 class Application(Bottle, Hooks):
     """A Bottle whose every response is safe to show, and whose every error is problem+json or a page."""
 
-    def __init__(self, tweets: Tweets, guard: Guard, pool: Pool, observers: Sequence[Watch]) -> None:
+    def __init__(
+        self, tweets: Tweets, guard: Guard, pool: Pool, observers: Sequence[Watch], origins: Collection[str]
+    ) -> None:
         super().__init__()
+        self._origins = origins
         self._tweets = tweets
         self._guard = guard
         self._pool = pool
@@ -78,6 +81,12 @@ class Application(Bottle, Hooks):
                 return self._explain(_BAD_PATH)
         elif path == "*":
             return HTTPResponse(status=204, headers=[("Allow", "DELETE, GET, HEAD, OPTIONS, POST"), UNSTORED])
+        if (
+            self._origins
+            and method == "OPTIONS"
+            and environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD") in ("GET", "HEAD")
+        ):
+            return HTTPResponse(status=204, headers=[UNSTORED])
         if path.endswith("\n"):  # `$`, by which Bottle ends its rules, lets it pass
             return self._explain(_NOT_FOUND)
         if path.endswith("/") and path.startswith("/api/v1/") and path != "/api/v1/":
@@ -96,6 +105,9 @@ class Application(Bottle, Hooks):
         else:
             named = dict(headers)  # a page has its own policy
             headers.extend(header for header in SECURITY if header[0] not in named)
+        headers.extend(environ.get(RATE_HEADERS, ()))
+        if self._origins and "HTTP_ORIGIN" in environ:
+            headers.extend(self._cross_origin(environ))
         if self._observers:
             route, is_head = environ.get("bottle.route"), environ["REQUEST_METHOD"] == "HEAD"
             answered = Request(
@@ -112,6 +124,20 @@ class Application(Bottle, Hooks):
                 observer(answered)
         start_response(response.status_line, headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _cross_origin(self, environ: WSGIEnvironment) -> Headers:
+        """The headers by which a page of one of the origins of CORS_ORIGINS may read a response, and never write."""
+        origin = environ["HTTP_ORIGIN"]
+        vary = ("Vary", "Origin")
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS") or not {origin, "*"} & set(self._origins):
+            return [vary]
+        return [
+            vary,
+            ("Access-Control-Allow-Origin", "*" if "*" in self._origins else origin),
+            ("Access-Control-Allow-Methods", "GET, HEAD"),
+            ("Access-Control-Allow-Headers", "If-None-Match"),
+            ("Access-Control-Expose-Headers", "ETag, Link, Stale, Retry-After"),
+        ]
 
     def _explain_error(self, error: BaseException) -> HTTPResponse:
         return self._explain(note_error(error), retry_after(error))
@@ -162,7 +188,7 @@ def create_app(tweets: Tweets, settings: Settings) -> Application:
     guard = Guard(Tokens(tweets.database), settings.rate_limit, anonymous=settings.allow_anonymous_writes)
     with suppress(StorageError):  # later they are read once a second, and until then no write is let in
         guard.tokens.refresh()
-    app = Application(tweets, guard, pool, observers)
+    app = Application(tweets, guard, pool, observers, settings.cors_origins.replace(",", " ").split())
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     routes.mount(app, tweets, guard, pool)
     pages.mount(app, tweets, pool)

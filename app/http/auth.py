@@ -33,6 +33,9 @@ TOKEN_ID = "simple_twitter.token"  # noqa: S105  # a name
 OLDEST_S = 5.0
 """The age of the list of tokens from which no write is let in: one of them may have been revoked."""
 
+RATE_HEADERS = "simple_twitter.rate"
+"""In the environ: the headers that tell the client what is left of its rate."""
+
 BUCKETS = 10_000
 """Buckets kept, some 2 MB; past that the one untouched for longest is dropped, which makes it a full one."""
 
@@ -151,6 +154,7 @@ class Limiter:
     """
 
     def __init__(self, rate: Rate) -> None:
+        self._calls = rate.calls
         self._fills_in_s = float(rate.per_s)
         self._one_s = rate.per_s / rate.calls
         self._full_at: OrderedDict[str, float] = OrderedDict()
@@ -158,7 +162,14 @@ class Limiter:
 
     def check(self, client: str) -> None:
         """Take a call out of the bucket of *client*, a token's id or an address. Raises the refusal, 429."""
-        wait_s = self.take(network_of(client), time.monotonic())
+        key, now = network_of(client), time.monotonic()
+        wait_s = self.take(key, now)
+        full_in_s = max(self._full_at.get(key, now) - now, 0.0)
+        request.environ[RATE_HEADERS] = [
+            ("RateLimit-Limit", str(self._calls)),
+            ("RateLimit-Remaining", str(max(0, int((self._fills_in_s - full_in_s) / self._one_s + ROUNDING_S)))),
+            ("RateLimit-Reset", str(math.ceil(full_in_s))),
+        ]
         if wait_s > 0:
             raise respond_problem(
                 429,

@@ -12,7 +12,7 @@ from bottle import Bottle, HTTPResponse
 from app import __version__
 from app.errors import PROBLEM_TYPE, Problem
 from app.http import explore
-from app.http.requests import BODY_LIMIT, LARGEST_LIMIT, PLACE_PATTERN
+from app.http.requests import BODY_LIMIT, LARGEST_LIMIT
 from app.http.responses import Tagged
 from app.http.routes import CHAIN_LIMIT, LIST_LIMIT, RANKING_LIMIT
 from app.http.schemas import (
@@ -33,8 +33,6 @@ from app.http.schemas import (
     WindowUsers,
 )
 from app.settings import Settings
-from storage import ids
-from storage.changes import CURSOR_PATTERN
 
 PATH = "/api/v1/openapi.json"
 
@@ -67,6 +65,19 @@ An unknown path is 404, a wrong method 405 with `Allow`. HEAD works wherever GET
 Every 503 has a `Retry-After`, in seconds. After `store_unavailable` only an `Idempotency-Key` makes it safe to repeat a
 post.
 """
+
+
+CODES = [
+    "admin_only", "bad_chunk", "bad_framing", "bad_header", "bad_host",
+    "bad_json", "bad_key", "bad_length", "bad_path", "bad_request_line",
+    "bad_target", "chain_too_long", "encoded_body", "header_too_large", "host_missing",
+    "index_unavailable", "internal_error", "invalid_body", "invalid_query", "key_reused",
+    "method_not_allowed", "no_token_exists", "not_an_object", "not_found", "not_json",
+    "not_ready", "overloaded", "precondition_failed", "request_too_slow", "store_full",
+    "store_unavailable", "token_missing", "token_unknown", "too_large", "too_many_writes",
+    "tweet_deleted", "tweet_not_found", "unavailable", "version_not_supported", "wrong_user",
+]  # fmt: skip
+"""The codes of errors. Later versions may have more, so clients must take an unknown one as its status."""
 
 
 class Answer(NamedTuple):
@@ -103,7 +114,6 @@ def _limit(default: int, largest: int = LARGEST_LIMIT) -> dict[str, Any]:
 
 _NEXT = "The `next` of the page before; left out, the first page."
 _WINDOW = "`hour`, `day`, `week`, `month`, `year`, or a number of `h`, `d` or `w`, at most 366 days."
-_ID = {"type": "string", "pattern": ids.PATTERN}
 _KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -117,9 +127,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     ),
     "list_limit": _limit(LIST_LIMIT),
     "chain_limit": _limit(CHAIN_LIMIT),
-    "list_cursor": _parameter("cursor", "query", _NEXT, _ID),
+    "list_cursor": _parameter("cursor", "query", _NEXT, {"type": "string"}),
     "ranking_limit": _limit(RANKING_LIMIT),
-    "ranking_cursor": _parameter("cursor", "query", _NEXT, {"type": "string", "pattern": PLACE_PATTERN}),
+    "ranking_cursor": _parameter("cursor", "query", _NEXT, {"type": "string"}),
     "window": _parameter("window", "query", _WINDOW, {"type": "string", "pattern": explore.WINDOW_PATTERN}),
     "needed_window": _parameter(
         "window", "query", _WINDOW, {"type": "string", "pattern": explore.WINDOW_PATTERN}, required=True
@@ -132,9 +142,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     ),
     "descendants_limit": _limit(explore.DESCENDANTS_LIMIT, explore.LARGEST_PAGE),
     "changes_limit": _limit(explore.CHANGES_LIMIT, explore.LARGEST_PAGE),
-    "changes_cursor": _parameter("cursor", "query", _NEXT, {"type": "string", "pattern": CURSOR_PATTERN}),
+    "changes_cursor": _parameter("cursor", "query", _NEXT, {"type": "string"}),
     "idempotency_key": _parameter(
         "Idempotency-Key", "header", "The same key of the same user_name posts once, however often it is sent.", _KEY
+    ),
+    "if_match": _parameter(
+        "If-Match", "header", "Delete the tweet only in this state: the `ETag` it was read with.", {"type": "string"}
     ),
     "if_none_match": _parameter(
         "If-None-Match", "header", "The `ETag` of an answer that is known; it is not sent again.", {"type": "string"}
@@ -152,6 +165,10 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The index cannot be asked; this is the last answer known.",
         "schema": {"type": "string", "enum": ["true"]},
     },
+    "Link": {"description": "The next page, as `rel=next`; absent at the end.", "schema": {"type": "string"}},
+    "RateLimit-Limit": {"description": "Writes allowed at once, with `RATE_LIMIT`.", "schema": {"type": "string"}},
+    "RateLimit-Remaining": {"description": "Writes that are left of them.", "schema": {"type": "string"}},
+    "RateLimit-Reset": {"description": "Seconds until all are allowed again.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "`Bearer`, and why the token was refused.", "schema": {"type": "string"}},
 }
@@ -183,7 +200,8 @@ WRITE_REFUSALS = {
     429: "More writes than this token or address may make.",
 }
 """Of every write, beside its own refusals."""
-_CREATED = {201: Answer("The new tweet.", Tweet, ("Location", "Idempotency-Replayed"))}
+_RATE = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_CREATED = {201: Answer("The new tweet.", Tweet, ("Location", "Idempotency-Replayed", *_RATE))}
 
 OPERATIONS = (
     Operation(
@@ -230,8 +248,8 @@ OPERATIONS = (
         "tweets",
         "Delete a tweet",
         {204: Answer("It is deleted; its place in its chain remains.")},
-        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED, 507: _WRITE[507]},
-        ("tweet_id",),
+        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED, 412: "It is in another state.", 507: _WRITE[507]},
+        ("tweet_id", "if_match"),
     ),
     Operation(
         "get",
@@ -239,7 +257,7 @@ OPERATIONS = (
         "get_chain",
         "tweets",
         "Read a tweet and its ancestors",
-        {200: Answer("The chain: target first, root last.", Chain)},
+        {200: Answer("The chain: target first, root last.", Chain, ("Link",))},
         {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
         ("tweet_id", "chain_limit", "list_cursor"),
     ),
@@ -279,7 +297,7 @@ OPERATIONS = (
         "list_retweets",
         "tweets",
         "List the direct retweets of a tweet",
-        {200: Answer("Those that are not deleted, newest first.", TweetList)},
+        {200: Answer("Those that are not deleted, newest first.", TweetList, ("Link",))},
         {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
         ("tweet_id", "list_limit", "list_cursor"),
     ),
@@ -289,7 +307,7 @@ OPERATIONS = (
         "list_by_user",
         "tweets",
         "List the tweets of a user",
-        {200: Answer("Those that are not deleted, newest first.", TweetList)},
+        {200: Answer("Those that are not deleted, newest first.", TweetList, ("Link",))},
         {400: _BAD_PATH, 422: _BAD_QUERY},
         ("user_name", "list_limit", "list_cursor"),
     ),
@@ -303,7 +321,7 @@ OPERATIONS = (
             200: Answer(
                 "Count falling, newer first on ties; with `window`, by what was received in it, on one page.",
                 Top,
-                ("ETag", "Stale"),
+                ("ETag", "Stale", "Link"),
                 WindowTop,
             ),
             304: _UNCHANGED,
@@ -398,8 +416,19 @@ def build_description(settings: Settings) -> bytes:
             "securitySchemes": SECURITY,
         },
     }
+    _drop_defaults(document["components"])
+    schemas["Problem"]["properties"]["code"]["x-extensible-enum"] = CODES
     # The end of a text is `\Z` for Python, where `$` lets a newline pass, and `$` for JSON Schema.
     return msgspec.json.encode(document).replace(rb"\\Z", b"$")
+
+
+def _drop_defaults(schema: Any) -> None:
+    """Take the defaults out: a generator would make a field with one required in responses, or send it in requests."""
+    for child in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(child, dict):
+            child.pop("default", None)
+        if isinstance(child, dict | list):
+            _drop_defaults(child)
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -444,7 +473,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _refusal(status: int, means: str) -> dict[str, Any]:
-    headers = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+    headers = {401: ("WWW-Authenticate",), 429: ("Retry-After", *_RATE), 503: ("Retry-After",)}
     return _answer(Answer(means, Problem, headers.get(status, ())))
 
 

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from urllib.parse import quote
 
 import msgspec
 from bottle import HTTPResponse, request
@@ -42,9 +43,17 @@ def respond_json(body: msgspec.Struct, status: int = 200, headers: Headers = ())
     return HTTPResponse(encode(body), status, [JSON, UNSTORED, *headers])
 
 
-def respond_encoded(content: bytes) -> HTTPResponse:
+def respond_encoded(content: bytes, headers: Headers = ()) -> HTTPResponse:
     """The same of JSON that was encoded elsewhere."""
-    return HTTPResponse(content, 200, [JSON, UNSTORED])
+    return HTTPResponse(content, 200, [JSON, UNSTORED, *headers])
+
+
+def link_to_next(limit: int, cursor: str | None) -> Headers:
+    """The header that names the next page of the list that was asked for (RFC 8288); none at its end."""
+    if cursor is None:
+        return ()
+    path = quote(request.environ["PATH_INFO"].encode("latin-1"))
+    return [("Link", f'<{path}?limit={limit}&cursor={cursor}>; rel="next"')]
 
 
 def respond_problem(

@@ -4,6 +4,7 @@ The routes of the API: each parses, calls and responds.
 None waits: what may wait is a future of storage, or a call in the pool, and `defer` says what is made of its result.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,12 @@ from app.http.responses import (
     Tagged,
     encode,
     is_conditional,
+    link_to_next,
     respond_encoded,
     respond_json,
 )
 from app.http.schemas import (
+    Chain,
     Live,
     NewRetweet,
     NewTweet,
@@ -138,22 +141,14 @@ def _mount_reads(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     @app.get("/api/v1/tweet/<tweet_id>/chain")
     def get_chain(tweet_id: str) -> Response:
         """The tweet and its ancestors, root last."""
-        limit, after = read_query(CHAIN_LIMIT, find_id)
-
-        def encoded(found: int) -> bytes:
-            return encode(chain_of(tweets.list_chain(found, limit, after)))
-
-        return defer(pool.submit(encoded, parse_id(tweet_id)), respond_encoded)
+        (limit, after), found = read_query(CHAIN_LIMIT, find_id), parse_id(tweet_id)
+        return _respond_list(pool, limit, lambda: chain_of(tweets.list_chain(found, limit, after)))
 
     @app.get("/api/v1/tweet/<tweet_id>/retweets")
     def list_retweets(tweet_id: str) -> Response:
         """The direct retweets of a tweet, newest first."""
-        limit, after = read_query(LIST_LIMIT, find_id)
-
-        def encoded(found: int) -> bytes:
-            return encode(list_of(tweets.list_retweets(found, limit, after)))
-
-        return defer(pool.submit(encoded, parse_id(tweet_id)), respond_encoded)
+        (limit, after), found = read_query(LIST_LIMIT, find_id), parse_id(tweet_id)
+        return _respond_list(pool, limit, lambda: list_of(tweets.list_retweets(found, limit, after)))
 
     @app.get("/api/v1/users/<user_name>/tweets")
     def list_by_user(user_name: str) -> Response:
@@ -161,11 +156,17 @@ def _mount_reads(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         limit, after = read_query(LIST_LIMIT, find_id)
         if not names_user(user_name):
             return respond_json(TweetList((), None))
+        return _respond_list(pool, limit, lambda: list_of(tweets.list_by_user(user_name, limit, after)))
 
-        def encoded() -> bytes:
-            return encode(list_of(tweets.list_by_user(user_name, limit, after)))
 
-        return defer(pool.submit(encoded), respond_encoded)
+def _respond_list(pool: Pool, limit: int, read: Callable[[], Chain | TweetList]) -> Response:
+    """A page of a list, read and encoded in *pool*, with a link to the next one."""
+
+    def encoded() -> tuple[bytes, str | None]:
+        page = read()
+        return encode(page), page.next
+
+    return defer(pool.submit(encoded), lambda page: respond_encoded(page[0], link_to_next(limit, page[1])))
 
 
 def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
@@ -175,7 +176,7 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         following = None if ranking.next is None else cursor_of(ranking.next)
         return Tagged(encode(Top([tweet_of(tweet) for tweet in ranking.tweets], following, ranking.stale)))
 
-    def show(ranking: Ranking) -> Response:
+    def show(ranking: Ranking, limit: int) -> Response:
         """The JSON of a ranking; of one that was shown just before, the same bytes."""
         nonlocal shown
         if shown[0] is not ranking:
@@ -185,7 +186,9 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
                 content: Future[Tagged] = Future()
                 content.set_result(tagged(ranking))
                 shown = ranking, content
-        return defer(shown[1], lambda content: content.response([("Stale", "true")] if ranking.stale else []))
+        link = link_to_next(limit, None if ranking.next is None else cursor_of(ranking.next))
+        headers = [*link, ("Stale", "true")] if ranking.stale else link
+        return defer(shown[1], lambda content: content.response(headers))
 
     @app.get("/api/v1/top")
     def get_top() -> Response:
@@ -193,7 +196,7 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         if explore.is_window_asked():
             return explore.get_window_top(tweets, pool)
         limit, after = read_query(RANKING_LIMIT, parse_place)
-        return defer(tweets.top(limit, after), show)
+        return defer(tweets.top(limit, after), lambda ranking: show(ranking, limit))
 
     @app.get("/api/v1/tweet/<tweet_id>/rank")
     def get_rank(tweet_id: str) -> Response:

@@ -12,6 +12,7 @@ import pytest
 
 from app.http import auth
 from app.http.application import create_app
+from app.settings import Settings
 from storage import Tweets
 from storage import tokens as storage_tokens
 from storage.sql import schema
@@ -83,6 +84,47 @@ def test_without_tokens_any_client_writes(fresh: Client) -> None:
     assert fresh.post("/api/v1/tweet", TWEET).status == 201
     assert fresh.post("/api/v1/tweet", TWEET, HTTP_AUTHORIZATION="Basic eDp5").status == 201
     assert fresh.post("/api/v1/tweet", TWEET | {"count_retweet": 5}, **sent("st_x")).status == 201
+
+
+ELSEWHERE = [
+    {"HTTP_HOST": "tweets.example"},
+    {"HTTP_HOST": "attacker.example:5000", "HTTP_ORIGIN": "http://attacker.example:5000"},
+    {"HTTP_HOST": "localhost.example"},
+    {"HTTP_HOST": ""},
+    {"HTTP_ORIGIN": "https://a.example"},
+    {"HTTP_ORIGIN": "http://127.0.0.1:81"},
+    {"HTTP_ORIGIN": "null"},
+    {"HTTP_X_FORWARDED_FOR": "192.0.2.1"},
+    {"HTTP_FORWARDED": "for=192.0.2.1"},
+    {"HTTP_VIA": "1.1 a"},
+    {"HTTP_X_REAL_IP": "192.0.2.1"},
+]
+"""What a write has that comes through a proxy, or from a page of another site, also by DNS rebinding."""
+
+
+@pytest.mark.parametrize("environ", ELSEWHERE)
+def test_without_tokens_only_this_machine_writes(tweets: Tweets, environ: dict[str, Any]) -> None:
+    """Such a write is 403 with what to do, and stores nothing, unless anonymous writes are meant; reading is open."""
+    closed = Client(create_app(tweets, SETTINGS))
+    opened = Client(create_app(tweets, Settings.from_environment({"ALLOW_ANONYMOUS_WRITES": "1"})))
+    refused = closed.post("/api/v1/tweet", TWEET, **environ)
+    assert code_of(refused) == (403, "no_token_exists")
+    assert "simple-twitter token add USER" in refused.json()["detail"]
+    assert code_of(closed.call("DELETE", "/api/v1/tweet/0000000000001", **environ)) == (403, "no_token_exists")
+    assert closed.get("/api/v1/top", **environ).json()["tweets"] == []
+    assert opened.post("/api/v1/tweet", TWEET, **environ).status == 201
+
+    token = Tokens(tweets.database).add("ada")
+    assert Client(create_app(tweets, SETTINGS)).post("/api/v1/tweet", TWEET, **environ, **sent(token)).status == 201
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:5000", "[::1]:5000", "localhost", "LOCALHOST:81", "192.0.2.7"]
+)
+def test_this_machine_by_its_address(fresh: Client, host: str) -> None:
+    """An address, or the name of the machine itself, with or without the Origin of its own page."""
+    assert fresh.post("/api/v1/tweet", TWEET, HTTP_HOST=host).status == 201
+    assert fresh.post("/api/v1/tweet", TWEET, HTTP_HOST=host, HTTP_ORIGIN=f"http://{host}").status == 201
 
 
 def test_a_write_without_a_token(world: World) -> None:

@@ -80,6 +80,22 @@ def test_bodies_are_described_with_their_limits() -> None:
     assert list(schema("Tweet")["properties"]) == list(schemas.Tweet.__struct_fields__)
 
 
+def test_generators_can_use_it() -> None:
+    """No field has a default, responses may have further keys, cursors are opaque, and codes may become more."""
+    assert '"default"' not in json.dumps(DOCUMENT["components"]["schemas"])
+    closed = {
+        name for name, found in DOCUMENT["components"]["schemas"].items() if not found.get("additionalProperties", True)
+    }
+    assert closed == {"NewTweet", "NewRetweet"}
+    assert {"type": "string"} == PARAMETERS["list_cursor"]["schema"] == PARAMETERS["ranking_cursor"]["schema"]
+    rows = (
+        (Path(__file__).parents[2] / "docs" / "api.md").read_text().partition("| status | code |")[2].split("\n\n")[0]
+    )
+    assert schema("Problem")["properties"]["code"]["x-extensible-enum"] == sorted(
+        set(re.findall(r"`([a-z_]+)`", re.sub(r"\|[^|]*\|$", "|", rows, flags=re.MULTILINE)))
+    )
+
+
 def test_no_pattern_is_in_the_dialect_of_python() -> None:
     r"""Every pattern ends in `$`, for `\Z` means the letter Z to JSON Schema."""
     patterns = re.findall(r'"pattern": "([^"]*)"', json.dumps(DOCUMENT))

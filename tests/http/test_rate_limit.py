@@ -60,6 +60,19 @@ def test_one_bucket_for_each_address(tweets: Tweets) -> None:
     assert statuses(client, 1, REMOTE_ADDR="not:an:address") == [201]
 
 
+def test_a_client_is_told_what_is_left(tweets: Tweets) -> None:
+    """Each write says how many are allowed at once, how many of them are left, and when all are again."""
+    client = client_with(tweets, "3/hour")
+    replies = [client.post("/api/v1/tweet", TWEET) for _ in range(4)]
+    assert [reply.status for reply in replies] == [201, 201, 201, 429]
+    assert [reply.headers["ratelimit-limit"] for reply in replies] == ["3"] * 4
+    assert [reply.headers["ratelimit-remaining"] for reply in replies] == ["2", "1", "0", "0"]
+    assert [
+        1100 < int(reply.headers["ratelimit-reset"]) - 1200 * at <= 1200 for at, reply in enumerate(replies[:3])
+    ] == [True] * 3
+    assert "ratelimit-limit" not in client.get("/api/v1/top").headers
+
+
 def test_one_bucket_for_each_token(tweets: Tweets) -> None:
     """With tokens each has its own, wherever it comes from; those without a right one share their address's."""
     tokens = Tokens(tweets.database)

@@ -1,7 +1,12 @@
 """What a request says beside its body: path, method, query, idempotency key."""
 
+from typing import Any
+
 import pytest
 
+from app.http.application import create_app
+from app.settings import Settings
+from storage import Tweets
 from tests.http.client import Client
 
 LISTS = [
@@ -206,3 +211,61 @@ def test_good_keys(client: Client, key: str) -> None:
     """Both ends of the length are in it, and so is every printable character."""
     values = {"user_name": "keys", "title": "T", "body": "B"}
     assert client.post("/api/v1/tweet", values, HTTP_IDEMPOTENCY_KEY=key).status == 201
+
+
+def test_a_list_links_to_its_next_page(fresh: Client) -> None:
+    """Each page names the one after it in a Link header, as in its body, and the last one names none."""
+    root = fresh.tweet()
+    for _ in range(4):
+        fresh.retweet(root)
+    tip = fresh.retweet(fresh.retweet(fresh.retweet(root)))
+    paths = ["/api/v1/top", f"/api/v1/tweet/{root['id']}/retweets", f"/api/v1/tweet/{tip['id']}/chain"]
+    for path in [*paths, "/api/v1/users/bob/tweets"]:
+        page = fresh.get(f"{path}?limit=3")
+        while page.json()["next"] is not None:
+            assert page.headers["link"] == f'<{path}?limit=3&cursor={page.json()["next"]}>; rel="next"'
+            page = fresh.get(page.headers["link"].partition(">")[0][1:])
+            assert page.json()["tweets"]
+        assert "link" not in page.headers
+
+
+def test_ids_are_read_in_either_case(fresh: Client) -> None:
+    """In a path, a body and a cursor; they are always written in capitals."""
+    root = fresh.tweet()
+    small = root["id"].lower()
+    posted = fresh.post("/api/v1/retweet", {"user_name": "bob", "retweet": small}).json()
+    assert posted["retweet"] == root["id"]
+    assert fresh.get(f"/api/v1/tweet/{small}").json()["id"] == root["id"]
+    assert fresh.get(f"/api/v1/tweet/{small}/retweets?cursor={'7zzzzzzzzzzzz'}").json()["tweets"] == [posted]
+    assert fresh.get(f"/api/v1/top?cursor=1.{small}").json()["tweets"] == [posted]
+    assert fresh.call("DELETE", f"/api/v1/tweet/{small}").status == 204
+
+
+def test_a_cursor_of_zeros_is_the_end(fresh: Client) -> None:
+    """No tweet is older than the smallest id that there can be."""
+    root = fresh.tweet()
+    fresh.retweet(root)
+    for path in (f"/api/v1/tweet/{root['id']}/retweets", "/api/v1/users/ada/tweets"):
+        assert fresh.get(f"{path}?cursor=0000000000000").json() == {"tweets": [], "next": None}
+
+
+def origins(tweets: Tweets, setting: str) -> Client:
+    """A client of a service with CORS_ORIGINS."""
+    return Client(create_app(tweets, Settings.from_environment({"CORS_ORIGINS": setting})))
+
+
+def test_no_other_site_reads_unless_it_is_named(tweets: Tweets) -> None:
+    """A page of an origin in CORS_ORIGINS may read, no other may, and none may write."""
+    site = {"HTTP_ORIGIN": "https://a.example"}
+    several = "https://b.example, https://a.example"
+    settings = {"": None, "https://b.example": None, several: "https://a.example", "*": "*"}
+    for setting, allowed in settings.items():
+        client = origins(tweets, setting)
+        assert client.get("/api/v1/top", **site).headers.get("access-control-allow-origin") == allowed
+        asked: dict[str, Any] = {"HTTP_ACCESS_CONTROL_REQUEST_METHOD": "GET", **site}
+        before = client.call("OPTIONS", "/api/v1/top", **asked)
+        assert (before.status, before.headers.get("access-control-allow-origin")) == (204 if setting else 405, allowed)
+        asked["HTTP_ACCESS_CONTROL_REQUEST_METHOD"] = "DELETE"
+        assert client.call("OPTIONS", "/api/v1/tweet/0000000000001", **asked).status == 405
+        written = client.post("/api/v1/tweet", {"user_name": "ada", "title": "T", "body": "B"}, **site)
+        assert (written.status, written.headers.get("access-control-allow-origin")) == (403, None)

@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.http.application import create_app
 from storage import open_storage
-from tests.http.client import Client, Row
+from tests.http.client import Client, OnLoop, Row
 from tests.http.conftest import SETTINGS
 
 KEYS = ["user_name", "title", "body", "retweet", "count_retweet", "id", "created_at"]
@@ -264,3 +265,31 @@ def test_if_none_match(client: Client, form: str, status: int) -> None:
     tag = client.get(path).headers["etag"]
 
     assert client.get(path, HTTP_IF_NONE_MATCH=form.format(tag)).status == status
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_conditional_delete(fresh: Client, *, deferred: bool) -> None:
+    """If-Match of another state is 412 and deletes nothing; of the present one, or `*`, it deletes."""
+    client = Client(OnLoop(fresh.app)) if deferred else fresh
+    tweet = fresh.tweet()
+    path = f"/api/v1/tweet/{tweet['id']}"
+    old = fresh.get(path).headers["etag"]
+    fresh.retweet(tweet)
+    tag = fresh.get(path).headers["etag"]
+    for header, names in (
+        ("IF_MATCH", (old, '"nope"', "", f"W/{tag}", f'{tag[:-1]}x"')),
+        ("IF_NONE_MATCH", (tag, "*", f"W/{tag}")),
+    ):
+        for name in names:
+            environ: dict[str, Any] = {f"HTTP_{header}": name}
+            refused = client.call("DELETE", path, **environ)
+            assert (refused.status, refused.json()["code"]) == (412, "precondition_failed")
+    assert fresh.get(path).status == 200
+    assert client.get(path, HTTP_IF_MATCH=old).status == 412
+    assert client.get(path, HTTP_IF_MATCH=f"{old}, {tag}").status == 200
+
+    assert client.call("DELETE", path, HTTP_IF_MATCH=f'"a", {tag}').status == 204
+    assert client.call("DELETE", path, HTTP_IF_MATCH="*").status == 410
+    other = fresh.tweet()
+    assert client.call("DELETE", f"/api/v1/tweet/{other['id']}", HTTP_IF_MATCH="*").status == 204
+    assert client.call("DELETE", "/api/v1/tweet/0000000000001", HTTP_IF_MATCH="*").status == 404
