@@ -70,12 +70,13 @@ post.
 CODES = [
     "admin_only", "bad_chunk", "bad_framing", "bad_header", "bad_host",
     "bad_json", "bad_key", "bad_length", "bad_path", "bad_request_line",
-    "bad_target", "chain_too_long", "encoded_body", "header_too_large", "host_missing",
-    "index_unavailable", "internal_error", "invalid_body", "invalid_query", "key_reused",
-    "method_not_allowed", "no_token_exists", "not_an_object", "not_found", "not_json",
-    "not_ready", "overloaded", "precondition_failed", "request_too_slow", "store_full",
-    "store_unavailable", "token_missing", "token_unknown", "too_large", "too_many_writes",
-    "tweet_deleted", "tweet_not_found", "unavailable", "version_not_supported", "wrong_user",
+    "bad_target", "cascade_too_large", "chain_too_long", "encoded_body", "header_too_large",
+    "host_missing", "index_unavailable", "internal_error", "invalid_body", "invalid_query",
+    "key_reused", "method_not_allowed", "no_token_exists", "not_an_object", "not_found",
+    "not_json", "not_ready", "other_timeline", "overloaded", "precondition_failed",
+    "request_too_slow", "store_full", "store_unavailable", "token_missing", "token_unknown",
+    "too_large", "too_many_writes", "tweet_deleted", "tweet_not_found", "unavailable",
+    "version_not_supported", "window_too_large", "wrong_user",
 ]  # fmt: skip
 """The codes of errors. Later versions may have more, so clients must take an unknown one as its status."""
 

@@ -28,6 +28,9 @@ BODIES = {
     "/api/v1/tweet": '{"user_name": "ada", "title": "T", "body": "B"}',
     "/api/v1/retweet": '{"user_name": "bob", "retweet": "ROOT"}',
 }
+QUERIES = {"/api/v1/top/users": "?window=day"}
+"""What a route needs beside its path."""
+
 VALUES = {"user_name": "ada", "name:path": "page.css"}
 """What stands for the parts of a route's path; anything else is the id of a tweet."""
 
@@ -86,8 +89,9 @@ def requests_of(app: Application, root: str) -> dict[tuple[str, str], bytes]:
     made = {}
     for route in app.routes:
         path = re.sub(r"<([^>]+)>", lambda part: VALUES.get(part[1], root), route.rule)
+        query = QUERIES.get(route.rule, "")
         body = BODIES.get(path, "").replace("ROOT", root).encode() if route.method == "POST" else b""
-        head = f"{route.method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        head = f"{route.method} {path}{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         made[route.method, route.rule] = head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     return made
 
@@ -128,7 +132,7 @@ def test_no_route_stops_the_loop(
             waiting[key] = wires.enter_context(Wire(server.url)).send(sent)
             assert quickest_livez_s(server) < ANSWERED_WITHIN_S, key
         answered = {rule for (_, rule), wire in waiting.items() if wire.has_answer()}
-        assert answered == AT_ONCE
+        assert AT_ONCE <= answered <= AT_ONCE | {"/api/v1/top/users"}  # which may be kept from before
     for key, wire in waiting.items():
         assert wire.ask(b"").status in (200, 201, 204, 308, 404, 410, 412, 503), key
 
