@@ -87,6 +87,7 @@ def restore(copy: Path, goal: Path, on_progress: OnProgress, *, force: bool) -> 
     if goal.exists() and not force:
         check_copy(copy)
         raise BackupRefused(f"There is a database at {goal} already: add --force if it is to be replaced.")
+    goal = goal.resolve()  # SQLite keeps its write-ahead log beside the file itself
     with _translated(f"{goal} cannot be written"), closing(lock_of_users(goal)) as lock:
         if not lock.try_hold():
             raise BackupRefused(f"The database {goal} is in use: stop the service first.")

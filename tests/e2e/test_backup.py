@@ -192,6 +192,29 @@ def test_a_database_that_another_program_has_open_is_not_replaced(tmp_path: Path
         assert whole_ranking(tweets)[0] == (1, root)
 
 
+def test_a_restore_follows_a_symlink(tmp_path: Path) -> None:
+    """What the link points to is replaced, with the write-ahead log beside it, which would be taken for its own."""
+    far, link, copy = tmp_path / "far", tmp_path / "link.db", tmp_path / "copy.db"
+    root = fill(far, 2)
+    done(far, "backup", copy)
+    link.symlink_to(far / "tweets.db")
+    child = os.fork()
+    if child == 0:
+        with open_storage(far) as tweets:
+            retweet(tweets, root)
+            assert tweets.server
+            os.kill(tweets.server.pid, signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (far / "tweets.db").write_bytes(b"not a database any more" * 400)
+    assert (far / "tweets.db-wal").exists()
+    done(tmp_path / "data", "restore", "--force", copy, DATABASE_URL=f"sqlite:///{link}")
+    assert link.is_symlink()
+    assert not (far / "tweets.db-wal").exists()
+    with open_storage(far) as tweets:
+        assert whole_ranking(tweets)[0] == (2, root)
+
+
 def test_a_backup_follows_a_symlink_and_keeps_a_pipe(tmp_path: Path) -> None:
     """What a symlink points to is replaced; a pipe, and standard output, get the copy."""
     data = tmp_path / "data"

@@ -11,7 +11,14 @@ import pytest
 from app.cli.transfer import LONGEST_LINE, read_lines
 from storage import ids, open_log, prepare_schema
 from storage.sql.database import Database
-from storage.tools.import_export import ImportRefused, export_tweets, import_tweets
+from storage.tools.import_export import (
+    ImportRefused,
+    ImportTree,
+    export_tweets,
+    import_tweets,
+    is_stored,
+    store_tweets,
+)
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -167,3 +174,23 @@ def test_ids_of_lines_that_have_keys(database: Database) -> None:
     mine = [row for row in rows if row.id not in first]
     assert [row.parent for row in mine] == [None, *(row.id for row in mine[:-1])]
     assert [row.created_at for row in mine] == sorted((row.created_at for row in mine), reverse=True)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_whether_an_import_that_ended_early_was_stored(database: Database, tmp_path: Path, stop_at: int) -> None:
+    """A signal or a lost connection may come just before the commit or just after it: the log says which it was."""
+    calls: list[int] = []
+
+    def stop(stored: int) -> None:
+        calls.append(stored)
+        if len(calls) == stop_at:
+            raise SystemExit(143)
+
+    with ImportTree(tmp_path, 1, 1000, NOW_MS) as tree:
+        for row in read_lines(io.BufferedReader(io.BytesIO(b"".join(line(number) for number in range(1, 10_001))))):
+            tree.add(row)
+        assert not is_stored(database, tree)
+        with pytest.raises(SystemExit):
+            store_tweets(database, tree, stop)
+        assert is_stored(database, tree) == (stop_at == 2)
+    assert len(list(export_tweets(database))) == (10_000 if stop_at == 2 else 0)
