@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.torture import files, hosts, kills, recovery, requests, restarts, slow
+from tests.torture import files, hosts, kills, recovery, requests, restarts, simulation, slow
 from tests.torture.report import Row, machine, table
 
 Part = Callable[[int, Path], Row]
@@ -60,6 +60,7 @@ def parts_of(options: argparse.Namespace) -> dict[str, Part]:
         "flips": partial(in_folder, files.flips, options.flips),
         "recovery": partial(in_folder, recovery.recovery, options.tweets),
         "catch-up": partial(in_folder, recovery.catch_up, options.lag),
+        "simulation": partial(in_folder, simulation.run, options.seeds),
     }
 
 
@@ -71,7 +72,7 @@ def in_folder(act: Callable[[int, int, Path], Row], amount: int, seed: int, fold
 def read_options() -> argparse.Namespace:
     """What is to be done, and how much of it."""
     parser = argparse.ArgumentParser("python -m tests.torture", description=__doc__, allow_abbrev=False)
-    names = ("kills", "hosts", "requests", "slow", "restarts", "cuts", "flips", "recovery", "catch-up")
+    names = ("kills", "hosts", "requests", "slow", "restarts", "cuts", "flips", "recovery", "catch-up", "simulation")
     parser.add_argument("parts", nargs="*", choices=[*names, []], metavar="PART", help=f"of {', '.join(names)}; or all")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="a number that decides everything")
     parser.add_argument("--kills", type=int, default=kills.TARGET, help=f"kill -9 in all ({kills.TARGET:,})")
@@ -83,6 +84,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--flips", type=int, default=files.FLIPS, help=f"bits to change ({files.FLIPS:,})")
     parser.add_argument("--tweets", type=int, default=recovery.TWEETS, help=f"to recover ({recovery.TWEETS:,})")
     parser.add_argument("--lag", type=int, default=recovery.LAG, help=f"entries to catch up ({recovery.LAG:,})")
+    parser.add_argument("--seeds", type=int, default=simulation.TARGET, help=f"to simulate ({simulation.TARGET:,})")
     return parser.parse_args()
 
 
