@@ -7,7 +7,19 @@ from typing import Any
 
 from storage import Tweets
 from storage.index.keys import Keys, keys_of
+from storage.observer import Observer
 from storage.records import NewTweet, Place, Tweet
+
+
+class Batches(Observer):
+    """Remembers how many writes each batch has stored."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def wrote(self, writes: int, waiting: int, took_s: float) -> None:  # noqa: ARG002  # the observer's
+        """Record a batch."""
+        self.sizes.append(writes)
 
 
 def post(tweets: Tweets, user_name: str = "ann", title: str = "Title", body: str = "Body", base: int = 0) -> Tweet:

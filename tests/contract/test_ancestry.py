@@ -7,12 +7,11 @@ from storage.ancestry import AncestorCache
 from storage.errors import ChainTooLong, TweetNotFound
 from storage.fold import change
 from storage.ids import LARGEST
-from storage.observer import Observer
 from storage.records import NewTweet
 from storage.sql import log
 from storage.tools.verify import verify
 from storage.tweets import CacheSizes
-from tests.builders import post, retweet
+from tests.builders import Batches, post, retweet
 
 ONE = CacheSizes(ancestors=1, rows=1)
 
@@ -23,17 +22,6 @@ def post_chain(tweets: Tweets, length: int) -> list[int]:
     for _ in range(length):
         chain.append(retweet(tweets, chain[-1]).id)
     return chain
-
-
-class Batches(Observer):
-    """Remembers how many writes each batch has stored."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def wrote(self, writes: int, waiting: int, took_s: float) -> None:  # noqa: ARG002  # the observer's
-        """Hear of a batch."""
-        self.sizes.append(writes)
 
 
 @pytest.mark.parametrize("cache_sizes", [ONE])

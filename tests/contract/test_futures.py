@@ -12,22 +12,11 @@ from storage.batch_worker import POSTPONED, BatchWorker, Postponed
 from storage.errors import Overloaded, StorageError, TweetDeleted, TweetNotFound
 from storage.observer import Observer
 from storage.records import NewTweet
-from tests.builders import post, retweet
+from tests.builders import Batches, post, retweet
 
 MANY = 20
 
 PATIENCE_S = 60
-
-
-class Batches(Observer):
-    """Remembers how many writes each batch had."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def wrote(self, writes: int, waiting: int, took_s: float) -> None:  # noqa: ARG002  # the observer's
-        """Hear of a batch."""
-        self.sizes.append(writes)
 
 
 def test_writes_submitted_together_are_one_batch(tweets: Tweets) -> None:
