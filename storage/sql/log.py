@@ -164,7 +164,7 @@ def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[byt
 
 
 def append_tweets(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Add tweets: dicts of all columns but the `deleted_` ones, with places given under `lock_heads`."""
+    """Add tweets: dicts with the same columns, and with places given under `lock_heads`."""
     columns = tuple(rows[0])
     insert_tweets(connection, columns, [*map(itemgetter(*columns), rows)])
 
@@ -206,6 +206,17 @@ def list_chains(connection: Connection, ids: Collection[int]) -> dict[int, Ances
 def list_rows(connection: Connection, ids: Collection[int]) -> dict[int, Row]:
     """Those of *ids* that name a tweet, deleted or not."""
     return {row[0]: Row._make(row) for row in connection.execute(statements.BY_IDS, {"ids": ids})}
+
+
+def list_rows_from(connection: Connection, first: int, limit: int) -> list[tuple[Row, int]]:
+    """At most *limit* tweets with ids from *first* on, in order, each with its seq; deleted ones too."""
+    rows = connection.execute(statements.ROWS_FROM, {"first": first, "limit": limit})
+    return [(Row._make(row[:-1]), row[-1]) for row in rows]
+
+
+def list_ids_from(connection: Connection, first: int, limit: int) -> list[int]:
+    """At most *limit* ids of tweets from *first* on, in order."""
+    return list(connection.execute(statements.IDS_FROM, {"first": first, "limit": limit}).scalars())
 
 
 def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> list[Row]:

@@ -133,6 +133,10 @@ _ROW = (
     tweets.c.body,
 )
 BY_IDS = select(*_ROW).where(in_list(tweets.c.id, ids()))
+IDS_FROM = select(tweets.c.id).where(tweets.c.id >= number("first")).order_by(tweets.c.id).limit(number("limit"))
+ROWS_FROM = (
+    select(*_ROW, tweets.c.seq).where(tweets.c.id >= number("first")).order_by(tweets.c.id).limit(number("limit"))
+)
 CALLS = select(tweets.c.key_digest, tweets.c.id, tweets.c.call_digest).where(
     in_list(tweets.c.key_digest, bindparam("keys", type_=Keys()))
 )

@@ -16,16 +16,13 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from zlib import crc32
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection
 
 from storage import ids
 from storage.errors import CannotOpen, StorageError
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head
-from storage.sql.schema import tweets
-from storage.sql.statements import ids as ids_parameter
-from storage.sql.statements import in_list
 
 AT_ONCE = 10_000
 """Rows in one statement of an import."""
@@ -227,7 +224,7 @@ class _Storing:
         heads = log.lock_heads(connection, store, range(store.partitions))
         self._heads = {partition: HeadCursor(*head) for partition, head in heads.items()}
         self._taken = _TakenIds(connection)
-        self._highest_before: int = connection.execute(_HIGHEST).scalar() or 0
+        self._highest_before = max(head.last_id for head in heads.values())
         self._ids = array("q")
         self._last_id = 0  # of those given here
         self._nonces: list[int] = []
@@ -266,7 +263,7 @@ class _Storing:
     def send(self) -> None:
         """Give the rows to the database. Raises ImportRefused for a tweet that it has."""
         if self._doubtful:
-            taken = self._connection.execute(_IDS_AMONG, {"ids": self._doubtful}).scalars()
+            taken = log.list_ancestries(self._connection, self._doubtful)
             if lines := [self._tree.line_of(tweet_id) for tweet_id in taken]:
                 raise ImportRefused(min(lines), "the store has a tweet of that id already.")
         if self._rows:
@@ -289,7 +286,8 @@ class _Storing:
         """
         self._last_id = ids.next_id(self._last_id, content[0], partition)
         while self._taken.has(self._last_id):
-            if tuple(self._connection.execute(_CONTENT, {"id": self._last_id}).one()) == content:
+            row = log.list_rows(self._connection, [self._last_id])[self._last_id]
+            if (row.created_at, row.user_name, row.title, row.body) == content:
                 reason = f"the store has this tweet already, as {ids.encode(self._last_id)}: was it imported before?"
                 raise ImportRefused(line, reason, key)
             self._last_id = ids.next_id(self._last_id, 0, partition)
@@ -307,7 +305,7 @@ class _TakenIds:
     def has(self, tweet_id: int) -> bool:
         """Whether the store has a tweet of that id."""
         if tweet_id > self._known_to:
-            found = self._connection.execute(_IDS_FROM, {"first": tweet_id}).scalars().all()
+            found = log.list_ids_from(self._connection, tweet_id, AT_ONCE)
             self._known = set(found)
             self._known_to = found[-1] if len(found) == AT_ONCE else ids.LARGEST
         return tweet_id in self._known
@@ -336,12 +334,16 @@ def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Genera
     left, after = count_tweets(heads.values()), -1
     while left > 0:
         with database.reading() as connection:
-            rows = connection.execute(_FROM, {"after": after, "limit": at_once}).all()
+            rows = log.list_rows_from(connection, after + 1, at_once)
         if not rows:
             return
-        after = rows[-1].id
+        after = rows[-1][0].id
         # Those posted later have later places. Their ids need not be greater, where there are several partitions.
-        exported = [ExportRow(*row[:-2]) for row in rows if row.seq <= heads[row.partition].seq]
+        exported = [
+            ExportRow(row.id, row.parent, row.base, row.created_at, row.user_name, row.title, row.body)
+            for row, seq in rows
+            if seq <= heads[row.partition].seq
+        ]
         left -= len(exported)
         yield from exported
 
@@ -358,19 +360,3 @@ CREATE TABLE rows (
 )
 """
 _ADD = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_HIGHEST = select(func.max(tweets.c.id))
-_IDS_FROM = select(tweets.c.id).where(tweets.c.id >= bindparam("first")).order_by(tweets.c.id).limit(AT_ONCE)
-_IDS_AMONG = select(tweets.c.id).where(in_list(tweets.c.id, ids_parameter()))
-_CONTENT = select(tweets.c.created_at, tweets.c.user_name, tweets.c.title, tweets.c.body).where(
-    tweets.c.id == bindparam("id")
-)
-_FROM = (
-    select(
-        *(tweets.c[name] for name in ExportRow._fields),
-        tweets.c.partition,
-        tweets.c.seq,
-    )
-    .where(tweets.c.id > bindparam("after"))
-    .order_by(tweets.c.id)
-    .limit(bindparam("limit"))
-)

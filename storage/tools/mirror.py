@@ -22,7 +22,7 @@ from storage.sql import log
 from storage.sql.changes import EntryRow, TreePlace, list_keys, list_keys_after, list_places, set_keys
 from storage.sql.database import Database
 from storage.sql.log import Head
-from storage.sql.schema import tokens, tweets
+from storage.sql.schema import tokens
 
 LIMIT = 1000
 """Entries in a page, and in a transaction."""
@@ -130,7 +130,7 @@ class Mirror:
             places = list_places(connection, [each for each in asked if each is not None])
             rows, gone = self._place(page, places, heads)
             if rows:
-                connection.execute(insert(tweets), rows)
+                log.append_tweets(connection, rows)
             if gone:
                 log.append_deletions(connection, gone)
             log.move_heads(connection, heads)
