@@ -15,7 +15,7 @@ from itertools import islice
 
 from storage.errors import HeadsDisagree, IndexUnavailable
 from storage.index.ranking import LEASE_LOST, LEASE_S, STAGING_LOST, IndexState, RankingIndex
-from storage.recount import Breathe, breathing, count_all, no_rest
+from storage.recount import OnProgress, count_all, no_progress, with_progress
 from storage.sql.database import Database
 from storage.sql.log import Head, Store
 
@@ -31,7 +31,7 @@ def rebuild(
     *,
     is_needed: Callable[[IndexState, Head], bool] = lambda _state, _head: True,
     insist: bool = False,
-    on_progress: Breathe = no_rest,
+    on_progress: OnProgress = no_progress,
 ) -> bool:
     """
     Rebuild *partition* if *is_needed* once its lease is held; False while another process holds it, or was quicker.
@@ -54,7 +54,7 @@ def rebuild(
                 return False
             staged = 0
             counts_of_all = count_all(database, {partition: head.seq})
-            with closing(breathing(counts_of_all, on_progress, counting())) as counts:
+            with closing(with_progress(counts_of_all, on_progress, counting())) as counts:
                 while portion := [(tweet_id, count) for tweet_id, _, count in islice(counts, STAGE_AT_ONCE)]:
                     check_lease()
                     staged += len(portion)

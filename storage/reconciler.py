@@ -24,7 +24,7 @@ from storage.fold import Entry, change
 from storage.index.ranking import FoldRequest, IndexState, RankingIndex, advice
 from storage.observer import Observer
 from storage.rebuild import rebuild
-from storage.recount import Breathe, no_rest
+from storage.recount import OnProgress, no_progress
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head, Store
@@ -117,7 +117,7 @@ class Reconciler:
         self._batch = threading.Lock()
         self.rebuilds = 0
         self.observer = Observer()
-        self.on_progress: Breathe = no_rest
+        self.on_progress: OnProgress = no_progress
         """Called by the thread with how many tweets a rebuild has counted so far."""
 
     def start(self) -> None:
@@ -207,7 +207,7 @@ class Reconciler:
             raise IndexUnavailable(f"The index is not up to date: {advice(error)}.") from (error.__cause__ or error)
         return None
 
-    def rebuild(self, on_progress: Breathe = no_rest) -> None:
+    def rebuild(self, on_progress: OnProgress = no_progress) -> None:
         """
         Rebuild every ranking from the log, one partition after the other; readers and writers go on.
 
@@ -222,14 +222,14 @@ class Reconciler:
             _log.warning("mended the heads of partitions %s: their entries said otherwise", sorted(wrong))
         before = counted = 0
 
-        def told(counted_here: int) -> None:
+        def report(counted_here: int) -> None:
             nonlocal counted
             self._check_stop()
             counted = before + counted_here
             on_progress(counted)
 
         for partition in range(self.store.partitions):
-            while not rebuild(self._database, self._index, self.store, partition, insist=True, on_progress=told):
+            while not rebuild(self._database, self._index, self.store, partition, insist=True, on_progress=report):
                 self._check_stop()  # another process is at it
                 time.sleep(0.05)
             before = counted
@@ -470,7 +470,7 @@ class Reconciler:
         self._wake.clear()
         with self._changed:
             number = self._asked
-        if not is_served:  # nobody is to wait for it
+        if not is_served:  # a reader does not wait for it
             self._unavailable[partition] = IndexUnavailable("it is being rebuilt")
         self._follow(each for each in range(self.store.partitions) if is_served or each != partition)
         self._next_look = time.monotonic() + OTHERS_TAKE_S

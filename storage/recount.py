@@ -6,24 +6,24 @@ from typing import Protocol, TypeVar
 from storage.errors import StoreConflict
 from storage.sql.database import Database
 
-BREATHE_EVERY = 1_000
-"""Tweets between two moments in which the caller may rest, say how far it is, or end it all."""
+PROGRESS_EVERY = 1_000
+"""Tweets between two calls of `OnProgress`."""
 
 Each = TypeVar("Each")
 
-Breathe = Callable[[int], None]
-"""Called often, with how many tweets were read so far; what it raises ends the reading."""
+OnProgress = Callable[[int], None]
+"""Called often, with how many tweets were read so far; what it raises aborts the reading."""
 
 
-def no_rest(_read: int) -> None:
-    """Breathe for a caller who does nothing meanwhile."""
+def no_progress(_read: int) -> None:
+    """Do nothing."""
 
 
-def breathing(things: Iterable[Each], breathe: Breathe, numbers: Iterator[int]) -> Generator[Each]:
-    """*things* one by one, which *numbers* count on, with some rest in between."""
+def with_progress(things: Iterable[Each], on_progress: OnProgress, numbers: Iterator[int]) -> Generator[Each]:
+    """*things* one by one, which *numbers* count; *on_progress* hears of it now and then."""
     for thing, number in zip(things, numbers, strict=False):
-        if number % BREATHE_EVERY == 0:
-            breathe(number)
+        if number % PROGRESS_EVERY == 0:
+            on_progress(number)
         yield thing
 
 

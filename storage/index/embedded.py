@@ -158,7 +158,7 @@ class EmbeddedServer:
             process = self._start()
             if _is_ready(process, self.socket, self._stopping):
                 return process
-            was_killed = process.poll() == -signal.SIGKILL  # somebody else's doing: of its file that says nothing
+            was_killed = process.poll() == -signal.SIGKILL  # by another process: that says nothing of its file
             _end(process)
             if self._stopping.is_set():
                 return process

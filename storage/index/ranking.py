@@ -78,7 +78,7 @@ class IndexState:
         return (self.seq, self.nonce, self.cardinality) == (head.seq, head.nonce, head.live)
 
     def includes(self, head: Head) -> bool:
-        """Whether it holds everything up to *head*, as far as can be told without the log."""
+        """Whether it holds everything up to *head*, as far as can be seen without the log."""
         return self.nonce is not None and (self.seq > head.seq or self.matches(head))
 
     def is_before(self, head: Head) -> bool:

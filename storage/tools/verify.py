@@ -17,7 +17,7 @@ from typing import NamedTuple
 from storage.errors import IndexUnavailable
 from storage.fold import Entry, change
 from storage.index.ranking import IndexState, RankingIndex
-from storage.recount import breathing, count_all
+from storage.recount import count_all, with_progress
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head
@@ -74,7 +74,7 @@ def list_differences(
     places = {each: comparison.seq for each, comparison in comparisons.items()}
     parents = database.list_parents()
     counts = count_all(database, places, lambda: PackedGains(parents))
-    with closing(breathing(counts, on_progress, counting())) as rows:
+    with closing(with_progress(counts, on_progress, counting())) as rows:
         for tweet_id, partition, count in rows:
             comparisons[partition].add(tweet_id, count)
     return sorted(difference for each in comparisons.values() for difference in each.finish())

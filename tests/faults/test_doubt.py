@@ -27,7 +27,7 @@ _SCORE = re.compile(rb"ZADD\r\n\$\d+\r\ntwitter:\{\w+:0\}:ranking\r\n(?:\$\d+\r\
 
 @contextmanager
 def retweeting(tweets: Tweets, target: int) -> Iterator[None]:
-    """Somebody else retweets *target* without a pause: another process as far as *tweets* can tell."""
+    """Others retweet *target* without a pause: another process as far as *tweets* can see."""
     stopping = threading.Event()
 
     def run() -> None:
@@ -97,7 +97,7 @@ def test_counts_are_compared_while_others_write(
     """What is written meanwhile is no difference, what is wrong is one, and no writer has to wait for that."""
     root, other = post(tweets), post(tweets)
     with open_storage(data_dir, attach=True) as others, retweeting(others, root.id):
-        monkeypatch.setattr(tweets.database, "writing", None)  # nobody may stop the log
+        monkeypatch.setattr(tweets.database, "writing", None)  # the log may not be stopped
         for _ in range(5):
             assert verify(tweets) == []
         tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 3, encode(root.id))

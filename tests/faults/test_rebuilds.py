@@ -68,7 +68,7 @@ def test_a_failed_rebuild_leaves_nothing(tweets: Tweets) -> None:
 
 
 def test_a_lost_lease_ends_a_rebuild(tweets: Tweets) -> None:
-    """Whoever lost the lease can neither stage nor swap any more, and takes nothing of the new holder's."""
+    """A process that lost the lease can neither stage nor swap any more, and removes nothing of the new holder's."""
     post(tweets)
     tweets.reconciler.stop()
     index, keys = tweets.index, keys_of(tweets.store.id, 0)
@@ -100,6 +100,6 @@ def test_a_long_rebuild_keeps_what_it_staged(tweets: Tweets, monkeypatch: pytest
     monkeypatch.setattr("storage.rebuild.STAGE_AT_ONCE", 1)
     for _ in range(3):
         post(tweets)
-    monkeypatch.setattr("storage.recount.BREATHE_EVERY", 1)
+    monkeypatch.setattr("storage.recount.PROGRESS_EVERY", 1)
     tweets.reconciler.rebuild(lambda _counted: time.sleep(0.5))
     assert len(whole_ranking(tweets)) == 4

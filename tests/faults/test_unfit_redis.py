@@ -58,7 +58,7 @@ class Server:
 
 @contextmanager
 def service(data_dir: Path, url: str) -> Iterator[Tweets]:
-    """Storage with two tweets, opened anew on *url*."""
+    """Storage with two tweets, then opened on *url*."""
     with open_storage(data_dir) as before:
         retweet(before, post(before))
     with open_storage(data_dir, redis_url=url) as tweets:

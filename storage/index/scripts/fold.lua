@@ -4,8 +4,8 @@
 -- KEYS[2]  position: text of (store, seq, nonce)
 -- ARGV[1]  position the batch starts from
 -- ARGV[2]  position it ends at
--- ARGV[3]  number of tweets to set, ARGV[4] number to increment; the rest are to be taken out
--- ARGV[5..] pairs of score and member to set, members to increment, their increments, members to take out
+-- ARGV[3]  number of tweets to set, ARGV[4] number to increment; the rest are to be removed
+-- ARGV[5..] pairs of score and member to set, members to increment, their increments, members to remove
 --
 -- Returns {1, position, cardinality} when applied, else {0, position, cardinality} with nothing written.
 -- Cost: O(n log m) for n members in a ranking of m.
@@ -24,12 +24,12 @@ for _ = 1, tonumber(ARGV[3]) do
     next_arg = next_arg + 2
 end
 
--- Two commands for many tweets: one command for each takes longer than what it does. Nobody else comes in between.
+-- Two commands for many tweets: one command for each takes longer than what it does. No other command comes in between.
 local function increment(members, gains, count)
     local scores = redis.call('ZMSCORE', ranking, unpack(ARGV, members, members + count - 1))
     local changed = {}
     for i = 1, count do
-        if scores[i] then -- else it was deleted, and stays out of the ranking, whoever retweets below it
+        if scores[i] then -- else it was deleted, and stays out of the ranking, also when it gains by retweets below it
             changed[#changed + 1] = scores[i] + ARGV[gains + i - 1]
             changed[#changed + 1] = ARGV[members + i - 1]
         end
