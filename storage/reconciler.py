@@ -330,6 +330,7 @@ class Reconciler:
     def _fold(self, partition: int, state: IndexState) -> bool:
         """Fold what *partition* lacks. False when that is not possible: it holds something else than the log."""
         while True:
+            self._check_stop()
             with self._database.reading() as connection:
                 is_known = state.nonce is not None
                 is_known = is_known and log.find_nonce(connection, partition, state.seq) == state.nonce
@@ -479,6 +480,6 @@ class Reconciler:
             self._changed.notify_all()
 
     def _check_stop(self) -> None:
-        """Abort the rebuild when the service is shutting down. Raises IndexUnavailable."""
+        """Abort what takes long when the service is shutting down. Raises IndexUnavailable."""
         if self._stopping.is_set():
             raise IndexUnavailable("the service is stopping")
