@@ -15,6 +15,7 @@ import pytest
 from waitress.channel import HTTPChannel
 
 from app.server import Limits, Server
+from tests.e2e import commands
 from tests.e2e.server_wire import CALM, GET, PATIENCE_S, Wire, child_server, serving
 
 MIB = 1024 * 1024
@@ -37,7 +38,7 @@ class Large:
         return [body]
 
 
-def mute(server: Server, data: bytes) -> socket.socket:
+def mute(server: Server | commands.Service, data: bytes) -> socket.socket:
     """A client with little room for answers, which has sent *data* and never reads."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -156,6 +157,21 @@ def test_a_stop_does_not_wait_for_a_client_that_does_not_read(wires: ExitStack) 
         server.stop()
         wait_for_end(client)
     assert time.monotonic() - began < PATIENCE_S
+
+
+def test_four_workers_outlive_them(data_dir: Path) -> None:
+    """Half requests behind responses that are not read, past their deadline: each worker answers, and all end in time."""
+    script = GET.replace(b"/", b"/static/vendor/swagger-ui/swagger-ui-bundle.js", 1)
+    with commands.serving(data_dir, WORKERS="4") as service, ExitStack() as clients:
+        for number in range(48):
+            clients.enter_context(mute(service, script * (8 + number % 12) + HALF))
+        ends_at = time.monotonic() + Limits().request_s + 2
+        while time.monotonic() < ends_at:
+            with Wire(service.url) as wire:
+                assert wire.ask(GET.replace(b"/", b"/livez", 1)).status == 200
+            time.sleep(0.1)
+        assert service.end() == 0
+    assert commands.nothing_runs(data_dir)
 
 
 NO_FILES = """
