@@ -160,7 +160,7 @@ def test_a_stop_does_not_wait_for_a_client_that_does_not_read(wires: ExitStack) 
 
 
 def test_four_workers_outlive_them(data_dir: Path) -> None:
-    """Half requests behind responses that are not read, past their deadline: each worker answers, and all end in time."""
+    """Half requests behind responses that are not read, past their deadline: all workers answer, and end in time."""
     script = GET.replace(b"/", b"/static/vendor/swagger-ui/swagger-ui-bundle.js", 1)
     with commands.serving(data_dir, WORKERS="4") as service, ExitStack() as clients:
         for number in range(48):
