@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -23,11 +24,15 @@ WORDS = {
     "export": [],
     "backup": ["copy"],
     "restore": ["copy", "--force"],
+    "mirror": ["source", "--once"],
     "seed": [],
     "token": ["list"],
     "info": [],
 }
 """Each command in a form that ends well when its streams are right, but for `serve`, which ends by a signal."""
+
+SILENT = {"mirror"}
+"""What prints nothing on stdout."""
 
 REDIRECTED = {
     "no stdout": ">&-",
@@ -36,6 +41,12 @@ REDIRECTED = {
     "no stream": "<&- >&- 2>&-",
     "full streams": ">/dev/full 2>/dev/full",
 }
+
+
+def words_of(name: str, folder: Path) -> list[str]:
+    """The arguments of a command, whose files are in *folder*."""
+    places = {"copy": str(folder / "copy"), "source": f"sqlite:///{folder / 'source' / 'tweets.db'}"}
+    return [places.get(word, word) for word in WORDS[name]]
 
 
 def in_shell(words: list[str], redirected: str) -> list[str]:
@@ -54,7 +65,9 @@ def test_streams(tmp_path: Path, name: str) -> None:
     data = tmp_path / "data"
     done(data, "seed")
     done(data, "backup", tmp_path / "copy")
-    words = [name, *(str(tmp_path / word) if word == "copy" else word for word in WORDS[name])]
+    shutil.copytree(data, tmp_path / "source")
+    words = [name, *words_of(name, tmp_path)]
+    data = tmp_path / "target" if name == "mirror" else data
     for what, redirected in REDIRECTED.items():
         ended = subprocess.run(
             in_shell(words, redirected),
@@ -68,9 +81,9 @@ def test_streams(tmp_path: Path, name: str) -> None:
         assert ended.returncode in (0, 1), (what, said)
         assert "Traceback" not in said
         assert "Exception" not in said
-        if ">&-" in redirected.split() or ">/dev/full" in redirected.split():
+        if name not in SILENT and {">&-", ">/dev/full"} & set(redirected.split()):
             assert ended.returncode == 1, what
-        if what in ("no stdout", "full stdout"):
+        if name not in SILENT and what in ("no stdout", "full stdout"):
             assert said.splitlines()[-1].startswith("Standard output cannot be written ("), said
         if what == "no stderr":
             assert ended.returncode == 0, what
@@ -169,7 +182,7 @@ def test_no_password_is_shown(tmp_path: Path, variable: str, url: str) -> None:
     words = ["migrate", "up"] if variable == "DATABASE_URL" else ["seed"]
     ended = run(tmp_path, *words, given=None, **{variable: url})
     said = ended.stderr.decode()
-    assert ended.returncode == 1, said
+    assert ended.returncode in (0, 1), said  # 0: imported, and ranked when Redis is there
     assert SECRET not in said
     assert "Traceback" not in said
     assert "fault of simple-twitter" not in said

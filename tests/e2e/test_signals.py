@@ -15,7 +15,7 @@ import pytest
 
 from storage.locks import FileLock
 from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, serving
-from tests.e2e.test_cli_streams import WORDS
+from tests.e2e.test_cli_streams import WORDS, words_of
 
 ENDS_WITHIN_S = 20
 """15 s, and what a busy machine takes to see it."""
@@ -114,17 +114,16 @@ def writers_locked_out(data_dir: Path, by: str) -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_waits_for_the_database_ends(tmp_path: Path, number: int, by: str) -> None:
     """Every command ends by a signal while the database is locked, and leaves nothing running."""
-    seeded = tmp_path / "seeded"
+    seeded = tmp_path / "source"
     done(seeded, "seed")
     done(seeded, "backup", tmp_path / "copy")
     with ExitStack() as stack:
         processes = {}
-        for name, words in WORDS.items():
+        for name in WORDS:
             data = tmp_path / name
             shutil.copytree(seeded, data)
             stack.enter_context(writers_locked_out(data, by))
-            given = [name, *(str(tmp_path / word) if word == "copy" else word for word in words)]
-            given = ["token", "add", "ann"] if name == "token" else given
+            given = ["token", "add", "ann"] if name == "token" else [name, *words_of(name, tmp_path)]
             processes[name] = stack.enter_context(
                 subprocess.Popen(
                     command(*given),
