@@ -223,7 +223,8 @@ class _Storing:
         store = log.get_store(connection)
         heads = log.lock_heads(connection, store, range(store.partitions))
         self._heads = {partition: HeadCursor(*head) for partition, head in heads.items()}
-        self._taken = _TakenIds(connection)
+        self._known_ids: set[int] = set()  # of the store, up to the next
+        self._known_to = -1
         self._highest_before = max(head.last_id for head in heads.values())
         self._ids = array("q")
         self._last_id = 0  # of those given here
@@ -285,7 +286,7 @@ class _Storing:
         The same input gets the same ids, so one that was stored before is met again: then it is refused.
         """
         self._last_id = ids.next_id(self._last_id, content[0], partition)
-        while self._taken.has(self._last_id):
+        while self._is_taken(self._last_id):
             row = log.list_rows(self._connection, [self._last_id])[self._last_id]
             if (row.created_at, row.user_name, row.title, row.body) == content:
                 reason = f"the store has this tweet already, as {ids.encode(self._last_id)}: was it imported before?"
@@ -293,22 +294,13 @@ class _Storing:
             self._last_id = ids.next_id(self._last_id, 0, partition)
         return self._last_id
 
-
-class _TakenIds:
-    """Which ids the store has, for questions that rise from one to the next."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._known: set[int] = set()
-        self._known_to = -1
-
-    def has(self, tweet_id: int) -> bool:
-        """Whether the store has a tweet of that id."""
+    def _is_taken(self, tweet_id: int) -> bool:
+        """Whether the store has a tweet of that id; for questions that rise from one to the next."""
         if tweet_id > self._known_to:
             found = log.list_ids_from(self._connection, tweet_id, AT_ONCE)
-            self._known = set(found)
+            self._known_ids = set(found)
             self._known_to = found[-1] if len(found) == AT_ONCE else ids.LARGEST
-        return tweet_id in self._known
+        return tweet_id in self._known_ids
 
 
 def import_tweets(database: Database, rows: Iterable[ImportRow], folder: Path, max_ancestors: int, now_ms: int) -> int:

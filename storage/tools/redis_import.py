@@ -8,7 +8,7 @@ it must not change; in memory a tweet takes some 600 bytes.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -46,14 +46,6 @@ class _Tweet:
     below: int = 0
 
 
-@dataclass(slots=True)
-class Original:
-    """What was read, by key; `said` has a sentence for each thing that is not taken as it was."""
-
-    tweets: dict[str, _Tweet] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
-
-
 def read_original(
     url: str, tree: ImportTree, zone: tzinfo | None, now_ms: int, texts: Texts, on_progress: Callable[[int], None]
 ) -> list[str]:
@@ -67,24 +59,24 @@ def read_original(
     except (ValueError, TypeError) as error:
         raise CannotOpen(f"The URL of the Redis to import from cannot be used ({error}).") from error
     try:
-        read = _read_all(client, zone, now_ms + DAY_MS)
-        _cut_circles(read)
-        order = _ordered(read, now_ms)
-        _count(read, order)
+        tweets, said = _read_all(client, zone, now_ms + DAY_MS)
+        said += _cut_circles(tweets)
+        order = _ordered(tweets, now_ms)
+        said += _count(tweets, order)
         values = _values(client, [key.encode(errors="surrogateescape") for key in order])
         for done, (key, value) in enumerate(values, 1):
-            _add(tree, key, read.tweets[key], value, texts)
+            _add(tree, key, tweets[key], value, texts)
             on_progress(done)
     except RedisError as error:
         raise CannotOpen(f"The Redis to import from does not answer as it should ({error}).") from error
     finally:
         client.close()
-    return read.said
+    return said
 
 
-def _read_all(client: Redis, zone: tzinfo | None, latest_ms: int) -> Original:
-    """All tweets, their parents among each other; phantoms are left out."""
-    read, others, orphans, unreadable, large = Original(), 0, 0, 0, 0
+def _read_all(client: Redis, zone: tzinfo | None, latest_ms: int) -> tuple[dict[str, _Tweet], list[str]]:
+    """All tweets by key, their parents among each other, and what is to be said; phantoms are left out."""
+    tweets, others, orphans, unreadable, large = dict[str, _Tweet](), 0, 0, 0, 0
     for key, value in _values(client, list(set(client.scan_iter(count=AT_ONCE)))):
         if value is None:
             others += 1
@@ -95,26 +87,24 @@ def _read_all(client: Redis, zone: tzinfo | None, latest_ms: int) -> Original:
         large += count > LARGEST_BASE
         is_blank = value["user_name"] == "anonymous" and value["title"] is None and value["body"] is None
         named = parent if isinstance(parent, str) else str(parent or "")
-        read.tweets[key] = _Tweet(named or None, time_ms, min(count, LARGEST_BASE), is_blank)
-    for tweet in read.tweets.values():
-        if tweet.parent is not None and tweet.parent not in read.tweets:
+        tweets[key] = _Tweet(named or None, time_ms, min(count, LARGEST_BASE), is_blank)
+    for tweet in tweets.values():
+        if tweet.parent is not None and tweet.parent not in tweets:
             tweet.parent = None
             tweet.is_blank = False
             orphans += 1
-    parents = {tweet.parent for tweet in read.tweets.values()}
-    phantoms = [key for key, tweet in read.tweets.items() if tweet.is_blank and not tweet.parent and key not in parents]
+    parents = {tweet.parent for tweet in tweets.values()}
+    phantoms = [key for key, tweet in tweets.items() if tweet.is_blank and not tweet.parent and key not in parents]
     for key in phantoms:
-        del read.tweets[key]
-    for number, sentence in (
+        del tweets[key]
+    sentences = (
         (others, "{} values are no tweets, and are left out."),
         (len(phantoms), "{} phantoms (anonymous, without a text, retweeted by no tweet) are left out."),
         (orphans, "{} tweets retweet one that is not there: they are originals now."),
         (unreadable, "{} times cannot be read: these tweets have the time of the one they retweet, or of now."),
         (large, f"{{}} counts are above {LARGEST_BASE:,}, and are that now."),
-    ):
-        if number:
-            read.said.append(sentence.format(f"{number:,}"))
-    return read
+    )
+    return tweets, [sentence.format(f"{number:,}") for number, sentence in sentences if number]
 
 
 def _values(client: Redis, keys: Sequence[bytes]) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -140,55 +130,57 @@ def _time(value: Any, zone: tzinfo | None, latest_ms: int) -> int | None:
     return time_ms if 0 <= time_ms <= latest_ms else None
 
 
-def _cut_circles(read: Original) -> None:
-    """Make an original of the oldest tweet of each circle."""
+def _cut_circles(tweets: dict[str, _Tweet]) -> list[str]:
+    """Make an original of the oldest tweet of each circle; returns what is to be said."""
+    said = []
     walked: dict[str, int] = {}
-    for number, start in enumerate(read.tweets):
+    for number, start in enumerate(tweets):
         path: list[str] = []
         key: str | None = start
         while key is not None and key not in walked:
             walked[key] = number
             path.append(key)
-            key = read.tweets[key].parent
+            key = tweets[key].parent
         if key is None or walked[key] != number:
             continue
         circle = path[path.index(key) :]
-        oldest = min(circle, key=lambda each: (read.tweets[each].time_ms or 0, each))
-        read.tweets[oldest].parent = None
-        read.said.append(f"{len(circle):,} tweets retweet each other in a circle: {oldest} is an original now.")
+        oldest = min(circle, key=lambda each: (tweets[each].time_ms or 0, each))
+        tweets[oldest].parent = None
+        said.append(f"{len(circle):,} tweets retweet each other in a circle: {oldest} is an original now.")
+    return said
 
 
-def _ordered(read: Original, now_ms: int) -> list[str]:
+def _ordered(tweets: dict[str, _Tweet], now_ms: int) -> list[str]:
     """All keys by time, each parent before its retweets, whatever its time."""
-    for start in read.tweets:
+    for start in tweets:
         path: list[_Tweet] = []
         key: str | None = start
-        while key is not None and read.tweets[key].depth < 0:
-            path.append(read.tweets[key])
-            key = read.tweets[key].parent
-        above = None if key is None else read.tweets[key]
+        while key is not None and tweets[key].depth < 0:
+            path.append(tweets[key])
+            key = tweets[key].parent
+        above = None if key is None else tweets[key]
         for tweet in reversed(path):
             if tweet.time_ms is None:
                 tweet.time_ms = now_ms if above is None else above.time_ms
             tweet.depth = 0 if above is None else above.depth + 1
             tweet.sort_ms = max(tweet.time_ms or 0, 0 if above is None else above.sort_ms)
             above = tweet
-    return sorted(read.tweets, key=lambda key: (read.tweets[key].sort_ms, read.tweets[key].depth, key))
+    return sorted(tweets, key=lambda key: (tweets[key].sort_ms, tweets[key].depth, key))
 
 
-def _count(read: Original, order: list[str]) -> None:
+def _count(tweets: dict[str, _Tweet], order: list[str]) -> list[str]:
     """Count what is below each tweet, and say what the counts of the old service lack."""
-    lost = tweets = 0
+    lost = lacking = 0
     for key in reversed(order):
-        tweet = read.tweets[key]
+        tweet = tweets[key]
         if tweet.parent is not None:
-            read.tweets[tweet.parent].below += tweet.below + 1
+            tweets[tweet.parent].below += tweet.below + 1
         if tweet.count < tweet.below:
             lost += tweet.below - tweet.count
-            tweets += 1
-    if lost:
-        sentence = f"{lost:,} increments were lost by the old service, in {tweets:,} tweets; they are counted now."
-        read.said.append(sentence)
+            lacking += 1
+    if not lost:
+        return []
+    return [f"{lost:,} increments were lost by the old service, in {lacking:,} tweets; they are counted now."]
 
 
 def _add(tree: ImportTree, key: str, tweet: _Tweet, value: dict[str, Any] | None, texts: Texts) -> None:
