@@ -24,7 +24,7 @@ READ_AT_ONCE = 100
 LONGEST_PAGE = 2**20
 """Characters of titles and bodies after which a page ends, whatever its limit."""
 
-CURSOR_PATTERN = r"^[0-9a-f]{1,32}\.[0-9a-f]{16}(\.(0|[1-9][0-9]{0,17}))+$"
+CURSOR_PATTERN = r"^[0-9A-Za-z]{1,32}\.[0-9a-f]{16}(\.(0|[1-9][0-9]{0,17}))+$"
 """What a cursor looks like: the store, the digest, and the seq of the last entry read of each partition."""
 _CURSOR = re.compile(CURSOR_PATTERN.strip("^$"), re.ASCII)
 

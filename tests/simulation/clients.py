@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tests.simulation.hosts import Host, Outcome, StorageError, Write, kind_of
+from tests.simulation.hosts import Change, Host, Outcome, StorageError, Write, kind_of
 from tests.simulation.ledger import Asked, Ledger
 from tests.simulation.scheduler import Killed, Life, Scheduler
 
@@ -216,6 +216,62 @@ class Client:
         self._scheduler.note(f"= {what}: {type(error).__name__}")
         if kind_of(error) == "error":
             self._scheduler.fail("error", f"{what} was answered by {error}")
+
+
+class FeedReader:
+    """Reads the change feed from whatever host is up: of one timeline it gets every entry, once and in order."""
+
+    def __init__(self, scheduler: Scheduler, hosts: Hosts, ledger: Ledger) -> None:
+        self._scheduler = scheduler
+        self._hosts = hosts
+        self._ledger = ledger
+        self._cursor: str | None = None
+        self._timeline = 0  # in which the cursor was given
+        self._changes: dict[int, list[Change]] = {}
+
+    def work(self, rounds: int) -> None:
+        """Read so many pages, with some time between them."""
+        for _ in range(rounds):
+            self._scheduler.sleep(self._scheduler.rng.uniform(0.001, 0.1))
+            if self._hosts.up:
+                self.read(self._scheduler.rng.choice([*self._hosts.up.values()]))
+
+    def read(self, up: Up) -> bool:
+        """Read a page; whether it was empty, so that all is known."""
+        cursor, limit, timeline = self._cursor, self._scheduler.rng.choice((1, 2, 5, 100)), self._ledger.timeline
+        try:
+            changes, following = within(self._scheduler, up, lambda: up.host.changes(cursor, limit))
+        except LookupError:
+            if self._timeline == self._ledger.timeline:
+                self._scheduler.fail("feed", f"the timeline of {cursor} is refused, and there was no other one")
+            self._cursor, self._changes = None, {}
+            return False
+        except (NoAnswer, StorageError) as error:
+            self._scheduler.note(f"= feed: {type(error).__name__}")
+            return False
+        self._scheduler.note(f"= feed: {[(each.partition, each.seq) for each in changes]}")
+        for change in changes:
+            known = self._changes.setdefault(change.partition, [])
+            if change.seq != len(known) + 1:
+                self._scheduler.fail("feed", f"entry {change.seq} of {change.partition} comes after {len(known)}")
+            known.append(change)
+        # What was read is of the timeline before the call or of the one after it: the earlier one may be refused.
+        self._cursor, self._timeline = following, timeline
+        return not changes
+
+    def check(self) -> None:
+        """Compare what was read, all of it, with the log."""
+        log = self._ledger.log()
+        expected: dict[int, dict[int, Change]] = {partition: {} for partition in log.heads}
+        for row in log.rows.values():
+            posted = Change(row.partition, row.seq, row.nonce, row.id, 1)
+            expected[row.partition][row.seq] = posted
+            if row.deleted_seq is not None and row.deleted_nonce is not None:
+                deleted = posted._replace(seq=row.deleted_seq, nonce=row.deleted_nonce, sign=-1)
+                expected[row.partition][row.deleted_seq] = deleted
+        for partition, entries in expected.items():
+            if self._changes.get(partition, []) != [entries[seq] for seq in sorted(entries)]:
+                self._scheduler.fail("feed", f"of partition {partition} it gave other entries than the log has")
 
 
 def _tell(write: Write) -> str:

@@ -21,6 +21,7 @@ from storage.errors import (
     CannotOpen,
     ChainTooLong,
     KeyReused,
+    OtherTimeline,
     Overloaded,
     StorageError,
     StoreBusy,
@@ -87,6 +88,16 @@ class Page(NamedTuple):
     is_stale: bool
 
 
+class Change(NamedTuple):
+    """An entry of the log as the change feed gives it: `sign` is 1 for a post, -1 for a deletion."""
+
+    partition: int
+    seq: int
+    nonce: int
+    id: int
+    sign: int
+
+
 class Host:
     """One copy of the service on the shared database and Redis, opened by `open_host`."""
 
@@ -130,6 +141,14 @@ class Host:
             Shown(tweet.id, tweet.count_retweet, tweet.title)
             for tweet in self._tweets.list_chain(tweet_id, limit=100).tweets
         ]
+
+    def changes(self, cursor: str | None, limit: int) -> tuple[list[Change], str]:
+        """A page of the change feed, and the cursor after it. Raises LookupError for a cursor of another timeline."""
+        try:
+            page = self._tweets.list_changes(cursor, limit)
+        except OtherTimeline as error:
+            raise LookupError(cursor) from error
+        return [Change(at, entry.seq, entry.nonce, entry.id, entry.sign) for at, entry in page.changes], page.next
 
     def rebuild(self) -> None:
         """Build the index from the log."""

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from tests.simulation.clients import Client, Hosts, Up
+from tests.simulation.clients import Client, FeedReader, Hosts, Up
 from tests.simulation.drivers import Calls, Chances, close_connections, driven
 from tests.simulation.hosts import (
     LIMITS,
@@ -165,6 +165,7 @@ class Simulation:
         truth = sqlite3.connect(self._database, isolation_level=None, timeout=0)
         self.ledger = Ledger(truth, self.scheduler.fail, lambda: self.scheduler.now)
         self.hosts = Hosts()
+        self.feed = FeedReader(self.scheduler, self.hosts, self.ledger)
         self.weather = Weather(self.scheduler, self.calls, self.hosts, self.ledger, bench.redis, self._database)
         self.weather.kill = self._kill
         self.calls.on_kill = self._note_killed
@@ -221,9 +222,10 @@ class Simulation:
             Client(f"client{number}", scheduler, self.hosts, self.ledger, partitions=shape.partitions)
             for number in range(shape.clients)
         ]
-        self._working = len(clients) + bool(shape.faults)
+        self._working = len(clients) + 1 + bool(shape.faults)
         for client in clients:
             scheduler.spawn(client.name, lambda client=client: self._work(lambda: client.work(shape.operations)))  # type: ignore[misc]
+        scheduler.spawn("feed", lambda: self._work(lambda: self.feed.work(shape.operations)))
         if shape.faults:
             blow = lambda: self.weather.blow(shape.faults, shape.fault_count, shape.fault_each_s)  # noqa: E731
             scheduler.spawn("weather", lambda: self._work(blow))
@@ -344,6 +346,9 @@ class Judge:
             self._within(f"{name} writes", lambda up=up: client.write([client.draw()], up)[0].stored is not None)
             if not client.read_top(up, 10):
                 scheduler.fail("not at rest", f"{name} answers no reader after a write, without any fault")
+        _, up = min(simulation.hosts.up.items())
+        self._within("the feed is read", lambda: simulation.feed.read(up))
+        simulation.feed.check()
         scheduler.sleep(1.0)
         self._idle()
         ledger.check_index(redis, must_be_current=True, may_lack=False)
