@@ -93,7 +93,7 @@ def fold_raw(size: int, tweets: int) -> float:
     folds = [fold_call("bench", delivery) for delivery in _deliveries(size, tweets)]
     with redis_alone() as client:
         client.zadd(keys_of("bench", 0).ranking, {ids.encode(VIRAL): 0})
-        client.set(keys_of("bench", 0).position, "bench 0 0")
+        client.set(keys_of("bench", 0).position, "bench 0 0 0")
         client.script_load(folds[0].script.text)
 
         def run() -> None:

@@ -305,7 +305,7 @@ class Reconciler:
         for partition, answer in zip(partitions, answers, strict=True):
             if isinstance(answer, IndexDamaged):
                 self._damaged.add(partition)
-                lagging[partition] = IndexState(b"", 0, None, 0)
+                lagging[partition] = IndexState(b"", 0, None, 0, 0)
             elif isinstance(answer, IndexUnavailable):
                 self._current.discard(partition)
                 self._unavailable[partition] = answer
@@ -357,8 +357,8 @@ class Reconciler:
             ancestries, left_out = self._ancestors.load(connection, parents)
         # Those with too many ancestors for one script call come with the next one.
         entries = list(takewhile(lambda entry: entry.parent not in left_out, entries))
-        before = Head(state.seq, state.nonce or 0, 0, 0)
-        after = Head(entries[-1].seq, entries[-1].nonce, 0, 0)
+        before = Head(state.seq, state.nonce or 0, 0, state.live)
+        after = Head(entries[-1].seq, entries[-1].nonce, 0, state.live + sum(entry.sign for entry in entries))
         increments = change(entries, lambda tweet_id: ancestries[tweet_id].parent)
         answer = self._index.fold_all([FoldRequest(partition, before, after, increments)])[0]
         return answer if isinstance(answer, IndexUnavailable) else answer.state

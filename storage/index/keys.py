@@ -30,19 +30,19 @@ def old_keys_of(partition: int) -> tuple[str, str, str]:
     return f"{tag}:position", f"{tag}:ranking", f"{tag}:by_id"
 
 
-def write_position(store: str, seq: int, nonce: int) -> bytes:
-    """The text of a position: which database, the last entry held, its nonce."""
-    return f"{store} {seq} {nonce}".encode()
+def write_position(store: str, seq: int, nonce: int, live: int) -> bytes:
+    """The text of a position: which database, the last entry held, its nonce, and how many tweets are ranked then."""
+    return f"{store} {seq} {nonce} {live}".encode()
 
 
-def read_position(store: str, text: bytes) -> tuple[int, int] | None:
-    """The (seq, nonce) that *text* spells; None unless `write_position` gives it for *store*."""
+def read_position(store: str, text: bytes) -> tuple[int, int, int] | None:
+    """The (seq, nonce, live) that *text* spells; None unless `write_position` gives it for *store*."""
     numbers = text.split(b" ")[1:]
-    if len(numbers) != 2 or not all(map(bytes.isdigit, numbers)):
+    if len(numbers) != 3 or not all(map(bytes.isdigit, numbers)):
         return None
-    seq, nonce = map(int, numbers)
+    seq, nonce, live = map(int, numbers)
     # A greater seq the database could not look up.
-    return (seq, nonce) if seq < 2**63 and write_position(store, seq, nonce) == text else None
+    return (seq, nonce, live) if seq < 2**63 and write_position(store, seq, nonce, live) == text else None
 
 
 NO_COUNT = -1

@@ -66,11 +66,13 @@ class IndexState:
     Where a partition of the index stands: the last log entry that it holds, and how many tweets it ranks.
 
     `text` is its position as found; `nonce` is None, and `seq` 0, if that is missing or cannot be one of this store.
+    `live` is how many tweets it must rank there: a server that evicts keys loses some.
     """
 
     text: bytes
     seq: int
     nonce: int | None
+    live: int
     cardinality: int
 
     def matches(self, head: Head) -> bool:
@@ -79,7 +81,7 @@ class IndexState:
 
     def includes(self, head: Head) -> bool:
         """Whether it holds everything up to *head*, as far as can be seen without the log."""
-        return self.nonce is not None and (self.seq > head.seq or self.matches(head))
+        return self.nonce is not None and self.cardinality == self.live and (self.seq > head.seq or self.matches(head))
 
     def is_before(self, head: Head) -> bool:
         """Whether it is behind *head* on the same timeline, as while another process's batch is under way."""
@@ -293,12 +295,12 @@ class RankingIndex:
         return self._redis
 
     def _position(self, head: Head) -> bytes:
-        return write_position(self._store, head.seq, head.nonce)
+        return write_position(self._store, head.seq, head.nonce, head.live)
 
     def _state(self, position: bytes | None, cardinality: int) -> IndexState:
         text = position or b""
-        seq, nonce = read_position(self._store, text) or (0, None)
-        return IndexState(text, seq, nonce, cardinality)
+        seq, nonce, live = read_position(self._store, text) or (0, None, 0)
+        return IndexState(text, seq, nonce, live, cardinality)
 
     def _counts_call(self, partition: int, ids: Iterable[int]) -> Call:
         return Call(_COUNTS, keys_of(self._store, partition)[:2], [*map(member, ids)])
@@ -357,7 +359,7 @@ def fold_call(store: str, request: FoldRequest) -> Call:
     """The call that applies *request* to a partition of *store*: see fold.lua."""
     partition, before, after, change = request
     arguments = chain(
-        (write_position(store, before.seq, before.nonce), write_position(store, after.seq, after.nonce)),
+        (write_position(store, each.seq, each.nonce, each.live) for each in (before, after)),
         (len(change.added), len(change.credited)),
         chain.from_iterable((count, member(tweet_id)) for tweet_id, count in change.added.items()),
         map(member, change.credited),

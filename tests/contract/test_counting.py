@@ -46,7 +46,7 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
     assert nonce is not None
     before = tweets.index.counts(partition).state
     whole = change(entries, lambda tweet_id: ancestries[tweet_id].parent)
-    (folded,) = tweets.index.fold_all([FoldRequest(partition, Head(start, nonce, 0, 0), head, whole)])
+    (folded,) = tweets.index.fold_all([FoldRequest(partition, Head(start, nonce, 0, before.live), head, whole)])
     assert isinstance(folded, FoldResult)
     # Unless it went back to there just now.
     assert not folded.applied or (before.seq, before.nonce) == (start, nonce), "it has had that batch"

@@ -110,7 +110,7 @@ class Ledger:
     """By partition: the last place that somebody was given an answer for."""
     timeline: int = 0
     trusted_from: float = 0.0
-    """When readers must be right again after the log went back, or Redis lost some of a ranking: see `distrust`."""
+    """When readers must be right again after the log went back: hosts find that out once a second."""
     checks: int = 0
     writes: int = 0
 
@@ -182,18 +182,10 @@ class Ledger:
         if error == "TweetDeleted" and target in now.rows and now.rows[target].deleted_seq is None:
             self.fail("not found", f"{write}: {target} is not deleted, and the answer was that it is")
 
-    def distrust(self, for_s: float) -> None:
-        """
-        Let readers be wrong for a while, as hosts look once a second.
-
-        What an index holds that is beyond the head that a reader has read cannot be told from what it lacks.
-        """
-        self.trusted_from = self.clock() + for_s
-
     def went_back(self, trusted_in_s: float) -> None:
         """The log has lost its last entries: what was acknowledged is what it holds now."""
         self.timeline += 1
-        self.distrust(trusted_in_s)
+        self.trusted_from = self.clock() + trusted_in_s
         log = self.log()
         titles = {row.title for row in log.rows.values()}
         for asked in self.asked.values():

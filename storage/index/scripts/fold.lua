@@ -1,7 +1,7 @@
 -- fold.lua: apply one batch to a partition's ranking, exactly once.
 --
 -- KEYS[1]  ranking: sorted set, member = tweet id, score = count_retweet
--- KEYS[2]  position: text of (store, seq, nonce)
+-- KEYS[2]  position: text of (store, seq, nonce, number of tweets)
 -- ARGV[1]  position the batch starts from
 -- ARGV[2]  position it ends at
 -- ARGV[3]  number of tweets to set, ARGV[4] number to increment; the rest are to be removed
