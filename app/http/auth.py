@@ -43,7 +43,8 @@ ROUNDING_S = 1e-6
 
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _LOCAL_NAME = re.compile(r"(?:[a-z0-9-]+\.)*localhost\.?", re.IGNORECASE)
-_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA")
+_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_", "HTTP_X_REAL_IP", "HTTP_VIA")
+"""How the headers begin that a proxy adds."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -111,7 +112,8 @@ def _check_local(environ: dict[str, str]) -> None:
     name = urlsplit(f"//{host}").hostname or ""
     origin = environ.get("HTTP_ORIGIN")
     is_local = is_address(name) or _LOCAL_NAME.fullmatch(name) is not None
-    if is_local and (origin is None or origin.lower().partition("://")[2] == host) and not environ.keys() & _FORWARDED:
+    is_own = origin is None or origin.lower().partition("://")[2] == host
+    if is_local and is_own and not any(name.startswith(_FORWARDED) for name in environ):
         return
     raise respond_problem(
         403,

@@ -31,8 +31,10 @@ RULES = {
 LONGEST_NAME = 64
 _USER_NAME = re.compile(r"^(?!\.+\Z)[A-Za-z0-9_.-]+\Z")  # clients resolve `..` in a path before they send it
 
-_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(0xFE00 + place) for place in range(16)}
-"""Empty letters, marks and signs, which Unicode counts as no spaces: fillers, joiners, Braille without dots."""
+_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0").union(
+    map(chr, range(0xFE00, 0xFE10)), map(chr, range(0xE0100, 0xE01F0))
+)
+"""Empty letters, marks and signs, which Unicode counts as no spaces: fillers, joiners, selectors, blank Braille."""
 
 UserName = Annotated[
     str,

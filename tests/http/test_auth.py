@@ -98,6 +98,7 @@ ELSEWHERE = [
     {"HTTP_FORWARDED": "for=192.0.2.1"},
     {"HTTP_VIA": "1.1 a"},
     {"HTTP_X_REAL_IP": "192.0.2.1"},
+    {"HTTP_X_FORWARDED_PROTO": "https"},
 ]
 """What a write has that comes through a proxy, or from a page of another site, also by DNS rebinding."""
 

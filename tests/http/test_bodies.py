@@ -100,8 +100,9 @@ BLANK = [
     b'"\\u202e\\u2066"',
     b'"\\ufe0f\\u034f"',
     b'"\\udb40\\udc41"',
+    b'"\\udb40\\udd00\\u180b"',
 ]
-"""Texts that show nothing: zero width, fillers, marks of direction, tags."""
+"""Texts that show nothing: zero width, fillers, marks of direction, tags, selectors."""
 BAD_TITLES = [
     b'""', b'" "', b'"\\t"', b'"\\n"', b'"a\\nb"', b'"a\\tb"', b'"T\\n"', b'"\\u0000"', b'"a\\u0000b"',
     b'"\\u001b[31m"',
