@@ -34,8 +34,7 @@ from storage.tweets import Tweets
 from storage.windows import Window
 
 TOP_LIMIT = 10
-DESCENDANTS_LIMIT = 100
-CHANGES_LIMIT = 100
+PAGE_LIMIT = 100
 LARGEST_PAGE = 1000
 
 HOUR_MS = 3_600_000
@@ -101,14 +100,14 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     def list_descendants(tweet_id: str) -> Response:
         """The tweets below one, in pre-order."""
         asked = read_parameters({"limit": limit_rule(LARGEST_PAGE), "cursor": Rule(find_id, CURSOR_FAULT.detail)})
-        limit, after = asked.get("limit", DESCENDANTS_LIMIT), asked.get("cursor")
+        limit, after = asked.get("limit", PAGE_LIMIT), asked.get("cursor")
         return defer(pool.submit(_encode_descendants, tweets, parse_id(tweet_id), limit, after), Tagged.response)
 
     @app.get("/api/v1/changes")
     def list_changes() -> Response:
         """A page of the log."""
         asked = read_parameters({"limit": limit_rule(LARGEST_PAGE), "cursor": Rule(str, CURSOR_FAULT.detail)})
-        limit, cursor = asked.get("limit", CHANGES_LIMIT), asked.get("cursor")
+        limit, cursor = asked.get("limit", PAGE_LIMIT), asked.get("cursor")
         return defer(pool.submit(_encode_changes, tweets, cursor, limit), Tagged.response)
 
 

@@ -4,6 +4,7 @@ The API as OpenAPI 3.1, made once from the types that check the bodies and from 
 A test keeps the table and the routes equal.
 """
 
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,49 +12,13 @@ from bottle import Bottle, HTTPResponse
 
 from app import __version__
 from app.errors import PROBLEM_TYPE, Problem
-from app.http import explore
+from app.http import explore, schemas
 from app.http.requests import BODY_LIMIT, LARGEST_LIMIT
 from app.http.responses import Tagged
 from app.http.routes import CHAIN_LIMIT, LIST_LIMIT, RANKING_LIMIT
-from app.http.schemas import (
-    CascadeShape,
-    Chain,
-    ChangeList,
-    DescendantList,
-    Live,
-    NewRetweet,
-    NewTweet,
-    NotReady,
-    Rank,
-    Ready,
-    Top,
-    Tweet,
-    TweetList,
-    WindowTop,
-    WindowUsers,
-)
 from app.settings import Settings
 
 PATH = "/api/v1/openapi.json"
-
-_TYPES = (
-    NewTweet,
-    NewRetweet,
-    Tweet,
-    Chain,
-    TweetList,
-    Top,
-    Rank,
-    Live,
-    Ready,
-    NotReady,
-    Problem,
-    WindowTop,
-    WindowUsers,
-    CascadeShape,
-    DescendantList,
-    ChangeList,
-)
 
 _ABOUT = """\
 Post tweets, retweet them, rank them. A retweet of a retweet counts for every tweet up to the root.
@@ -81,27 +46,30 @@ CODES = [
 """The codes of errors. Later versions may have more, so clients must take an unknown one as its status."""
 
 
-class Answer(NamedTuple):
-    """A good answer: what it means, the type of its body (None without one), the names of its headers."""
-
-    means: str
-    body: type[msgspec.Struct] | None = None
-    headers: tuple[str, ...] = ()
-    other_body: type[msgspec.Struct] | None = None
+Body = type[msgspec.Struct]
 
 
 class Operation(NamedTuple):
-    """One method of one path. `refusals` says when each error is answered; 500 and 503 hold for all of a tag."""
+    """
+    One method of one path, and its good answer: what that means, and the types that its body may have.
+
+    `refusals` says when each error is answered, but for what `_describe` adds: a path that is not UTF-8, what any write
+    may meet, 500 and 503. `parameters` are those beside the ones of the path, `sent` is the type of the request's body,
+    `headers` are those of the answer. An answer that is `tagged` has an ETag, and is 304 for a client that has it.
+    """
 
     method: str
     path: str
     name: str
     tag: str
     summary: str
-    answers: dict[int, Answer]
+    means: str
+    bodies: tuple[Body, ...]
     refusals: dict[int, str]
     parameters: tuple[str, ...] = ()
-    body: type[msgspec.Struct] | None = None
+    headers: tuple[str, ...] = ()
+    tagged: bool = False
+    sent: Body | None = None
 
 
 def _parameter(name: str, place: str, description: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -113,7 +81,6 @@ def _limit(default: int, largest: int = LARGEST_LIMIT) -> dict[str, Any]:
     return _parameter("limit", "query", "How many at most.", schema)
 
 
-_NEXT = "The `next` of the page before; left out, the first page."
 _WINDOW = "`hour`, `day`, `week`, `month`, `year`, or a number of `h`, `d` or `w`, at most 366 days."
 _KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 
@@ -128,9 +95,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     ),
     "list_limit": _limit(LIST_LIMIT),
     "chain_limit": _limit(CHAIN_LIMIT),
-    "list_cursor": _parameter("cursor", "query", _NEXT, {"type": "string"}),
     "ranking_limit": _limit(RANKING_LIMIT),
-    "ranking_cursor": _parameter("cursor", "query", _NEXT, {"type": "string"}),
+    "cursor": _parameter(
+        "cursor", "query", "The `next` of the page before; left out, the first page.", {"type": "string"}
+    ),
     "window": _parameter("window", "query", _WINDOW, {"type": "string", "pattern": explore.WINDOW_PATTERN}),
     "needed_window": _parameter(
         "window", "query", _WINDOW, {"type": "string", "pattern": explore.WINDOW_PATTERN}, required=True
@@ -141,9 +109,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "The end of the window: a whole hour with its zone, not in the future. Left out, now.",
         {"type": "string", "format": "date-time"},
     ),
-    "descendants_limit": _limit(explore.DESCENDANTS_LIMIT, explore.LARGEST_PAGE),
-    "changes_limit": _limit(explore.CHANGES_LIMIT, explore.LARGEST_PAGE),
-    "changes_cursor": _parameter("cursor", "query", _NEXT, {"type": "string"}),
+    "page_limit": _limit(explore.PAGE_LIMIT, explore.LARGEST_PAGE),
     "idempotency_key": _parameter(
         "Idempotency-Key", "header", "The same key of the same user_name posts once, however often it is sent.", _KEY
     ),
@@ -184,16 +150,16 @@ SECURITY = {
 
 _NO_TWEET = "There is no tweet of that id, or it is no id."
 _DELETED = "The tweet was deleted."
-_BAD_PATH = "The path is not UTF-8."
 _BAD_QUERY = "A parameter is not as it must be; `errors` names it."
-_UNCHANGED = Answer("The answer is the one that If-None-Match names.", headers=("ETag",))
-_WRITE = {
+_BAD_WINDOW = f"{_BAD_QUERY} Or the window is too large."
+_FULL = "The disk is full; nothing was stored."
+_POST = {
     400: "The body is not JSON in UTF-8, or is nested too deeply; or the Idempotency-Key is not 1 to 255 printable "
     "ASCII characters.",
     413: f"The body has more than {BODY_LIMIT // 1024} KiB.",
     415: "The body is not application/json.",
     422: "Fields are not as they must be; `errors` names them all. Or the key was used for another call.",
-    507: "The disk is full; nothing was stored.",
+    507: _FULL,
 }
 WRITE_REFUSALS = {
     401: "Writing needs a token, and none was sent, or one that is unknown or was revoked.",
@@ -202,7 +168,8 @@ WRITE_REFUSALS = {
 }
 """Of every write, beside its own refusals."""
 _RATE = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
-_CREATED = {201: Answer("The new tweet.", Tweet, ("Location", "Idempotency-Replayed", *_RATE))}
+_CREATED = ("Location", "Idempotency-Replayed", *_RATE)
+_REFUSAL_HEADERS = {401: ("WWW-Authenticate",), 429: ("Retry-After", *_RATE), 503: ("Retry-After",)}
 
 OPERATIONS = (
     Operation(
@@ -211,10 +178,12 @@ OPERATIONS = (
         "post_tweet",
         "tweets",
         "Post a tweet",
-        _CREATED,
-        {**_WRITE, 410: "The tweet that this key had posted was deleted."},
+        "The new tweet.",
+        (schemas.Tweet,),
+        {**_POST, 410: "The tweet that this key had posted was deleted."},
         ("idempotency_key",),
-        NewTweet,
+        _CREATED,
+        sent=schemas.NewTweet,
     ),
     Operation(
         "post",
@@ -222,15 +191,17 @@ OPERATIONS = (
         "post_retweet",
         "tweets",
         "Retweet a tweet",
-        _CREATED,
+        "The new tweet.",
+        (schemas.Tweet,),
         {
-            **_WRITE,
+            **_POST,
             404: "There is no tweet to retweet.",
             409: "The chain is as long as a chain may be.",
             410: "The tweet to retweet was deleted, or the one that this key had posted.",
         },
         ("idempotency_key",),
-        NewRetweet,
+        _CREATED,
+        sent=schemas.NewRetweet,
     ),
     Operation(
         "get",
@@ -238,9 +209,10 @@ OPERATIONS = (
         "get_tweet",
         "tweets",
         "Read a tweet",
-        {200: Answer("The tweet with its count.", Tweet, ("ETag",)), 304: _UNCHANGED},
-        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED},
-        ("tweet_id", "if_none_match"),
+        "The tweet with its count.",
+        (schemas.Tweet,),
+        {404: _NO_TWEET, 410: _DELETED},
+        tagged=True,
     ),
     Operation(
         "delete",
@@ -248,9 +220,10 @@ OPERATIONS = (
         "delete_tweet",
         "tweets",
         "Delete a tweet",
-        {204: Answer("It is deleted; its place in its chain remains.")},
-        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED, 412: "It is in another state.", 507: _WRITE[507]},
-        ("tweet_id", "if_match"),
+        "It is deleted; its place in its chain remains.",
+        (),
+        {404: _NO_TWEET, 410: _DELETED, 412: "It is in another state.", 507: _FULL},
+        ("if_match",),
     ),
     Operation(
         "get",
@@ -258,9 +231,11 @@ OPERATIONS = (
         "get_chain",
         "tweets",
         "Read a tweet and its ancestors",
-        {200: Answer("The chain: target first, root last.", Chain, ("Link",))},
-        {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
-        ("tweet_id", "chain_limit", "list_cursor"),
+        "The chain: target first, root last.",
+        (schemas.Chain,),
+        {404: _NO_TWEET, 422: _BAD_QUERY},
+        ("chain_limit", "cursor"),
+        ("Link",),
     ),
     Operation(
         "get",
@@ -268,9 +243,10 @@ OPERATIONS = (
         "get_cascade",
         "tweets",
         "Read the shape of a tweet's cascade",
-        {200: Answer("Its numbers, deleted tweets counted.", CascadeShape, ("ETag",)), 304: _UNCHANGED},
-        {400: _BAD_PATH, 404: _NO_TWEET, 422: "The cascade has more than 100,000 tweets."},
-        ("tweet_id", "if_none_match"),
+        "Its numbers, deleted tweets counted.",
+        (schemas.CascadeShape,),
+        {404: _NO_TWEET, 422: "The cascade has more than 100,000 tweets."},
+        tagged=True,
     ),
     Operation(
         "get",
@@ -278,9 +254,11 @@ OPERATIONS = (
         "list_descendants",
         "tweets",
         "List all tweets below a tweet",
-        {200: Answer("Each before all below it, deleted ones too.", DescendantList, ("ETag",)), 304: _UNCHANGED},
-        {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
-        ("tweet_id", "descendants_limit", "list_cursor", "if_none_match"),
+        "Each before all below it, deleted ones too.",
+        (schemas.DescendantList,),
+        {404: _NO_TWEET, 422: _BAD_QUERY},
+        ("page_limit", "cursor"),
+        tagged=True,
     ),
     Operation(
         "get",
@@ -288,9 +266,11 @@ OPERATIONS = (
         "list_changes",
         "tweets",
         "List the entries of the log",
-        {200: Answer("In order within a partition, without a gap.", ChangeList, ("ETag",)), 304: _UNCHANGED},
+        "In order within a partition, without a gap.",
+        (schemas.ChangeList,),
         {410: "The cursor is of another timeline: start again without one.", 422: _BAD_QUERY},
-        ("changes_limit", "changes_cursor", "if_none_match"),
+        ("page_limit", "cursor"),
+        tagged=True,
     ),
     Operation(
         "get",
@@ -298,9 +278,11 @@ OPERATIONS = (
         "list_retweets",
         "tweets",
         "List the direct retweets of a tweet",
-        {200: Answer("Those that are not deleted, newest first.", TweetList, ("Link",))},
-        {400: _BAD_PATH, 404: _NO_TWEET, 422: _BAD_QUERY},
-        ("tweet_id", "list_limit", "list_cursor"),
+        "Those that are not deleted, newest first.",
+        (schemas.TweetList,),
+        {404: _NO_TWEET, 422: _BAD_QUERY},
+        ("list_limit", "cursor"),
+        ("Link",),
     ),
     Operation(
         "get",
@@ -308,9 +290,11 @@ OPERATIONS = (
         "list_by_user",
         "tweets",
         "List the tweets of a user",
-        {200: Answer("Those that are not deleted, newest first.", TweetList, ("Link",))},
-        {400: _BAD_PATH, 422: _BAD_QUERY},
-        ("user_name", "list_limit", "list_cursor"),
+        "Those that are not deleted, newest first.",
+        (schemas.TweetList,),
+        {422: _BAD_QUERY},
+        ("list_limit", "cursor"),
+        ("Link",),
     ),
     Operation(
         "get",
@@ -318,17 +302,12 @@ OPERATIONS = (
         "get_top",
         "ranking",
         "Read the ranking",
-        {
-            200: Answer(
-                "Count falling, newer first on ties; with `window`, by what was received in it, on one page.",
-                Top,
-                ("ETag", "Stale", "Link"),
-                WindowTop,
-            ),
-            304: _UNCHANGED,
-        },
-        {422: f"{_BAD_QUERY} Or the window is too large."},
-        ("window", "until", "ranking_limit", "ranking_cursor", "if_none_match"),
+        "Count falling, newer first on ties; with `window`, by what was received in it, on one page.",
+        (schemas.Top, schemas.WindowTop),
+        {422: _BAD_WINDOW},
+        ("window", "until", "ranking_limit", "cursor"),
+        ("Stale", "Link"),
+        tagged=True,
     ),
     Operation(
         "get",
@@ -336,9 +315,11 @@ OPERATIONS = (
         "get_top_users",
         "ranking",
         "Read which users received most in a window",
-        {200: Answer("Received falling, by name on ties.", WindowUsers, ("ETag",)), 304: _UNCHANGED},
-        {422: f"{_BAD_QUERY} Or the window is too large."},
-        ("needed_window", "until", "ranking_limit", "if_none_match"),
+        "Received falling, by name on ties.",
+        (schemas.WindowUsers,),
+        {422: _BAD_WINDOW},
+        ("needed_window", "until", "ranking_limit"),
+        tagged=True,
     ),
     Operation(
         "get",
@@ -346,41 +327,22 @@ OPERATIONS = (
         "get_rank",
         "ranking",
         "Read the place of a tweet in the ranking",
-        {200: Answer("Its place.", Rank)},
-        {400: _BAD_PATH, 404: _NO_TWEET, 410: _DELETED},
-        ("tweet_id",),
+        "Its place.",
+        (schemas.Rank,),
+        {404: _NO_TWEET, 410: _DELETED},
     ),
-    Operation(
-        "get",
-        "/livez",
-        "live",
-        "health",
-        "Ask whether the process lives",
-        {200: Answer("It does.", Live)},
-        {},
-    ),
+    Operation("get", "/livez", "live", "health", "Ask whether the process lives", "It does.", (schemas.Live,), {}),
     Operation(
         "get",
         "/readyz",
         "ready",
         "health",
         "Ask whether SQL and Redis answer",
-        {
-            200: Answer("Both do.", Ready),
-            503: Answer("One of them does not, or Redis is far behind.", NotReady, ("Retry-After",)),
-        },
-        {},
+        "Both do.",
+        (schemas.Ready,),
+        {503: "One of them does not, or Redis is far behind."},
     ),
-    Operation(
-        "get",
-        "/api/v1/openapi.json",
-        "get_openapi",
-        "api",
-        "Read this description",
-        {200: Answer("OpenAPI 3.1.", headers=("ETag",)), 304: _UNCHANGED},
-        {},
-        ("if_none_match",),
-    ),
+    Operation("get", PATH, "get_openapi", "api", "Read this description", "OpenAPI 3.1.", (), {}, tagged=True),
 )
 
 
@@ -396,10 +358,11 @@ def mount(app: Bottle, settings: Settings) -> None:
 
 def build_description(settings: Settings) -> bytes:
     """The description of all operations, in JSON."""
-    _, schemas = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    types = {body for each in OPERATIONS for body in (*each.bodies, each.sent) if body} | {Problem, schemas.NotReady}
+    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method] = _describe(operation)
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -411,14 +374,14 @@ def build_description(settings: Settings) -> bytes:
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in OPERATIONS)],
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": components,
             "parameters": PARAMETERS,
             "headers": HEADERS,
             "securitySchemes": SECURITY,
         },
     }
     _drop_defaults(document["components"])
-    schemas["Problem"]["properties"]["code"]["x-extensible-enum"] = CODES
+    components["Problem"]["properties"]["code"]["x-extensible-enum"] = CODES
     # The end of a text is `\Z` for Python, where `$` lets a newline pass, and `$` for JSON Schema.
     return msgspec.json.encode(document).replace(rb"\\Z", b"$")
 
@@ -432,55 +395,51 @@ def _drop_defaults(schema: Any) -> None:
             _drop_defaults(child)
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
-    answers = {status: _answer(answer) for status, answer in operation.answers.items()}
-    refusals = {status: _refusal(status, means) for status, means in _refusals(operation).items()}
+def _describe(operation: Operation) -> dict[str, Any]:
+    """*operation* as OpenAPI has it, with what holds for all of its kind."""
+    in_path = re.findall(r"{(\w+)}", operation.path)
+    writes = operation.method != "get"
+    refusals = {**operation.refusals, 500: "The service made a mistake, noted in its log."}
+    if in_path:
+        refusals[400] = "The path is not UTF-8."
+    if writes:
+        refusals |= WRITE_REFUSALS
+    if operation.tag in {"tweets", "ranking"}:
+        refusals[503] = "The database, the index or the queue of writes cannot take it now."
+    responses = {
+        status: _answer(means, (Problem,), _REFUSAL_HEADERS.get(status, ())) for status, means in refusals.items()
+    }
+    if operation.name == "ready":
+        responses[503]["content"] = _content((schemas.NotReady,))
+    good = 201 if operation.sent else 200 if operation.bodies or not writes else 204
+    responses[good] = _answer(operation.means, operation.bodies, operation.headers + ("ETag",) * operation.tagged)
+    if operation.tagged:
+        responses[304] = _answer("The answer is the one that If-None-Match names.", (), ("ETag",))
+    names = (*in_path, *operation.parameters, *("if_none_match",) * operation.tagged)
     described: dict[str, Any] = {
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in operation.parameters],
-        "responses": {str(status): answer for status, answer in sorted({**refusals, **answers}.items())},
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
+        "responses": {str(status): responses[status] for status in sorted(responses)},
     }
-    if _writes(operation):
+    if writes:
         described["security"] = [{}, {"token": []}]
-    if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": _content("application/json", operation.body)}
+    if operation.sent:
+        described["requestBody"] = {"required": True, "content": _content((operation.sent,))}
     return described
 
 
-def _refusals(operation: Operation) -> dict[int, str]:
-    """The refusals of *operation*, with those that any operation on tweets may meet."""
-    refusals = {**operation.refusals, 500: "The service made a mistake, noted in its log."}
-    if _writes(operation):
-        refusals.update(WRITE_REFUSALS)
-    if operation.tag in {"tweets", "ranking"}:
-        refusals[503] = "The database, the index or the queue of writes cannot take it now."
-    return refusals
-
-
-def _answer(answer: Answer) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.means}
-    if answer.body is not None:
-        media_type = PROBLEM_TYPE if issubclass(answer.body, Problem) else "application/json"
-        described["content"] = _content(media_type, answer.body)
-        if answer.other_body is not None:
-            other = _content(media_type, answer.other_body)
-            schemas = [content[media_type]["schema"] for content in (described["content"], other)]
-            described["content"] = {media_type: {"schema": {"oneOf": schemas}}}
-    if answer.headers:
-        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers}
+def _answer(means: str, bodies: tuple[Body, ...], headers: tuple[str, ...]) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": means}
+    if bodies:
+        described["content"] = _content(bodies)
+    if headers:
+        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
     return described
 
 
-def _refusal(status: int, means: str) -> dict[str, Any]:
-    headers = {401: ("WWW-Authenticate",), 429: ("Retry-After", *_RATE), 503: ("Retry-After",)}
-    return _answer(Answer(means, Problem, headers.get(status, ())))
-
-
-def _writes(operation: Operation) -> bool:
-    return operation.method != "get"
-
-
-def _content(media_type: str, body: type[msgspec.Struct]) -> dict[str, Any]:
-    return {media_type: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+def _content(bodies: tuple[Body, ...]) -> dict[str, Any]:
+    found = [{"$ref": f"#/components/schemas/{body.__name__}"} for body in bodies]
+    media_type = PROBLEM_TYPE if issubclass(bodies[0], Problem) else "application/json"
+    return {media_type: {"schema": found[0] if len(found) == 1 else {"oneOf": found}}}
