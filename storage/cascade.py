@@ -54,7 +54,7 @@ def read_cascade(database: Database, tweet_id: int) -> Cascade:
     rows.sort()  # by id: a parent comes before its children
     (_, _, top_is_live), *below = rows
     depth: dict[int | None, int] = {tweet_id: 0}
-    size: dict[int | None, int] = {row.id: 1 for row in rows}
+    size: dict[int | None, int] = {row[0]: 1 for row in rows}
     for row_id, parent, _ in below:
         depth[row_id] = depth[parent] + 1
     for row_id, parent, _ in reversed(below):
@@ -63,14 +63,14 @@ def read_cascade(database: Database, tweet_id: int) -> Cascade:
     count = len(rows)
     distances = sum(each * (count - each) for each in size.values())
     breadths = Counter(depth.values())
-    live = sum(row.live for row in rows)
+    live = sum(is_live for _, _, is_live in rows)
     return Cascade(
         deleted=count - live,
         breadths=tuple(breadths[level] for level in range(len(breadths))),
         structural_virality=2 * distances / (count * (count - 1)) if count > 1 else None,
         base=top[0],
         count_retweet=top[0] + live - 1 if top_is_live else None,
-        nodes=tuple(Node(row.id, row.parent, bool(row.live), depth[row.id], size[row.id]) for row in rows),
+        nodes=tuple(Node(each, parent, bool(is_live), depth[each], size[each]) for each, parent, is_live in rows),
     )
 
 

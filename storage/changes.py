@@ -29,17 +29,14 @@ CURSOR_PATTERN = r"^[0-9A-Za-z]{1,32}\.[0-9a-f]{16}(\.(0|[1-9][0-9]{0,17}))+$"
 _CURSOR = re.compile(CURSOR_PATTERN.strip("^$"), re.ASCII)
 
 
-class Change(NamedTuple):
-    """An entry, and the partition in whose log it is."""
-
-    partition: int
-    entry: EntryRow
-
-
 class ChangesPage(NamedTuple):
-    """Some entries; `next` is the cursor after them. Without `changes` the reader is up to date."""
+    """
+    Some entries, each with the partition in whose log it is; `next` is the cursor after them.
 
-    changes: list[Change]
+    Without `changes` the reader is up to date.
+    """
+
+    changes: list[tuple[int, EntryRow]]
     next: str
 
 
@@ -50,7 +47,7 @@ def read_changes(database: Database, cursor: str | None, limit: int) -> ChangesP
     Those of one partition come in order of `seq`, without a gap; a tweet comes before its retweets and its deletion.
     Partitions with the most entries to read come first. Raises CursorUnknown (it is none), OtherTimeline.
     """
-    changes: list[Change] = []
+    changes: list[tuple[int, EntryRow]] = []
     with database.reading() as connection:
         state = log.get_state(connection)
         nonces = dict.fromkeys(state.heads, 0)
@@ -68,7 +65,7 @@ def read_changes(database: Database, cursor: str | None, limit: int) -> ChangesP
                 entries = list_whole_entries(connection, partition, after, to)
                 if [entry.seq for entry in entries] != list(range(after + 1, to + 1)):
                     raise StoreDamaged(f"The log of partition {partition} has a gap after entry {after}.")
-                changes += [Change(partition, entry) for entry in entries]
+                changes += [(partition, entry) for entry in entries]
                 room -= sum(len(entry.title or "") + len(entry.body or "") for entry in entries)
                 seqs[partition], nonces[partition] = to, entries[-1].nonce
     return ChangesPage(changes, _write_cursor(state, seqs, nonces))

@@ -58,20 +58,6 @@ class UserReceived(NamedTuple):
     tweets: int
 
 
-class WindowTop(NamedTuple):
-    """The tweets that received most in `window`, as (received, id), greatest first: at most `TWEETS_KEPT`."""
-
-    window: Window
-    places: list[Place]
-
-
-class WindowUsers(NamedTuple):
-    """The users whose tweets received most in `window`, greatest first: at most `USERS_KEPT`."""
-
-    window: Window
-    users: list[UserReceived]
-
-
 class Windows:
     """
     The tops of windows, each computed once for all who ask, and kept: see `storage.kept`. Close it when done.
@@ -83,32 +69,27 @@ class Windows:
         self._database = database
         self._kept: KeptAnswers[Any] = KeptAnswers("windows")
 
-    def top(self, length_ms: int, until_ms: int | None = None) -> "Future[WindowTop]":
-        """The tweets that received most. Raises Overloaded."""
+    def top(self, length_ms: int, until_ms: int | None = None) -> "Future[tuple[Window, list[Place]]]":
+        """The window, and the tweets that received most in it. Raises Overloaded."""
+        return self._rank(rank_tweets, length_ms, until_ms)
 
-        def compute() -> WindowTop:
-            window = _ending_at(until_ms, length_ms)
-            return WindowTop(window, rank_tweets(self._database, window, self._kept.rest))
+    def top_users(self, length_ms: int, until_ms: int | None = None) -> "Future[tuple[Window, list[UserReceived]]]":
+        """The window, and the users whose tweets received most in it. Raises Overloaded."""
+        return self._rank(rank_users, length_ms, until_ms)
 
-        return self._kept.get(("tweets", length_ms, until_ms), compute)
+    def _rank(
+        self, rank: Callable[[Database, Window, Rest], list[Value]], length_ms: int, until_ms: int | None
+    ) -> "Future[tuple[Window, list[Value]]]":
+        def compute() -> tuple[Window, list[Value]]:
+            ends_ms = time.time_ns() // 1_000_000 if until_ms is None else until_ms
+            window = Window(ends_ms - length_ms, ends_ms)
+            return window, rank(self._database, window, self._kept.rest)
 
-    def top_users(self, length_ms: int, until_ms: int | None = None) -> "Future[WindowUsers]":
-        """The users whose tweets received most. Raises Overloaded."""
-
-        def compute() -> WindowUsers:
-            window = _ending_at(until_ms, length_ms)
-            return WindowUsers(window, rank_users(self._database, window, self._kept.rest))
-
-        return self._kept.get(("users", length_ms, until_ms), compute)
+        return self._kept.get((rank, length_ms, until_ms), compute)
 
     def close(self) -> None:
         """Stop what is being computed."""
         self._kept.close()
-
-
-def _ending_at(until_ms: int | None, length_ms: int) -> Window:
-    until_ms = time.time_ns() // 1_000_000 if until_ms is None else until_ms
-    return Window(until_ms - length_ms, until_ms)
 
 
 def rank_tweets(database: Database, window: Window, rest: Rest) -> list[Place]:

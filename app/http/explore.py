@@ -30,6 +30,7 @@ from app.http.schemas import (
 )
 from storage import ids, windows
 from storage.errors import CursorUnknown
+from storage.records import Place
 from storage.tweets import Tweets
 from storage.windows import Window
 
@@ -85,9 +86,9 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         asked = read_parameters(WINDOW, needed="window")
         (text, length_ms), limit = asked["window"], asked.get("limit", TOP_LIMIT)
 
-        def show(top: windows.WindowUsers) -> Response:
-            users = [UserReceived(*user) for user in top.users[:limit]]
-            return Tagged(encode(WindowUsers(text, *ends_of(top.window), users))).response()
+        def show(top: tuple[Window, list[windows.UserReceived]]) -> Response:
+            users = [UserReceived(*user) for user in top[1][:limit]]
+            return Tagged(encode(WindowUsers(text, *ends_of(top[0]), users))).response()
 
         return defer(tweets.windows.top_users(length_ms, asked.get("until")), show)
 
@@ -122,17 +123,15 @@ def get_window_top(tweets: Tweets, pool: Pool) -> Response:
     asked = read_parameters(WINDOW, needed="window")
     (text, length_ms), limit = asked["window"], asked.get("limit", TOP_LIMIT)
 
-    def encoded(top: windows.WindowTop) -> Tagged:
-        received = {tweet_id: count for count, tweet_id in top.places}
-        listed = []
-        for tweet in tweets.list_live([*received], limit):
-            values = (*seven_of(tweet), received[tweet.id])
-            listed.append(ReceivedTweet(*values))
-        return Tagged(encode(WindowTop(text, *ends_of(top.window), listed)))
+    def encoded(window: Window, places: list[Place]) -> Tagged:
+        received = {place.id: place.count_retweet for place in places}
+        found = tweets.list_live([*received], limit)
+        listed = [ReceivedTweet(*(*seven_of(tweet), received[tweet.id])) for tweet in found]
+        return Tagged(encode(WindowTop(text, *ends_of(window), listed)))
 
     return defer(
         tweets.windows.top(length_ms, asked.get("until")),
-        lambda top: defer(pool.submit(encoded, top), Tagged.response),
+        lambda top: defer(pool.submit(encoded, *top), Tagged.response),
     )
 
 

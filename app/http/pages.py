@@ -26,9 +26,9 @@ from app.http.requests import parse_id, read_parameters
 from app.http.responses import REVALIDATED, UNSTORED, Headers, Tagged
 from app.http.schemas import timestamp
 from storage.errors import Overloaded
-from storage.records import Ranking, Tweet
+from storage.records import Place, Ranking, Tweet
 from storage.tweets import Tweets
-from storage.windows import WindowTop
+from storage.windows import Window
 
 _APP = Path(__file__).parent.parent
 
@@ -224,19 +224,19 @@ def _read_window() -> tuple[str, int] | HTTPResponse | None:
 def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_feed: bool = False) -> Response:
     during = _DURING.get(window, f"in {window}")
 
-    def rendered(top: WindowTop) -> Tagged:
-        received = {place.id: place.count_retweet for place in top.places}
+    def rendered(ending: Window, places: list[Place]) -> Tagged:
+        received = {place.id: place.count_retweet for place in places}
         listed = tweets.list_live([*received], _FED if is_feed else _TOP)
         shown = rows_of_window(
             listed, received, "" if is_feed else during, list_parents(tweets, listed), _minute() * 60_000
         )
         if is_feed:
-            until = timestamp(top.window.until_ms)
+            until = timestamp(ending.until_ms)
             content = render("atom", rows=shown, window=window, during=during, until=until)
             return Tagged(_NO_XML.sub("", content.decode()).encode(), "application/atom+xml")
         return page(render("ranking", rows=shown, stale=False, tabs=_TABS, window=window, during=during))
 
-    return defer(tweets.windows.top(length_ms), lambda top: defer(pool.submit(rendered, top), Tagged.response))
+    return defer(tweets.windows.top(length_ms), lambda top: defer(pool.submit(rendered, *top), Tagged.response))
 
 
 def _minute() -> int:

@@ -136,6 +136,15 @@ class Link(msgspec.Struct, frozen=True):
     created_at: Time
 
 
+class ReceivedTweet(Link, frozen=True):
+    """A tweet in the top of a window; `count_retweet` is null only while the index is away, for very large counts."""
+
+    user_name: UserName
+    title: Title
+    body: Text
+    received: Annotated[int, Meta(ge=1, description="Its live descendants that were posted in the window.")]
+
+
 class Chain(msgspec.Struct, frozen=True):
     """A tweet and its ancestors: target first, root last; `next` is the `cursor` of the next page, null at the end."""
 
@@ -248,19 +257,6 @@ def seven_of(tweet: records.Tweet) -> tuple[Any, ...]:
     )
 
 
-class ReceivedTweet(msgspec.Struct, frozen=True):
-    """A tweet in the top of a window; `count_retweet` is null only while the index is away, for very large counts."""
-
-    user_name: UserName
-    title: Title
-    body: Text
-    retweet: TweetId | None
-    count_retweet: Count | None
-    id: TweetId
-    created_at: Time
-    received: Annotated[int, Meta(ge=1, description="Its live descendants that were posted in the window.")]
-
-
 class WindowTop(msgspec.Struct, frozen=True):
     """The tweets that received most in a window, most first, newer first on ties."""
 
@@ -321,16 +317,10 @@ class DescendantList(msgspec.Struct, frozen=True):
     next: TweetId | None
 
 
-class ChangedTweet(msgspec.Struct, frozen=True):
+class ChangedTweet(Link, frozen=True):
     """A tweet as it was posted; of one that was deleted since, `user_name`, `title` and `body` are null."""
 
-    user_name: UserName | None
-    title: Title | None
-    body: Text | None
-    retweet: TweetId | None
     count_retweet: Annotated[Base, Meta(description="The count it was posted with.")]
-    id: TweetId
-    created_at: Time
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -46,7 +46,7 @@ ReadPage = Callable[[str | None], MirrorPage]
 def read_database(source: Database, cursor: str | None) -> MirrorPage:
     """A page of the feed of another database, with its idempotency keys. Raises OtherTimeline."""
     page = read_changes(source, cursor, LIMIT)
-    entries = [change.entry for change in page.changes]
+    entries = [entry for _, entry in page.changes]
     with source.reading() as connection:
         keys = list_keys(connection, [entry.id for entry in entries if entry.sign > 0])
     return MirrorPage(entries, keys, page.next)

@@ -47,7 +47,7 @@ def test_every_entry_once_and_in_order(database: Database, limit: int, monkeypat
     assert pages[-1].next == pages[-2].next
     found = [change for page in pages for change in page.changes]
     for partition in range(PARTITIONS):
-        entries = [tuple(change.entry) for change in found if change.partition == partition]
+        entries = [tuple(entry) for at, entry in found if at == partition]
         assert entries == expected_of(log, partition)
     assert len(found) == sum(len(each.entries) for each in log.values())
 
