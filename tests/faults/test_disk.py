@@ -68,6 +68,9 @@ def test_a_full_disk(data_dir: Path) -> None:
     with serving_on(ALL, data_dir) as service, closing(Caller(service.url)) as caller:
         with writing(service.url, ledger) as load:
             load.wait_for(30)
+            # A disk that fills between the commit of a batch and its fold leaves the index behind: then this page is
+            # shown, without what was deleted since.
+            assert caller.ask("GET", "/api/v1/top?limit=1").status == 200
             with filled(seen_by(service, data_dir)):
                 eventually(lambda: ledger.statuses.get(507, 0) > 30)
                 eventually(lambda: caller.ask("GET", "/api/v1/top?limit=1").status == 200)
@@ -87,7 +90,7 @@ def test_a_full_disk_of_the_index(data_dir: Path) -> None:
         with writing(service.url, ledger) as load:
             load.wait_for(30)
             with filled(seen_by(service, data_dir) / "redis"):
-                eventually(lambda: caller.ask("GET", "/readyz").body.get("lag"))
+                eventually(lambda: caller.ask("GET", "/readyz").body["index"] is False)
                 load.wait_for(60)
         assert set(ledger.statuses) <= {201, 204, 404, 410}
         eventually(lambda: caller.ask("GET", "/readyz").body.get("lag") == 0)

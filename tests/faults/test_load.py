@@ -16,8 +16,8 @@ from tests.e2e.server_wire import Answer, Wire, check_problem
 from tests.faults.load import Caller, Ledger, Told, writing
 from tests.faults.services import check_all, eventually
 
-FLOOD, FLOOD_AT_MOST_S = 3_000, 5
-"""Writes, on a quick machine: after ten seconds those that wait are given up, and there is room for others."""
+FLOOD, FLOOD_AT_MOST_S = 3_000, 2
+"""Writes, on a quick machine: a batch that cannot get the lock for four seconds is given up."""
 
 GROWTH_KIB = 60_000
 """What a flood may add to the memory of the service: a third of what it sends."""
@@ -42,7 +42,7 @@ def memory_kib(service: Service) -> int:
 
 
 def test_more_writes_than_may_wait(data_dir: Path) -> None:
-    """Those beyond the queue are told 503 while the others still wait; what was accepted is kept; memory stays."""
+    """Those beyond the queue are told 503 while the others still wait; what was told to be kept is; memory stays."""
     with serving(data_dir, WORKERS="1", QUEUE_LIMIT="20") as service, ExitStack() as wires:
         first = wires.enter_context(Wire(service.url))
         assert first.ask(POST).status == 201
@@ -59,10 +59,10 @@ def test_more_writes_than_may_wait(data_dir: Path) -> None:
             assert refused < len(waiting)
         answers = [wire.ask(b"") for wire in waiting]
         for answer in answers:
-            if answer.status != 201:
-                check_refused(answer)
+            if answer.status != 201:  # the batch that waited for the lock may have given up on a slow machine
+                check_refused(answer, "overloaded", "store_unavailable")
         kept = {answer.json["id"] for answer in answers if answer.status == 201}
-        assert len(kept) == len(waiting) - refused
+        assert 0 < len(kept) <= len(waiting) - refused
         assert memory_kib(service) < before + GROWTH_KIB
         shown = service.get("/api/v1/users/ann/tweets?limit=100")["tweets"]
         assert len(shown) == len(kept) + 1
@@ -89,10 +89,10 @@ def count_answered(wires: list[Wire]) -> int:
     return sum(wire.has_answer() for wire in wires)
 
 
-def check_refused(answer: Answer) -> None:
-    """*answer* says that it is too much, and when to come again."""
+def check_refused(answer: Answer, *codes: str) -> None:
+    """*answer* says that it is too much, or one of *codes*, and when to come again."""
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    assert answer.json["code"] == "overloaded"
+    assert answer.json["code"] in (codes or ("overloaded",))
     check_problem(answer)
 
 
