@@ -92,7 +92,7 @@ def _connect(url: str) -> Redis:
     # A retry could do no harm (see fold.lua), but it would hide a server that is away from those who must know.
     pool = ConnectionPool(**options, **_LIMITS, retry=Retry(NoBackoff(), 0))
     pool.make_connection()  # says which option it cannot use, and connects to nothing
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)  # `close` closes the connections of the pool as well
 
 
 def _cluster_index(url: str, store: str) -> ClusterIndex:
