@@ -88,6 +88,10 @@ class IndexDamaged(IndexUnavailable):
     """Redis holds, under a key of ours, what this service cannot have written. It is removed and rebuilt."""
 
 
+class LeaseLost(IndexUnavailable):
+    """The lease of a rebuild ran out before it was renewed, or another process took it. The ranking is as it was."""
+
+
 class StoreReplaced(StoreUnavailable):
     """Another database stands where this one was opened; restart the process. Nothing was stored."""
 

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count as counting
 from itertools import islice
 
-from storage.errors import HeadsDisagree, IndexUnavailable
+from storage.errors import HeadsDisagree, IndexUnavailable, LeaseLost
 from storage.index.ranking import LEASE_LOST, LEASE_S, STAGING_LOST, IndexState, RankingIndex
 from storage.recount import OnProgress, count_all, no_progress, with_progress
 from storage.sql.database import Database
@@ -37,18 +37,18 @@ def rebuild(
     Rebuild *partition* if *is_needed* once its lease is held; False while another process holds it, or was quicker.
 
     *on_progress* is called often; what it raises aborts the rebuild, with nothing changed. Raises IndexUnavailable,
-    StoreUnavailable, HeadsDisagree when the log has other entries than its head says.
+    LeaseLost, StoreUnavailable, HeadsDisagree when the log has other entries than its head says.
     """
-    token = index.acquire(partition)
+    try:
+        server = index.run_id(partition)
+    except IndexUnavailable:  # INFO is forbidden: then a restart of Redis is not noticed
+        server = ""
+    token = index.acquire(partition, server)
     if token is None:
         return False
     try:
         with _renewed(index, partition, token) as check_lease:
             found = index.counts(partition).state
-            try:
-                server = index.run_id(partition)
-            except IndexUnavailable:  # INFO is forbidden: then a restart of Redis is not noticed
-                server = ""
             head = database.get_state().checked(store).heads[partition]
             if not is_needed(found, head):
                 return False
@@ -79,14 +79,15 @@ def _renewed(index: RankingIndex, partition: int, token: str) -> Iterator[Callab
         while not ended.wait(LEASE_S / 4):
             try:
                 index.stage(partition, token)
-            except IndexUnavailable as error:
-                if str(error) == LEASE_LOST:
-                    lost.set()
-                    return
+            except LeaseLost:
+                lost.set()
+                return
+            except IndexUnavailable:  # the next call may reach it in time
+                continue
 
     def check() -> None:
         if lost.is_set():
-            raise IndexUnavailable(LEASE_LOST)
+            raise LeaseLost(LEASE_LOST)
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
     renewing.start()

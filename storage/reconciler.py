@@ -19,7 +19,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from storage.ancestry import AncestorCache
-from storage.errors import HeadsDisagree, IndexDamaged, IndexUnavailable, StorageError
+from storage.errors import HeadsDisagree, IndexDamaged, IndexUnavailable, LeaseLost, StorageError
 from storage.fold import Entry, change
 from storage.index.ranking import FoldRequest, IndexState, RankingIndex, advice
 from storage.observer import Observer
@@ -50,6 +50,9 @@ LONGEST_PAUSE_S = 60.0
 
 TRIES = 3
 """To rebuild a partition before the next tick: Redis may have been emptied meanwhile, and the lease with it."""
+
+LOSSES = 10
+"""Leases that `Reconciler.rebuild` may lose in a partition: each of its tries is a whole rebuild."""
 
 OTHERS_TAKE_S = 0.5
 """How long to wait for another process's rebuild before the partition is marked unavailable until the next tick."""
@@ -229,9 +232,17 @@ class Reconciler:
             on_progress(counted)
 
         for partition in range(self.store.partitions):
-            while not rebuild(self._database, self._index, self.store, partition, insist=True, on_progress=report):
-                self._check_stop()  # another process is at it
-                time.sleep(0.05)
+            lost = 0
+            while True:
+                try:
+                    if rebuild(self._database, self._index, self.store, partition, insist=True, on_progress=report):
+                        break
+                except LeaseLost:  # this process was too slow to renew it, or Redis was emptied
+                    lost += 1
+                    if lost == LOSSES:
+                        raise
+                self._check_stop()
+                time.sleep(0.05)  # in which another process may be at it
             before = counted
             self.rebuilds += 1
             self.observer.rebuilt()
@@ -371,7 +382,7 @@ class Reconciler:
                 return
             for partition, built_in in self._index.list_builders(range(self.store.partitions)).items():
                 if self._runs_server:
-                    self._index.break_lease(partition)
+                    self._index.break_lease(partition, self._index.run_id(partition))
                 if self._is_trusted:
                     self._index.trust(partition, self._index.run_id(partition))
                 elif built_in not in run_ids:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from storage.errors import IndexDamaged, IndexUnavailable
+from storage.errors import IndexDamaged, IndexUnavailable, LeaseLost
 from storage.fold import Change
 from storage.index.keys import (
     NO_COUNT,
@@ -187,9 +187,13 @@ class RankingIndex:
                 if place := read_place(name, str(score).encode()):
                     yield place
 
-    def acquire(self, partition: int) -> str | None:
-        """Take the lease to rebuild *partition*, and remove what an earlier rebuild left; None while another has it."""
-        keys, token = keys_of(self._store, partition), secrets.token_hex(8)
+    def acquire(self, partition: int, run_id: str = "") -> str | None:
+        """
+        Take the lease to rebuild *partition*, and remove what an earlier rebuild left; None while another has it.
+
+        The token that it returns begins with *run_id*, the name of the server process that grants it.
+        """
+        keys, token = keys_of(self._store, partition), f"{run_id} {secrets.token_hex(8)}"
         call = Call(_ACQUIRE, (keys.lease, keys.staging), [token, int(LEASE_S * 1000)])
         return token if self._run(call) else None
 
@@ -197,27 +201,27 @@ class RankingIndex:
         """
         Add (id, count) pairs, at most some thousands, to the new ranking of *partition*, and renew the lease.
 
-        Returns how many it has. Raises IndexUnavailable, also when *token* is no longer that of the lease.
+        Returns how many it has. Raises IndexUnavailable, LeaseLost when *token* is no longer that of the lease.
         """
         keys = keys_of(self._store, partition)
         pairs = chain.from_iterable((count, member(tweet_id)) for tweet_id, count in counts)
         arguments = [token, int(LEASE_S * 1000), int(STAGING_TTL_S * 1000), *pairs]
         staged = int(self._run(Call(_STAGE, (keys.lease, keys.staging), arguments)))
         if staged < 0:
-            raise IndexUnavailable(LEASE_LOST)
+            raise LeaseLost(LEASE_LOST)
         return staged
 
     def swap(self, partition: int, token: str, found: IndexState, to: Head, server: str) -> bool:
         """
         Make what is staged, `to.live` tweets, the ranking at *to*; *server* is the run_id that it was built in.
 
-        False if the index has moved from *found* since. Raises IndexUnavailable.
+        False if the index has moved from *found* since. Raises IndexUnavailable, LeaseLost.
         """
         keys = keys_of(self._store, partition)
         arguments = [found.text, self._position(to), to.live, server, token]
         swapped = int(self._run(Call(_SWAP, keys, arguments)))
         if swapped < 0:
-            raise IndexUnavailable(STAGING_LOST if swapped == -1 else LEASE_LOST)
+            raise IndexUnavailable(STAGING_LOST) if swapped == -1 else LeaseLost(LEASE_LOST)
         return bool(swapped)
 
     def release(self, partition: int, token: str) -> None:
@@ -225,11 +229,12 @@ class RankingIndex:
         keys = keys_of(self._store, partition)
         self._run(Call(_RELEASE, (keys.lease, keys.staging), [token]))
 
-    def break_lease(self, partition: int) -> None:
-        """Remove the lease of *partition* and what is staged; a rebuild that holds it fails."""
-        keys = keys_of(self._store, partition)
+    def break_lease(self, partition: int, run_id: str) -> None:
+        """Remove the lease of *partition*, and what is staged, unless the server process *run_id* granted it."""
         with self._translated():
-            self._client.unlink(keys.lease, keys.staging)
+            token = (self._client.get(keys_of(self._store, partition).lease) or b"").decode("latin-1")
+        if token and not token.startswith(run_id):
+            self.release(partition, token)
 
     def remove(self, partition: int) -> None:
         """Remove a partition, whatever its keys hold."""
@@ -406,7 +411,7 @@ def _raised(answer: Answer | IndexUnavailable) -> Answer:
     return answer
 
 
-LEASE_LOST = "another process has taken over the rebuild"
+LEASE_LOST = "the lease of the rebuild ran out, or another process has taken over"
 STAGING_LOST = "what was staged is gone before it was complete; does Redis evict keys?"
 
 _ADVICE = {

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from storage import Tweets, open_storage
+from storage.errors import LeaseLost
 from storage.index.keys import keys_of
 from storage.index.ranking import RankingIndex
+from storage.reconciler import LOSSES
 from tests.builders import post, retweet, whole_ranking
 
 
@@ -89,6 +91,55 @@ def test_a_lost_lease_ends_a_rebuild(tweets: Tweets) -> None:
     index.release(0, first)
     assert index._client.zcard(keys.staging) == 1
     assert index.swap(0, second, state, head, "")
+
+
+def test_a_process_does_not_break_its_own_lease(tweets: Tweets) -> None:
+    """A reconciler that looks for leases of dead processes, late, leaves alone the one of a rebuild beside it."""
+    post(tweets)
+    looked: list[set[str]] = []
+
+    def look(_counted: int) -> None:
+        if not looked:
+            tweets.reconciler._run_ids = set()  # as at the start of the command
+            tweets.reconciler.catch_up(5)
+            looked.append(tweets.reconciler._run_ids)
+
+    tweets.reconciler.rebuild(look)
+    assert looked == [tweets.index.run_ids()]
+    assert tweets.reconciler.rebuilds == 2
+
+
+def test_a_lease_of_a_process_that_died_is_broken(data_dir: Path) -> None:
+    """With its embedded server the process that held it is gone: a start does not wait until the lease runs out."""
+    with open_storage(data_dir) as tweets:
+        post(tweets)
+        tweets.reconciler.catch_up()
+        assert tweets.index.acquire(0, tweets.index.run_id(0))
+    with open_storage(data_dir) as tweets:
+        tweets.reconciler.catch_up()
+        assert staged_and_leased(tweets) == []
+
+
+@pytest.mark.parametrize("losses", [1, LOSSES])
+def test_a_lost_lease_is_taken_again(tweets: Tweets, losses: int) -> None:
+    """A rebuild that was asked for begins again when its lease ran out; a limited number of times."""
+    post(tweets)
+    left = losses
+
+    def lose(_counted: int) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            tweets.index._client.delete(keys_of(tweets.store.id, 0).lease)
+
+    if losses < LOSSES:
+        tweets.reconciler.rebuild(lose)
+    else:
+        with pytest.raises(LeaseLost, match="ran out"):
+            tweets.reconciler.rebuild(lose)
+    assert left == 0
+    assert tweets.health().lag == 0
+    assert staged_and_leased(tweets) == []
 
 
 def test_a_long_rebuild_keeps_what_it_staged(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
