@@ -10,16 +10,12 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import bulk, load, report
-from bench.batches import count_batches
-from bench.comparing import compare
-from bench.exploring import measure_log
-from bench.limits import measure_limits
+from bench import limits, load, report, whole
+from bench.comparing import compare, compare_sizes
 from bench.options import Options, read_options
-from bench.parts import profile
 from bench.planting import Fields
-from bench.report import Machine, Table
-from bench.spreading import compare_sizes, compare_workers
+from bench.report import Table
+from bench.servers import CannotMeasure
 
 
 def main() -> int:
@@ -30,11 +26,11 @@ def main() -> int:
         load.find_wrk()
         machine = report.look_at_machine()
         print(f"{machine.markdown()}\n{machine.warning()}", flush=True)
-    except load.CannotMeasure as error:
+    except CannotMeasure as error:
         print(error, file=sys.stderr)
         return 1
     tables: list[Table] = []
-    failures = run(options, machine, tables)
+    failures = run(options, tables)
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     print(f"\nWritten to {report.write(options.results, machine, tables, command)}")
     if machine.is_busy:
@@ -42,18 +38,18 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def run(options: Options, machine: Machine, tables: list[Table]) -> int:
+def run(options: Options, tables: list[Table]) -> int:
     """Fill *tables* with all that is wanted; how much of it failed. What was measured until then stays."""
     failures = 0
     with TemporaryDirectory(prefix="bench-") as folder:
         fields = Fields(Path(folder), options.planted)
-        for name, measure in sections(options, machine, fields).items():
+        for name, measure in sections(options, fields).items():
             if options.workloads if name == "workloads" else options.wants(name):
                 began = time.monotonic()
                 print(f"\n{name}", flush=True)
                 try:
                     measure(tables)
-                except (load.CannotMeasure, subprocess.CalledProcessError) as error:
+                except (CannotMeasure, subprocess.CalledProcessError) as error:
                     failures += 1
                     tables.append(Table(f"{name}: NOT MEASURED", str(error)))
                     print(f"NOT MEASURED: {error}", file=sys.stderr)
@@ -61,19 +57,16 @@ def run(options: Options, machine: Machine, tables: list[Table]) -> int:
     return failures
 
 
-def sections(options: Options, machine: Machine, fields: Fields) -> dict[str, Callable[[list[Table]], None]]:
+def sections(options: Options, fields: Fields) -> dict[str, Callable[[list[Table]], None]]:
     """What can be measured, by name: each adds its tables to those there are, and then fills them."""
     return {
         "workloads": partial(compare, options, fields),
         "sizes": partial(compare_sizes, options, fields),
-        "workers": partial(compare_workers, options, fields, machine),
-        "batches": partial(count_batches, options, fields),
-        "limits": partial(measure_limits, options),
-        "rebuild": partial(bulk.measure_rebuild, options, fields),
-        "log": partial(measure_log, options, fields),
-        "import": partial(bulk.measure_import, options, machine),
-        "memory": partial(bulk.measure_memory, options, fields),
-        "profile": partial(profile, options, fields),
+        "limits": partial(limits.measure_limits, options),
+        "log": partial(limits.measure_log, options, fields),
+        "rebuild": partial(whole.measure_rebuild, options, fields),
+        "import": partial(whole.measure_import, options),
+        "memory": partial(whole.measure_memory, options, fields),
     }
 
 

@@ -1,24 +1,24 @@
 """
-Tweets to measure on: a tree in which the rich get richer, one viral tweet, and one chain of 1,000.
+Tweets to measure on: a tree in which popular tweets get most retweets, one viral tweet, and one chain of 1,000.
 
 They go in by `import`, under ids that are known beforehand. A planted data directory is kept for the run and copied for
-each measurement, so that each one begins with the same tweets.
+each measurement, so that each one begins with the same tweets; `staged` starts a service on such a copy.
 """
 
 import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
-from bench.load import CannotMeasure
-from bench.processes import ROOT, environment, service
+from bench.servers import ROOT, CannotMeasure, Server, run_command, service
+from bench.workloads import Planted, Workload, capture, write_requests
 from storage import ids
 
 CHAIN = 1_000
@@ -45,15 +45,8 @@ WORDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Planted:
-    """How many tweets there are, and the ids of those that requests name."""
-
-    tweets: int
-    viral: str
-    deep: str
-    random: list[str]
-    popular: list[str]
+Start = Callable[[Path, Path], AbstractContextManager[Server]]
+"""Brings a service of a checkout up on a data directory."""
 
 
 class Field:
@@ -125,56 +118,93 @@ class Fields:
         self._kept = kept or folder
         self._copies = 0
 
-    def copy(self, tweets: int) -> tuple[Path, Planted]:
-        """A data directory with so many tweets, for one measurement; `discard` it then."""
-        source, planted = self._plant(tweets)
+    @contextmanager
+    def copied(self, tweets: int, checkout: Path = ROOT) -> Iterator[tuple[Path, Planted]]:
+        """A data directory of *checkout* with so many tweets, for one measurement."""
+        source = self._kept / ("" if checkout == ROOT else checkout.resolve().name) / f"tweets-{tweets}"
+        known = source / "planted.json"
+        if not known.exists():
+            shutil.rmtree(source, ignore_errors=True)
+            source.mkdir(parents=True)
+            known.write_text(json.dumps(asdict(plant(source / "data", tweets, checkout))))
         self._copies += 1
         copy = self._folder / f"copy-{self._copies}"
-        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.sock"))
+        shutil.copytree(source / "data", copy, ignore=shutil.ignore_patterns("*.sock"))
         os.sync()  # else it is written to the disk while its services are measured
-        return copy, planted
-
-    def discard(self, copy: Path) -> None:
-        """Remove a copy."""
-        shutil.rmtree(copy, ignore_errors=True)
-
-    def _plant(self, tweets: int) -> tuple[Path, Planted]:
-        folder = self._kept / f"tweets-{tweets}"
-        known = folder / "planted.json"
-        if not known.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            planted = plant(folder / "data", tweets)
-            known.write_text(json.dumps(asdict(planted)))
-        return folder / "data", Planted(**json.loads(known.read_text()))
+        try:
+            yield copy, Planted(**json.loads(known.read_text()))
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
 
 
-def plant(data_dir: Path, tweets: int) -> Planted:
-    """Import so many tweets into *data_dir*."""
+def write_field(tweets: int, file: Path) -> Field:
+    """Write so many tweets to *file*, for an import."""
     field = Field(tweets, time.time_ns() // 1_000_000)
-    command = [sys.executable, "-m", "app", "import", "-"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment(data_dir), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=False
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise AssertionError("the pipes were asked for")
-        process.stdin.writelines(field.lines())
-        process.stdin.close()
-        print(f"  {process.stdout.read().decode().strip()}", flush=True)
-    if process.returncode != 0:
+    with file.open("wb") as lines:
+        lines.writelines(field.lines())
+    return field
+
+
+def plant(data_dir: Path, tweets: int, checkout: Path = ROOT) -> Planted:
+    """Import so many tweets into *data_dir*, by the command of *checkout*."""
+    with NamedTemporaryFile(suffix=".jsonl") as file:
+        field = write_field(tweets, Path(file.name))
+        ended = run_command(data_dir, "import", file.name, checkout=checkout)
+    print(f"  {ended.said}", flush=True)
+    if ended.code != 0:
         raise CannotMeasure("The tweets to measure on cannot be imported; the reason is above.")
-    settle(data_dir)
-    return field.planted()
-
-
-def settle(data_dir: Path) -> None:
-    """Let a service compare all counts once, as it does after its first start: not while it is measured."""
-    for wait_s in SETTLED_WITHIN_S:
-        with service(data_dir):
+    for wait_s in SETTLED_WITHIN_S:  # the first start may compare all counts: not while it is measured
+        with service(data_dir, checkout):
             time.sleep(wait_s)
         if (data_dir / "index.trusted").exists():
-            return
+            return field.planted()
     raise CannotMeasure("The service does not come to trust the index of the tweets to measure on.")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A service with tweets in place, ready to be asked by one workload."""
+
+    data_dir: Path
+    checkout: Path
+    planted: Planted
+    server: Server
+    answers: Path
+    requests: Path
+
+    def total(self) -> int:
+        """How many tweets are ranked now."""
+        rank = self.server.get(f"/api/v1/tweet/{self.planted.viral}/rank")
+        return int(rank["total"])
+
+
+@contextmanager
+def staged(
+    fields: Fields, workload: Workload, tweets: int, checkout: Path = ROOT, start: Start = service
+) -> Iterator[Stage]:
+    """A service of *checkout*, brought up by *start*, on so many tweets."""
+    with fields.copied(tweets, checkout) as (data_dir, planted), start(data_dir, checkout) as server:
+        asked = data_dir / "asked"
+        asked.mkdir()
+        tag = capture(server.url, planted, asked / "answers.json")
+        requests = write_requests(workload, asked, planted, tag)
+        yield Stage(data_dir, checkout, planted, server, asked / "answers.json", requests)
+
+
+def verified(stage: Stage, workload: Workload, before: int, acknowledged: int, in_flight: int) -> str:
+    """
+    What `verify` says, when every count is right and what was acknowledged is there. Raises CannotMeasure.
+
+    At the end of a run wrk leaves: up to *in_flight* more may be stored than it had an answer for.
+    """
+    said = run_command(stage.data_dir, "verify", checkout=stage.checkout).said
+    if ", 0 wrong" not in said:
+        raise CannotMeasure(f"{workload.title}: a fast wrong answer is no answer. {said}")
+    if workload.writes == 1:
+        stored = stage.total() - before
+        if not acknowledged <= stored <= acknowledged + in_flight:
+            raise CannotMeasure(f"{workload.title}: {acknowledged:,} were acknowledged, and {stored:,} are there.")
+    return said.partition(" right")[0] + " right"
 
 
 def _timestamp(time_ms: int) -> str:

@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.load import CannotMeasure
-from bench.planting import Planted
+from bench.servers import CannotMeasure
 
 AT_MOST = 50_000
 """Requests in a file."""
 
 OWN_HEADERS = {"connection", "content-length", "date", "server", "via"}
-"""Headers that the server adds by itself."""
+"""Headers that the server adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """How many tweets there are, and the ids of those that requests name."""
+
+    tweets: int
+    viral: str
+    deep: str
+    random: list[str]
+    popular: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class Workload:
 AUTHORS = [f"user{number}" for number in random.Random(1).sample(range(10_000), 10_000)]
 """Not in the order of their names: then those who post one after another would be neighbours in the index of users."""
 
-TEXTS = {"title": "Fog over the harbour", "body": "The ferries are running late, and nobody minds. You hear them."}
+TEXTS = {"title": "Fog over the harbour", "body": "The ferries are running late, as on most days. You hear them."}
 TOP, PAGE = Asked("GET", "/api/v1/top"), Asked("GET", "/")
 
 
