@@ -46,16 +46,16 @@ class Settings:
     partitions: int = setting("1", "logs and sorted sets of a new database; fixed from then on", at_most=1024)
     max_ancestors: int = setting("1000", "the most ancestors that a tweet may have", at_most=1_000_000)
     workers: int = setting("0", "worker processes; 0: one for each two cores, at most 4", at_least=0, at_most=64)
-    threads: int = setting("64", "requests worked on at once", at_most=1024)
+    threads: int = setting("64", "calls of SQL and Redis that run at once, in each process", at_most=1024)
     queue_limit: int = setting("1024", "writes that may wait; further ones get 503", at_most=1_000_000)
-    allow_anonymous_writes: bool = setting("0", "1: serve an address other than loopback though there is no token")
+    allow_anonymous_writes: bool = setting("0", "1: take writes from anywhere while there is no token")
     rate_limit: Rate | None = setting("", "writes of one token or address, as in `60/minute`; empty: no limit")
     cors_origins: str = setting(
         "", "origins whose pages may read, as in `https://a.example https://b.example`, or `*`; empty: none"
     )
     log: str = setting("text", "`text`, or `json`: one object a line")
-    access_log: bool = setting("0", "1: a JSON object a line on stderr for each request")
-    metrics: bool = setting("0", "1: numbers for Prometheus at /metrics")
+    access_log: bool = setting("0", "1: a line of JSON on stderr for each request")
+    metrics: bool = setting("0", "1: metrics for Prometheus at /metrics")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
