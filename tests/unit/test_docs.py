@@ -12,6 +12,8 @@ import pytest
 
 from app.cli.arguments import parser
 from app.settings import Settings
+from storage.index.keys import keys_of
+from storage.sql.schema import metadata
 from tests.system import FindProgram
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +117,18 @@ def _constants(call: ast.Call) -> list[object]:
     """The first two arguments, None for what is worked out."""
     values: list[object] = [getattr(argument, "value", None) for argument in call.args[:2]]
     return [*values, None, None][:2]
+
+
+def test_the_data_layout_is_that_of_the_code() -> None:
+    """docs/design.md names each table and column, and each key in Redis, and no other key."""
+    layout = (ROOT / "docs" / "design.md").read_text().partition("\n## Data layout\n")[2].partition("\n## ")[0]
+    for table in metadata.tables.values():
+        rows = [line for line in layout.splitlines() if line.startswith(f"| `{table.name}`")]
+        assert rows, table.name
+        text = layout.partition("\n\n| table |")[0] if table.name == "tweets" else rows[0]
+        assert {f"`{column.name}`" for column in table.columns} - set(re.findall(r"`\w+`", text)) == set(), table.name
+    keys = re.findall(r"^\| `(twitter:[^`]*)` \|", layout, re.MULTILINE)
+    assert keys == [key.replace("{0:0}", "{S:P}") for key in keys_of("0", 0)]
 
 
 @every_page
