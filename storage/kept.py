@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from storage.errors import Overloaded, Retryable, StorageError, StoreBusy
 
@@ -28,11 +28,6 @@ REST_S = 0.0005
 Answer = TypeVar("Answer")
 
 
-class _Kept(NamedTuple, Generic[Answer]):
-    future: Future[Answer]
-    expires_at: float  # monotonic; infinite while it is being computed
-
-
 class KeptAnswers(Generic[Answer]):
     """Computes answers in a thread of its own. Safe to use from any thread; close it when done."""
 
@@ -41,7 +36,8 @@ class KeptAnswers(Generic[Answer]):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._kept: dict[Hashable, _Kept[Answer]] = {}
+        self._kept: dict[Hashable, tuple[Future[Answer], float]] = {}
+        """The answers, and when each expires, by the clock: never while it is being computed."""
         self._credit_s = BURST_S
         self._credited_at = clock()
 
@@ -54,21 +50,21 @@ class KeptAnswers(Generic[Answer]):
         """
         with self._lock:
             now = self._clock()
-            for old in [each for each, kept in self._kept.items() if kept.expires_at <= now]:
+            for old in [each for each, (_, expires_at) in self._kept.items() if expires_at <= now]:
                 del self._kept[old]
-            kept = self._kept.get(key)
-            if kept is None:
+            if key not in self._kept:
                 self._credit_s = min(BURST_S, self._credit_s + (now - self._credited_at) / KEPT_TIMES)
                 self._credited_at = now
-                waiting = sum(not each.future.done() for each in self._kept.values())
+                waiting = sum(not future.done() for future, _ in self._kept.values())
                 if self._credit_s <= 0 or waiting >= MOST_WAITING or self._closing.is_set():
                     raise Overloaded("answers of this kind take too much of the time")
                 if len(self._kept) >= MOST_KEPT:
-                    del self._kept[next(each for each, old in self._kept.items() if old.future.done())]
-                kept = self._kept[key] = _Kept(Future(), float("inf"))
-                kept.future.set_running_or_notify_cancel()  # it is shared, so that nothing may cancel it
-                self._executor.submit(self._compute, key, kept.future, compute)
-        return kept.future
+                    del self._kept[next(each for each, (future, _) in self._kept.items() if future.done())]
+                answer: Future[Answer] = Future()
+                answer.set_running_or_notify_cancel()  # it is shared, so that nothing may cancel it
+                self._kept[key] = answer, float("inf")
+                self._executor.submit(self._compute, key, answer, compute)
+            return self._kept[key][0]
 
     def rest(self) -> None:
         """For *compute* to call after each thousand rows: lets other threads run. Raises StoreBusy when closing."""
@@ -92,5 +88,5 @@ class KeptAnswers(Generic[Answer]):
         took_s = self._clock() - began
         with self._lock:
             self._credit_s -= took_s
-            self._kept[key] = _Kept(future, began + took_s + KEPT_TIMES * took_s * keeps)
+            self._kept[key] = future, began + took_s + KEPT_TIMES * took_s * keeps
         complete()

@@ -1,14 +1,17 @@
 """Tweets for tests, made in one line."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from storage import Tweets
 from storage.index.keys import Keys, keys_of
 from storage.observer import Observer
 from storage.records import NewTweet, Place, Tweet
+from storage.sql.database import Database
+from storage.tools.import_export import ImportRow, ImportTree, store_tweets
 
 
 class Batches(Observer):
@@ -31,6 +34,15 @@ def retweet(tweets: Tweets, target: Tweet | int, user_name: str = "bob", base: i
     """Retweet *target* with its own words."""
     parent = target if isinstance(target, int) else target.id
     return tweets.post(NewTweet(user_name, None, None, retweet=parent, base=base)).result().tweet
+
+
+def import_tweets(database: Database, rows: Iterable[ImportRow], folder: Path, max_ancestors: int, now_ms: int) -> int:
+    """Check *rows*, with a temporary file in *folder*, and append them to the log; returns how many they are."""
+    with ImportTree(folder, database.get_state().store.partitions, max_ancestors, now_ms) as tree:
+        for row in rows:
+            tree.add(row)
+        store_tweets(database, tree)
+        return len(tree)
 
 
 def whole_ranking(tweets: Tweets, limit: int = 100) -> list[tuple[int, int]]:

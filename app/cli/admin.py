@@ -1,4 +1,4 @@
-"""`info`, `verify`, `rebuild`, `backup` and `restore`: the store as a whole, looked at, set right, out and back."""
+"""`migrate`, `info`, `verify`, `rebuild`, `backup` and `restore`: what concerns the store as a whole."""
 
 import json
 import platform
@@ -13,17 +13,18 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple, TextIO
 
 from app import __version__
-from app.bootstrap import opened_tweets
+from app.bootstrap import opened_database, opened_tweets
 from app.cli import CommandError
 from app.cli.progress import Progress
 from app.settings import Settings
 from storage import Tweets, ids
+from storage import migrate as schema
 from storage.data_dir import database_file, is_ours, make_data_dir
 from storage.sql import log
 from storage.sql.log import Head
 from storage.tools.backup import Contents, back_up, file_of
 from storage.tools.backup import restore as put_back
-from storage.tools.status import PartitionStatus, Status, get_status
+from storage.tools.status import Status, get_status
 from storage.tools.verify import Difference
 from storage.tools.verify import verify as list_all
 
@@ -33,11 +34,43 @@ SHOWN = 50
 """Differences printed one by one."""
 
 DIFFERENT = 1
-"""The exit code when a count differs."""
+"""The exit code when a count, or a table, differs."""
 
 WHERE = "where URL is DATABASE_URL without `+psycopg`"
 DUMP = f"`pg_dump --format=custom --file=FILE URL`, {WHERE}; it may run beside the service"
 UNDUMP = f"`pg_restore --clean --if-exists --dbname=URL FILE`, {WHERE}, while no service runs"
+
+
+def migrate(arguments: Namespace, settings: Settings) -> int:
+    """
+    Do one of the four actions; the exit code is 1 when `check` finds a difference.
+
+    Raises CommandError, NoSuchRevision, SchemaOutdated.
+    """
+    if arguments.to and arguments.action != "down":
+        raise CommandError("--to is for `migrate down`; `migrate up` leads to the latest revision.")
+    if arguments.action == "down" and not arguments.yes:
+        raise CommandError(
+            "Going down drops what those revisions made, the tweets with the first: add --yes if you mean it."
+        )
+    with opened_database(settings, prepare=False) as database:
+        if arguments.action == "check":
+            with database.reading() as connection:
+                schema.check_usable(connection)
+            differences = schema.list_differences(database)
+            print("\n".join(differences) if differences else "The tables are as declared.")
+            return DIFFERENT if differences else 0
+        if arguments.action == "up":
+            schema.up(database, settings.partitions)
+        elif arguments.action == "down":
+            schema.down(database, arguments.to)
+        revisions = schema.list_revisions(database)
+    if arguments.json:
+        print(json.dumps([revision._asdict() for revision in revisions]))
+    else:
+        for number, title, applied in revisions:
+            print(f"{number}  {'applied' if applied else 'missing'}  {title}")
+    return 0
 
 
 def info(arguments: Namespace, settings: Settings) -> int:
@@ -128,16 +161,16 @@ def _facts(settings: Settings, status: Status) -> Iterator[tuple[str, str]]:
     yield "store", status.store
     yield "tweets", f"{status.live:,} live, of {status.entries:,} log entries"
     for each in status.partitions:
-        yield f"part {each.partition}", _part(each)
+        if each.ranked is None or each.lag is None:
+            found = f"{each.live:,} live, {each.entries:,} entries, its server is away"
+        else:
+            at = each.entries - each.lag
+            found = (
+                f"{each.live:,} live, {each.ranked:,} ranked, at {at:,} of {each.entries:,} entries, lag {each.lag:,}"
+            )
+        yield f"part {each.partition}", found
     yield "python", platform.python_version()
     yield "packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-
-
-def _part(each: PartitionStatus) -> str:
-    if each.ranked is None or each.lag is None:
-        return f"{each.live:,} live, {each.entries:,} entries, its server is away"
-    at = each.entries - each.lag
-    return f"{each.live:,} live, {each.ranked:,} ranked, at {at:,} of {each.entries:,} entries, lag {each.lag:,}"
 
 
 class _Verdict(NamedTuple):

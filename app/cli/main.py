@@ -25,7 +25,7 @@ SIGNALLED = 128
 
 COMMANDS = {
     "serve": "serve.serve",
-    "migrate": "migrate.migrate",
+    "migrate": "admin.migrate",
     "verify": "admin.verify",
     "rebuild": "admin.rebuild",
     "import": "transfer.import_file",

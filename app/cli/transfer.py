@@ -14,7 +14,8 @@ import zlib
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar, cast
@@ -32,8 +33,8 @@ from storage import Tweets, ids
 from storage.data_dir import is_ours
 from storage.errors import StorageError
 from storage.files import replacing
+from storage.sql.log import Row
 from storage.tools.import_export import (
-    ExportRow,
     ImportRefused,
     ImportRow,
     ImportTree,
@@ -104,7 +105,10 @@ def import_file(arguments: Namespace, settings: Settings) -> int:
     is_redis = arguments.file.startswith(REDIS)
     if not is_redis and (arguments.cut or arguments.zone):
         raise CommandError("--zone and --cut are for an import from Redis.")
-    zone = _zone(arguments.zone)
+    try:
+        zone = ZoneInfo(arguments.zone) if arguments.zone else None  # that of this machine
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise CommandError(f"--zone {arguments.zone} is not a time zone, such as Europe/Berlin or UTC.") from error
     if arguments.map:
         _check_foreign(arguments.map, settings)
     began = time.monotonic()
@@ -113,12 +117,21 @@ def import_file(arguments: Namespace, settings: Settings) -> int:
         tweets, tree = stack.enter_context(_importing(settings))
         said: list[str] = []
         if file is None:
-            said = _read_redis(arguments.file, tree, zone, cut=arguments.cut)
+            from storage.tools.redis_import import read_original
+
+            with Progress("reading") as progress:
+                texts, now_ms = partial(_texts, cut=arguments.cut), time.time_ns() // 1_000_000
+                said = read_original(arguments.file, tree, zone, now_ms, texts, progress.show)
         else:
             _read_file(arguments.file, file, tree)
         if arguments.map:
             mapped = stack.enter_context(_created(arguments.map, settings))
-            _store(tweets, tree, began, lambda name, tweet_id: mapped.write(_mapping(name, tweet_id)))
+
+            def write_mapping(name: int | str, tweet_id: int) -> None:
+                key = name if isinstance(name, str) else ids.encode(name)
+                mapped.write(_encoder.encode({"key": key, "id": ids.encode(tweet_id)}) + b"\n")
+
+            _store(tweets, tree, began, write_mapping)
         else:
             _store(tweets, tree, began)
         for sentence in said:
@@ -179,7 +192,7 @@ def read_lines(file: BufferedReader) -> Iterator[ImportRow]:
         yield ImportRow(number, cast("int | str", name), parent, _milliseconds(line.created_at), *texts, line.base)
 
 
-def write_line(row: ExportRow) -> bytes:
+def write_line(row: Row) -> bytes:
     """The line of a tweet, with its newline."""
     line = {
         "id": ids.encode(row.id),
@@ -215,14 +228,6 @@ def _read_file(name: str, file: BufferedReader, tree: ImportTree) -> None:
         raise CommandError(f"{name} is damaged ({error}); nothing of it was stored.") from error
     except OSError as error:
         raise CommandError(f"{name} cannot be read ({error.strerror}); nothing of it was stored.") from error
-
-
-def _read_redis(url: str, tree: ImportTree, zone: tzinfo | None, *, cut: bool) -> list[str]:
-    from storage.tools.redis_import import read_original
-
-    with Progress("reading") as progress:
-        now_ms = time.time_ns() // 1_000_000
-        return read_original(url, tree, zone, now_ms, lambda *texts: _texts(*texts, cut=cut), progress.show)
 
 
 def _store(
@@ -277,11 +282,11 @@ def _opened(name: str) -> Iterator[BufferedReader]:
     if name == STANDARD:
         yield cast("BufferedReader", sys.stdin.buffer)
         return
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(Path(name).open("rb"))
-        except OSError as error:
-            raise CommandError(f"{name} cannot be read ({error.strerror}).") from error
+    try:
+        file = Path(name).open("rb")  # noqa: SIM115  # an error of the block is not one of opening
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read ({error.strerror}).") from error
+    with file:
         yield file
 
 
@@ -338,21 +343,8 @@ def _id(number: int, text: str | None) -> int | None:
     return tweet_id
 
 
-def _mapping(name: int | str, tweet_id: int) -> bytes:
-    key = name if isinstance(name, str) else ids.encode(name)
-    return _encoder.encode({"key": key, "id": ids.encode(tweet_id)}) + b"\n"
-
-
 def _milliseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MILLISECOND
-
-
-def _zone(name: str | None) -> tzinfo | None:
-    """The time zone of that name, None for this machine's. Raises CommandError."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise CommandError(f"--zone {name} is not a time zone, such as Europe/Berlin or UTC.") from error
 
 
 def _texts(user_name: Any, title: Any, body: Any, *, cut: bool) -> tuple[str, str, str]:

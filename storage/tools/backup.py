@@ -108,18 +108,13 @@ def check_copy(file: Path, name: Path | None = None) -> Contents:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
         if found != ["ok"]:
             raise BackupRefused(f"{name} is damaged ({found[0].strip()}).")
-        return _check_counts(name, connection)
-
-
-def _check_counts(file: Path, connection: sqlite3.Connection) -> Contents:
-    """See that the heads of the log say what is in it."""
-    revision = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()[0]
-    if revision not in list_numbers():
-        raise BackupRefused(f"{file} is at revision {revision}, which this version does not know: use a later one.")
-    (store,) = connection.execute("SELECT max(id) FROM store").fetchone()
-    heads = connection.execute(HEADS).fetchall()
-    if heads != connection.execute(COUNTED).fetchall():
-        raise BackupRefused(f"{file} is not whole: entries of its log are missing.")
+        revision = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()[0]
+        if revision not in list_numbers():
+            raise BackupRefused(f"{name} is at revision {revision}, which this version does not know: use a later one.")
+        (store,) = connection.execute("SELECT max(id) FROM store").fetchone()
+        heads = connection.execute(HEADS).fetchall()
+        if heads != connection.execute(COUNTED).fetchall():
+            raise BackupRefused(f"{name} is not whole: entries of its log are missing.")
     return Contents(store, sum(seq for _, seq, _, _ in heads), sum(live for _, _, _, live in heads))
 
 

@@ -22,7 +22,7 @@ from storage import ids
 from storage.errors import CannotOpen, StorageError
 from storage.sql import log
 from storage.sql.database import Database
-from storage.sql.log import Head
+from storage.sql.log import Head, Row
 
 AT_ONCE = 10_000
 """Rows in one statement of an import."""
@@ -65,18 +65,6 @@ class ImportRow(NamedTuple):
     title: str | None
     body: str | None
     base: int = 0
-
-
-class ExportRow(NamedTuple):
-    """A tweet as it is exported; a deleted one has neither `user_name`, `title` nor `body`."""
-
-    id: int
-    parent: int | None
-    base: int
-    created_at: int
-    user_name: str | None
-    title: str | None
-    body: str | None
 
 
 @dataclass(slots=True)
@@ -163,7 +151,11 @@ class ImportTree:
         except sqlite3.Error as error:
             raise CannotOpen(f"The temporary file of the import cannot be written ({error}).") from error
         self.depths.append(depth)
-        self.partitions.append(self.partitions[above] if above >= 0 else _hash(row.name) % self._partitions_in_all)
+        if above >= 0:
+            self.partitions.append(self.partitions[above])
+        else:
+            hashed = ids.hash_of(row.name) if isinstance(row.name, int) else crc32(row.name.encode())
+            self.partitions.append(hashed % self._partitions_in_all)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """All tweets as (above, name, line, created_at, user_name, title, body, base); `above` counts rows from 0."""
@@ -174,10 +166,6 @@ class ImportTree:
         """The line of the tweet of that name."""
         line: int = self._file.execute("SELECT line FROM rows WHERE name = ?", (name,)).fetchone()[0]
         return line
-
-
-def _hash(name: int | str) -> int:
-    return ids.hash_of(name) if isinstance(name, int) else crc32(name.encode())
 
 
 def store_tweets(
@@ -303,20 +291,7 @@ class _Storing:
         return tweet_id in self._known_ids
 
 
-def import_tweets(database: Database, rows: Iterable[ImportRow], folder: Path, max_ancestors: int, now_ms: int) -> int:
-    """
-    Check *rows*, with a temporary file in *folder*, and append them to the log; returns how many they are.
-
-    Raises ImportRefused, and what *rows* raises, with nothing stored.
-    """
-    with ImportTree(folder, database.get_state().store.partitions, max_ancestors, now_ms) as tree:
-        for row in rows:
-            tree.add(row)
-        store_tweets(database, tree)
-        return len(tree)
-
-
-def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Generator[ExportRow]:
+def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Generator[Row]:
     """
     Every tweet that is there at the beginning, in the order of ids; those deleted until they are read, as deleted ones.
 
@@ -331,11 +306,7 @@ def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Genera
             return
         after = rows[-1][0].id
         # Those posted later have later places. Their ids need not be greater, where there are several partitions.
-        exported = [
-            ExportRow(row.id, row.parent, row.base, row.created_at, row.user_name, row.title, row.body)
-            for row, seq in rows
-            if seq <= heads[row.partition].seq
-        ]
+        exported = [row for row, seq in rows if seq <= heads[row.partition].seq]
         left -= len(exported)
         yield from exported
 

@@ -8,7 +8,6 @@ so a mirror may be killed at any moment, and sees by the random nonces in the he
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from sqlalchemy import delete, insert, select
 from storage import ids
 from storage.changes import read_changes
 from storage.errors import StorageError
+from storage.files import replacing
 from storage.sql import log
 from storage.sql.changes import EntryRow, TreePlace, list_keys, list_keys_after, list_places, set_keys
 from storage.sql.database import Database
@@ -191,17 +191,8 @@ class Mirror:
         before, after = places
         state = {"target": self._store.id, "source": source, "before": before, "after": after}
         content = json.dumps(state | {"lacks_keys": self._lacks_keys})
-        part = self._file.with_suffix(".part")
-        with part.open("w") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with replacing(self._file, self._file.parent) as part:
+            part.write_text(content)
 
 
 def _plain(heads: Mapping[int, Head]) -> list[list[int]]:

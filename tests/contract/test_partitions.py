@@ -8,8 +8,8 @@ import pytest
 
 from storage import Tweets, open_storage
 from storage.records import Place, Rank, Ranking, Tweet
-from storage.tools.import_export import ImportRow, export_tweets, import_tweets
-from tests.builders import post, retweet
+from storage.tools.import_export import ImportRow, export_tweets
+from tests.builders import import_tweets, post, retweet
 from tests.cluster import Cluster
 from tests.model import PlainTweets
 

@@ -15,10 +15,10 @@ from storage.tools.import_export import (
     ImportRefused,
     ImportTree,
     export_tweets,
-    import_tweets,
     is_stored,
     store_tweets,
 )
+from tests.builders import import_tweets
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000

@@ -14,9 +14,9 @@ from storage.ids import decode
 from storage.index.embedded import find_server
 from storage.reconciler import REBUILT_FROM
 from storage.records import NewTweet
-from storage.tools.import_export import ImportRow, import_tweets
+from storage.tools.import_export import ImportRow
 from storage.tools.verify import verify
-from tests.builders import post, retweet, whole_ranking
+from tests.builders import import_tweets, post, retweet, whole_ranking
 from tests.e2e.commands import (
     CASCADES,
     PATIENCE_S,

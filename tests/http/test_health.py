@@ -9,8 +9,8 @@ from pathlib import Path
 
 from app.http.routes import LAG_AT_MOST
 from storage import Tweets
-from storage.tools.import_export import ImportRow, import_tweets
-from tests.builders import nothing_repaired
+from storage.tools.import_export import ImportRow
+from tests.builders import import_tweets, nothing_repaired
 from tests.faults.services import eventually
 from tests.http.client import Client, Reply
 

@@ -9,7 +9,7 @@ import pytest
 from app.http.application import create_app
 from storage import open_storage
 from storage.ids import encode
-from storage.tools.import_export import import_tweets
+from tests.builders import import_tweets
 from tests.cluster import Cluster
 from tests.contract.test_partitions import NOW_MS, forest, id_of
 from tests.http.client import Client, Reply

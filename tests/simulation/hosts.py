@@ -38,9 +38,10 @@ from storage.index.keys import keys_of, member, read_position
 from storage.records import NewTweet, Place, Posted
 from storage.sql import log
 from storage.sql.database import Database
-from storage.tools.import_export import ImportRefused, ImportRow, import_tweets
+from storage.tools.import_export import ImportRefused, ImportRow
 from storage.tools.verify import verify
 from storage.tweets import CacheSizes
+from tests.builders import import_tweets
 
 __all__ = ["CannotOpen", "StorageError", "find_server", "keys_of", "member", "read_position"]
 
