@@ -27,6 +27,8 @@ class Rate(NamedTuple):
 CHOICES = {"log": ("text", "json")}
 """The settings that have a choice of values."""
 
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.:\[\]-]+")  # as browsers spell it: any other would never match
+
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -78,6 +80,8 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
         return _integer(variable, text, 0, 1) == 1
     if entry.name == "rate_limit":
         return _rate(variable, text)
+    if entry.name == "cors_origins" and not all(map(_ORIGIN.fullmatch, text.replace(",", " ").split())):
+        raise SettingError(f"{variable} must be origins in small letters, as in https://a.example, and is {text!r}.")
     choices = CHOICES.get(entry.name)
     if choices and text not in choices:
         raise SettingError(f"{variable} must be {' or '.join(choices)}, and is {text!r}.")

@@ -106,8 +106,10 @@ class Application(Bottle, Hooks):
             named = dict(headers)  # a page has its own policy
             headers.extend(header for header in SECURITY if header[0] not in named)
         headers.extend(environ.get(RATE_HEADERS, ()))
-        if self._origins and "HTTP_ORIGIN" in environ:
-            headers.extend(self._cross_origin(environ))
+        if self._origins:
+            varies = [value for name, value in headers if name == "Vary"]
+            headers = [header for header in headers if header[0] != "Vary"]
+            headers += [("Vary", ", ".join([*varies, "Origin"])), *self._cross_origin(environ)]
         if self._observers:
             route, is_head = environ.get("bottle.route"), environ["REQUEST_METHOD"] == "HEAD"
             answered = Request(
@@ -127,12 +129,12 @@ class Application(Bottle, Hooks):
 
     def _cross_origin(self, environ: WSGIEnvironment) -> Headers:
         """The headers by which a page of one of the origins of CORS_ORIGINS may read a response, and never write."""
-        origin = environ["HTTP_ORIGIN"]
-        vary = ("Vary", "Origin")
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS") or not {origin, "*"} & set(self._origins):
-            return [vary]
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is None or environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS"):
+            return ()
+        if not {origin, "*"} & set(self._origins):
+            return ()
         return [
-            vary,
             ("Access-Control-Allow-Origin", "*" if "*" in self._origins else origin),
             ("Access-Control-Allow-Methods", "GET, HEAD"),
             ("Access-Control-Allow-Headers", "If-None-Match"),

@@ -13,7 +13,7 @@ from bottle import Bottle, request
 
 from app.deferred import Pool, Response, defer
 from app.http.requests import CURSOR_FAULT, Rule, find_id, limit_rule, parse_id, read_parameters, refuse_query
-from app.http.responses import Tagged, encode
+from app.http.responses import Tagged, encode, link_to_next
 from app.http.schemas import (
     CascadeShape,
     Change,
@@ -102,14 +102,16 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         """The tweets below one, in pre-order."""
         asked = read_parameters({"limit": limit_rule(LARGEST_PAGE), "cursor": Rule(find_id, CURSOR_FAULT.detail)})
         limit, after = asked.get("limit", PAGE_LIMIT), asked.get("cursor")
-        return defer(pool.submit(_encode_descendants, tweets, parse_id(tweet_id), limit, after), Tagged.response)
+        encoded = pool.submit(_encode_descendants, tweets, parse_id(tweet_id), limit, after)
+        return defer(encoded, lambda page: page[0].response(link_to_next(limit, page[1])))
 
     @app.get("/api/v1/changes")
     def list_changes() -> Response:
         """A page of the log."""
         asked = read_parameters({"limit": limit_rule(LARGEST_PAGE), "cursor": Rule(str, CURSOR_FAULT.detail)})
         limit, cursor = asked.get("limit", PAGE_LIMIT), asked.get("cursor")
-        return defer(pool.submit(_encode_changes, tweets, cursor, limit), Tagged.response)
+        encoded = pool.submit(_encode_changes, tweets, cursor, limit)
+        return defer(encoded, lambda page: page[0].response(link_to_next(limit, page[1])))
 
 
 def is_window_asked() -> bool:
@@ -127,7 +129,7 @@ def get_window_top(tweets: Tweets, pool: Pool) -> Response:
         received = {place.id: place.count_retweet for place in places}
         found = tweets.list_live([*received], limit)
         listed = [ReceivedTweet(*(*seven_of(tweet), received[tweet.id])) for tweet in found]
-        return Tagged(encode(WindowTop(text, *ends_of(window), listed)))
+        return Tagged(encode(WindowTop(text, *ends_of(window), listed, None)))
 
     return defer(
         tweets.windows.top(length_ms, asked.get("until")),
@@ -155,7 +157,7 @@ def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
     return Tagged(encode(shape))
 
 
-def _encode_descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -> Tagged:
+def _encode_descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -> tuple[Tagged, str | None]:
     try:
         found = tweets.list_descendants(tweet_id, limit + 1, after)
     except CursorUnknown:
@@ -164,10 +166,11 @@ def _encode_descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | 
         Descendant(ids.encode(each.id), ids.encode(each.parent), each.user_name, timestamp(each.created_at), each.depth)
         for each in found[:limit]
     ]
-    return Tagged(encode(DescendantList(listed, listed[-1].id if len(found) > limit else None)))
+    following = listed[-1].id if len(found) > limit else None
+    return Tagged(encode(DescendantList(listed, following))), following
 
 
-def _encode_changes(tweets: Tweets, cursor: str | None, limit: int) -> Tagged:
+def _encode_changes(tweets: Tweets, cursor: str | None, limit: int) -> tuple[Tagged, str | None]:
     try:
         page = tweets.list_changes(cursor, limit)
     except CursorUnknown:
@@ -182,4 +185,4 @@ def _encode_changes(tweets: Tweets, cursor: str | None, limit: int) -> Tagged:
         texts = (entry.user_name, entry.title, entry.body)
         posted = ChangedTweet(*texts, parent, entry.base, tweet_id, timestamp(entry.created_at))
         listed.append(Change(partition, entry.seq, posted))
-    return Tagged(encode(ChangeList(listed, page.next)))
+    return Tagged(encode(ChangeList(listed, page.next))), page.next if listed else None

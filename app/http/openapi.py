@@ -258,6 +258,7 @@ OPERATIONS = (
         (schemas.DescendantList,),
         {404: _NO_TWEET, 422: _BAD_QUERY},
         ("page_limit", "cursor"),
+        ("Link",),
         tagged=True,
     ),
     Operation(
@@ -270,6 +271,7 @@ OPERATIONS = (
         (schemas.ChangeList,),
         {410: "The cursor is of another timeline: start again without one.", 422: _BAD_QUERY},
         ("page_limit", "cursor"),
+        ("Link",),
         tagged=True,
     ),
     Operation(
@@ -303,7 +305,7 @@ OPERATIONS = (
         "ranking",
         "Read the ranking",
         "Count falling, newer first on ties; with `window`, by what was received in it, on one page.",
-        (schemas.Top, schemas.WindowTop),
+        (schemas.WindowTop, schemas.Top),  # a client takes the first that fits, and the first is a Top, too
         {422: _BAD_WINDOW},
         ("window", "until", "ranking_limit", "cursor"),
         ("Stale", "Link"),
@@ -442,4 +444,4 @@ def _answer(means: str, bodies: tuple[Body, ...], headers: tuple[str, ...]) -> d
 def _content(bodies: tuple[Body, ...]) -> dict[str, Any]:
     found = [{"$ref": f"#/components/schemas/{body.__name__}"} for body in bodies]
     media_type = PROBLEM_TYPE if issubclass(bodies[0], Problem) else "application/json"
-    return {media_type: {"schema": found[0] if len(found) == 1 else {"oneOf": found}}}
+    return {media_type: {"schema": found[0] if len(found) == 1 else {"anyOf": found}}}

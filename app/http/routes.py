@@ -211,7 +211,7 @@ def _mount_health(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     @app.get("/livez")
     def live() -> Response:
         """Always 200: the process lives."""
-        return respond_json(Live())
+        return respond_json(Live("ok"))
 
     @app.get("/readyz")
     def ready() -> Response:

@@ -178,7 +178,7 @@ class Rank(msgspec.Struct, frozen=True):
 class Live(msgspec.Struct, frozen=True):
     """The process lives."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"]
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -264,6 +264,7 @@ class WindowTop(msgspec.Struct, frozen=True):
     since: Time
     until: Time
     tweets: Sequence[ReceivedTweet]
+    next: Annotated[str | None, Meta(description="Null: there is one page.")]
 
 
 class UserReceived(msgspec.Struct, frozen=True):

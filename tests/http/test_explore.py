@@ -33,7 +33,7 @@ def test_the_top_of_a_window(fresh: Client, root: Tweet) -> None:
     """The seven keys, and what each received; the window and its ends are named."""
     reply = fresh.get("/api/v1/top?window=36h")
     top = reply.json()
-    assert list(top) == ["window", "since", "until", "tweets"]
+    assert list(top) == ["window", "since", "until", "tweets", "next"]
     assert top["window"] == "36h"
     since, until = (datetime.fromisoformat(top[end]) for end in ("since", "until"))
     assert (until - since).total_seconds() == 36 * 3600
@@ -147,10 +147,12 @@ def test_the_descendants_of_a_tweet(fresh: Client, tweets: Tweets, root: Tweet) 
     found: list[dict[str, Any]] = []
     path = cursor = f"/api/v1/tweet/{encode(root.id)}/descendants?limit=3"
     while cursor:
-        page = fresh.get(cursor).json()
+        reply = fresh.get(cursor)
+        page = reply.json()
         assert len(page["tweets"]) <= 3
         found += page["tweets"]
         cursor = page["next"] and f"{path}&cursor={page['next']}"
+        assert reply.headers.get("link") == (f'<{cursor}>; rel="next"' if cursor else None)
     assert [(each["user_name"], each["depth"]) for each in found] == [("ada", 1), ("ada", 2), (None, 2), ("bob", 1)]
     assert list(found[0]) == ["id", "retweet", "user_name", "created_at", "depth"]
     other = encode(post(tweets).id)
@@ -169,7 +171,9 @@ def test_the_change_feed(fresh: Client, tweets: Tweets, root: Tweet) -> None:
         page = reply.json()
         cursor = page["next"]
         if not page["changes"]:
+            assert "link" not in reply.headers
             break
+        assert reply.headers["link"] == f'</api/v1/changes?limit=4&cursor={cursor}>; rel="next"'
         entries += page["changes"]
     assert [each["seq"] for each in entries] == [1, 2, 3, 4, 5, 6]
     first, *_, gone, deleted = entries

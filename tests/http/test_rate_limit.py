@@ -145,3 +145,12 @@ def test_other_wrong_settings(name: str) -> None:
     """A switch is 0 or 1, and the form of the log one of two."""
     with pytest.raises(SettingError, match=f"^{name} must be"):
         Settings.from_environment({name: "yes"})
+
+
+@pytest.mark.parametrize(
+    "text", ["a.example", "https://a.example/", "https://A.example", "https://a.example;https://b"]
+)
+def test_a_wrong_origin(text: str) -> None:
+    """CORS_ORIGINS is refused where no browser would ever send it so."""
+    with pytest.raises(SettingError, match=r"^CORS_ORIGINS must be origins"):
+        Settings.from_environment({"CORS_ORIGINS": text})

@@ -262,6 +262,9 @@ def test_no_other_site_reads_unless_it_is_named(tweets: Tweets) -> None:
     for setting, allowed in settings.items():
         client = origins(tweets, setting)
         assert client.get("/api/v1/top", **site).headers.get("access-control-allow-origin") == allowed
+        # A cache must keep apart also what it keeps of a request without an origin; the client refuses a second Vary.
+        varies = [client.get(target).headers.get("vary") for target in ("/api/v1/top", "/nothing")]
+        assert varies == (["Origin", "Accept, Origin"] if setting else [None, "Accept"])
         asked: dict[str, Any] = {"HTTP_ACCESS_CONTROL_REQUEST_METHOD": "GET", **site}
         before = client.call("OPTIONS", "/api/v1/top", **asked)
         assert (before.status, before.headers.get("access-control-allow-origin")) == (204 if setting else 405, allowed)
