@@ -69,7 +69,7 @@ class Operation(NamedTuple):
     parameters: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     tagged: bool = False
-    sent: Body | None = None
+    sent: type[schemas.NewTweet | schemas.NewRetweet] | None = None
 
 
 def _parameter(name: str, place: str, description: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -428,7 +428,9 @@ def _describe(operation: Operation) -> dict[str, Any]:
     if writes:
         described["security"] = [{}, {"token": []}]
     if operation.sent:
-        described["requestBody"] = {"required": True, "content": _content((operation.sent,))}
+        content = _content((operation.sent,))
+        content["application/json"]["example"] = operation.sent.example
+        described["requestBody"] = {"required": True, "content": content}
     return described
 
 

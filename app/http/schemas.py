@@ -92,6 +92,12 @@ class NewTweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tweet to post."""
 
     rules: ClassVar[Mapping[str, str]] = RULES | {"retweet": "null or empty, for an original names no parent"}
+    example: ClassVar[Mapping[str, str]] = {
+        "user_name": "ada",
+        "title": "On counting",
+        "body": "We count them all.",
+    }
+    """What Swagger UI sends; without it, it makes up a value for each field that may be left out."""
 
     user_name: UserName
     title: Title
@@ -104,6 +110,7 @@ class NewRetweet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A retweet to post; a title or body that is left out, or null, is the target's."""
 
     rules: ClassVar[Mapping[str, str]] = RULES
+    example: ClassVar[Mapping[str, str]] = {"user_name": "ada", "retweet": "0CZ3K8M4T0R00"}
 
     user_name: UserName
     retweet: Target
