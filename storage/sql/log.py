@@ -18,6 +18,7 @@ from storage.ids import LARGEST, PARTITIONS
 from storage.records import Tweet
 from storage.sql import statements
 from storage.sql.schema import heads, store
+from storage.sql.statements import rows
 
 NONCE_BITS = 62
 
@@ -100,7 +101,7 @@ def new_nonces(count: int) -> list[int]:
 
 def found_store(connection: Connection, partitions: int) -> None:
     """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
-    if connection.execute(statements.STORE).first() is not None:
+    if rows(connection, statements.STORE):
         return
     if not 1 <= partitions <= PARTITIONS:
         raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
@@ -111,28 +112,27 @@ def found_store(connection: Connection, partitions: int) -> None:
 
 def get_store(connection: Connection) -> Store:
     """Which database this is. Raises StoreConflict when it was never founded."""
-    row = connection.execute(statements.STORE).first()
-    if row is None:
+    found = rows(connection, statements.STORE)
+    if not found:
         raise StoreConflict("the database has no name yet")
-    return Store(*row)
+    return Store(*found[0])
 
 
 def list_heads(connection: Connection) -> dict[int, Head]:
     """The head of every partition."""
-    rows = connection.execute(statements.HEADS)
-    return {row[0]: Head(*row[1:]) for row in rows}
+    return {row[0]: Head(*row[1:]) for row in rows(connection, statements.HEADS)}
 
 
 def get_state(connection: Connection) -> LogState:
     """Where the log stands, read in one statement. Raises StoreConflict when it was never founded."""
-    return read_state(connection.execute(statements.STATE).all())
+    return read_state(rows(connection, statements.STATE))
 
 
-def read_state(rows: Sequence[Sequence[Any]]) -> LogState:
+def read_state(found: Sequence[Sequence[Any]]) -> LogState:
     """What the rows of `statements.STATE` say."""
-    if not rows:
+    if not found:
         raise StoreConflict("the database has no name yet")
-    return LogState(Store(*rows[0][5:]), {row[0]: Head(*row[1:5]) for row in rows})
+    return LogState(Store(*found[0][5:]), {row[0]: Head(*row[1:5]) for row in found})
 
 
 def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) -> dict[int, Head]:
@@ -145,78 +145,77 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
     if not wanted:
         return {}
     # In one order, so that two writers never wait for each other.
-    rows = connection.execute(statements.LOCKED_HEADS, {"ids": wanted}).all()
-    if len(rows) < len(wanted) or tuple(rows[0][5:]) != store:
+    found = rows(connection, statements.LOCKED_HEADS, ids=wanted)
+    if len(found) < len(wanted) or found[0][5:] != store:
         raise StoreReplaced(REPLACED)
-    return {row[0]: Head(*row[1:5]) for row in rows}
+    return {row[0]: Head(*row[1:5]) for row in found}
 
 
 def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
     """Set the heads of the partitions that were appended to."""
-    rows = [{"at": partition, **head._asdict()} for partition, head in moved.items()]
-    connection.execute(statements.MOVE_HEAD, rows)
+    _run_each(connection, statements.MOVE_HEAD, [{"at": each, **head._asdict()} for each, head in moved.items()])
 
 
 def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
     """For those of *key_digests* that were used: the id of the tweet, and the digest of the call that posted it."""
-    rows = connection.execute(statements.CALLS, {"keys": key_digests})
-    return {row[0]: (row[1], row[2]) for row in rows}
+    return {row[0]: (row[1], row[2]) for row in rows(connection, statements.CALLS, keys=key_digests)}
 
 
-def append_tweets(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+def append_tweets(connection: Connection, posted: Sequence[dict[str, Any]]) -> None:
     """Add tweets: dicts with the same columns, and with places given under `lock_heads`."""
-    columns = tuple(rows[0])
-    insert_tweets(connection, columns, [*map(itemgetter(*columns), rows)])
+    columns = tuple(posted[0])
+    insert_tweets(connection, columns, [*map(itemgetter(*columns), posted)])
 
 
-def insert_tweets(connection: Connection, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add *rows*, one or more, of the values of *columns*, by the fastest way of the database."""
-    connection.get_execution_options()["insert_rows"](connection, "tweets", columns, rows)
+def insert_tweets(connection: Connection, columns: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
+    """Add rows, one or more, of *values* of *columns*, by the fastest way of the database."""
+    driver = connection.connection.driver_connection
+    connection.get_execution_options()["insert_rows"](driver, "tweets", columns, values)
 
 
-def append_deletions(connection: Connection, rows: Sequence[dict[str, int]]) -> None:
+def append_deletions(connection: Connection, deletions: Sequence[dict[str, int]]) -> None:
     """Delete tweets: dicts of `tweet_id`, `at_seq` and `at_nonce`. Their texts are gone with the commit."""
-    connection.execute(statements.DELETE, rows)
+    _run_each(connection, statements.DELETE, deletions)
 
 
 def find_nonce(connection: Connection, partition: int, seq: int) -> int | None:
     """The nonce of the entry at that place: 0 before the first entry, None when there is no such entry."""
     if seq == 0:
         return 0
-    found = connection.execute(statements.NONCE, {"partition": partition, "seq": seq}).first()
-    return found[0] if found else None
+    found = rows(connection, statements.NONCE, partition=partition, seq=seq)
+    return found[0][0] if found else None
 
 
 def list_entries(connection: Connection, partition: int, after_seq: int, limit: int) -> list[Entry]:
     """At most *limit* entries of *partition* that follow *after_seq*, in order, without a gap."""
-    rows = connection.execute(statements.ENTRIES, {"partition": partition, "after_seq": after_seq, "limit": limit})
-    return [Entry(*row) for row in rows]
+    found = rows(connection, statements.ENTRIES, partition=partition, after_seq=after_seq, limit=limit)
+    return [Entry(*row) for row in found]
 
 
 def list_ancestries(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
     """The ancestries of those of *ids* that name a tweet."""
-    return {row[0]: Ancestry(*row[1:]) for row in connection.execute(statements.ANCESTRIES, {"ids": ids})}
+    return {row[0]: Ancestry(*row[1:]) for row in rows(connection, statements.ANCESTRIES, ids=ids)}
 
 
 def list_chains(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
     """The ancestries of those of *ids* that name a tweet, and of all their ancestors."""
-    return {row[0]: Ancestry(*row[1:]) for row in connection.execute(statements.CHAINS, {"ids": ids})}
+    return {row[0]: Ancestry(*row[1:]) for row in rows(connection, statements.CHAINS, ids=ids)}
 
 
 def list_rows(connection: Connection, ids: Collection[int]) -> dict[int, Row]:
     """Those of *ids* that name a tweet, deleted or not."""
-    return {row[0]: Row._make(row) for row in connection.execute(statements.BY_IDS, {"ids": ids})}
+    return {row[0]: Row._make(row) for row in rows(connection, statements.BY_IDS, ids=ids)}
 
 
 def list_rows_from(connection: Connection, first: int, limit: int) -> list[tuple[Row, int]]:
     """At most *limit* tweets with ids from *first* on, in order, each with its seq; deleted ones too."""
-    rows = connection.execute(statements.ROWS_FROM, {"first": first, "limit": limit})
-    return [(Row._make(row[:-1]), row[-1]) for row in rows]
+    found = rows(connection, statements.ROWS_FROM, first=first, limit=limit)
+    return [(Row._make(row[:-1]), row[-1]) for row in found]
 
 
 def list_ids_from(connection: Connection, first: int, limit: int) -> list[int]:
     """At most *limit* ids of tweets from *first* on, in order."""
-    return list(connection.execute(statements.IDS_FROM, {"first": first, "limit": limit}).scalars())
+    return [row[0] for row in rows(connection, statements.IDS_FROM, first=first, limit=limit)]
 
 
 def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> list[Row]:
@@ -225,40 +224,40 @@ def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> l
 
     The next ones begin at the parent of the last.
     """
-    rows = connection.execute(statements.CHAIN, {"id": tweet_id, "limit": limit})
-    return [Row._make(row) for row in rows]
+    found = rows(connection, statements.CHAIN, id=tweet_id, limit=limit)
+    return [Row._make(row) for row in found]
 
 
 def list_chain_from_root(connection: Connection, tweet_id: int, after: int, limit: int) -> list[Row]:
     """The tweet and its ancestors, root first: at most *limit* of those with ids above *after*, -1 for the start."""
-    rows = connection.execute(statements.CHAIN_FROM_ROOT, {"id": tweet_id, "after": after, "limit": limit})
-    return [Row._make(row) for row in rows]
+    found = rows(connection, statements.CHAIN_FROM_ROOT, id=tweet_id, after=after, limit=limit)
+    return [Row._make(row) for row in found]
 
 
 def list_newest(connection: Connection, below: int, limit: int) -> list[Row]:
     """Tweets that are not deleted, with ids below *below*, newest first."""
-    return [Row._make(row) for row in connection.execute(statements.NEWEST, {"below": below, "limit": limit})]
+    return [Row._make(row) for row in rows(connection, statements.NEWEST, below=below, limit=limit)]
 
 
 def list_retweets(connection: Connection, parent: int, below: int, limit: int) -> list[Row]:
     """Direct retweets of *parent* that are not deleted, with ids below *below*, newest first."""
-    rows = connection.execute(statements.RETWEETS, {"parent": parent, "below": below, "limit": limit})
-    return [Row._make(row) for row in rows]
+    found = rows(connection, statements.RETWEETS, parent=parent, below=below, limit=limit)
+    return [Row._make(row) for row in found]
 
 
 def list_by_user(connection: Connection, user_name: str, below: int, limit: int) -> list[Row]:
     """Tweets of *user_name* with ids below *below*, newest first."""
-    rows = connection.execute(statements.BY_USER, {"user": user_name, "below": below, "limit": limit})
-    return [Row._make(row) for row in rows]
+    found = rows(connection, statements.BY_USER, user=user_name, below=below, limit=limit)
+    return [Row._make(row) for row in found]
 
 
 def count_descendants(connection: Connection, ids: Sequence[int], limit: int) -> dict[int, int] | None:
     """For each of *ids* its live descendants, counted one by one; None when that would look at more than *limit*."""
-    rows = connection.execute(statements.DESCENDANTS, {"ids": ids, "limit": limit + 1}).all()
-    if len(rows) > limit:
+    found = rows(connection, statements.DESCENDANTS, ids=ids, limit=limit + 1)
+    if len(found) > limit:
         return None
     counts = dict.fromkeys(ids, 0)
-    for ancestor, live in rows:
+    for ancestor, live in found:
         counts[ancestor] += live
     return counts
 
@@ -270,7 +269,7 @@ def list_wrong_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
     Reads the whole table. Raises StoreDamaged when entries are missing, which no head can mend.
     """
     wrong = {}
-    for partition, *stored, entries, seq, deleted_seq, last_id, live in connection.execute(statements.COUNTED_HEADS):
+    for partition, *stored, entries, seq, deleted_seq, last_id, live in rows(connection, statements.COUNTED_HEADS):
         head, last = Head(*stored), max(seq, deleted_seq)
         if entries != last or last < head.seq:
             raise StoreDamaged(
@@ -296,3 +295,7 @@ def repair_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
     if wrong:
         move_heads(connection, {partition: right for partition, (_, right) in wrong.items()})
     return wrong
+
+
+def _run_each(connection: Connection, statement: Any, each: Sequence[dict[str, Any]]) -> None:
+    statements.run(connection.connection.driver_connection, connection.dialect, statement, each)

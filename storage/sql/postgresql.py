@@ -235,16 +235,11 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise
 
 
-def insert_rows(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+def insert_rows(driver: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     """Add *rows*, of the values of *columns*, to *table* by COPY: 45 rows in 0.6 ms, by INSERT in 1.3."""
-    driver: Any = connection.connection.driver_connection
-    try:
-        with driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-    finally:
-        if driver.closed:
-            connection.invalidate()
+    with driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _connect(_dialect: object, _record: object, arguments: Any, parameters: Any) -> Any:

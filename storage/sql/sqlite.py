@@ -149,11 +149,11 @@ class Backend:
         self._users.close()
 
 
-def insert_rows(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add *rows*, of the values of *columns*, to *table*: 3.5 us a row less than by SQLAlchemy's own parameters."""
+def insert_rows(driver: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add *rows*, of the values of *columns*, to *table*."""
     places = ", ".join("?" * len(columns))
     insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # names of ours
-    connection.exec_driver_sql(insert, [*rows])
+    driver.executemany(insert, rows)
 
 
 def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
