@@ -170,14 +170,14 @@ class Limiter:
         request.environ[RATE_HEADERS] = [
             ("RateLimit-Limit", str(self._calls)),
             ("RateLimit-Remaining", str(max(0, int((self._fills_in_s - full_in_s) / self._one_s + ROUNDING_S)))),
-            ("RateLimit-Reset", str(math.ceil(full_in_s))),
+            ("RateLimit-Reset", str(math.ceil(full_in_s - ROUNDING_S))),
         ]
         if wait_s > 0:
             raise respond_problem(
                 429,
                 "too_many_writes",
                 "Too many writes. Nothing was stored; ask again later.",
-                headers=[("Retry-After", str(math.ceil(wait_s)))],
+                headers=[("Retry-After", str(math.ceil(wait_s - ROUNDING_S)))],
             )
 
     def take(self, key: str, now: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app import __version__
 from app.errors import Problem
 from app.http import pages, schemas
 from app.http.application import create_app
@@ -39,6 +40,7 @@ def test_served(client: Client) -> None:
     reply = client.get("/api/v1/openapi.json")
 
     assert reply.json() == DOCUMENT
+    assert DOCUMENT["info"]["version"] == __version__
     assert client.get("/api/v1/openapi.json", HTTP_IF_NONE_MATCH=reply.headers["etag"]).status == 304
 
 

@@ -1,5 +1,7 @@
 """The rate limit: buckets by token or address, their clock, their number, and the setting."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from app.http import auth
@@ -71,6 +73,16 @@ def test_a_client_is_told_what_is_left(tweets: Tweets) -> None:
         1100 < int(reply.headers["ratelimit-reset"]) - 1200 * at <= 1200 for at, reply in enumerate(replies[:3])
     ] == [True] * 3
     assert "ratelimit-limit" not in client.get("/api/v1/top").headers
+
+
+def test_times_are_whole_seconds(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a sum of the clock is off by a rounding, no second is added."""
+    now = 498.02
+    assert (now + 3600.0) - now > 3600
+    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now))
+    client = client_with(tweets, "1/hour")
+    assert client.post("/api/v1/tweet", TWEET).headers["ratelimit-reset"] == "3600"
+    assert client.post("/api/v1/tweet", TWEET).headers["retry-after"] == "3600"
 
 
 def test_one_bucket_for_each_token(tweets: Tweets) -> None:
