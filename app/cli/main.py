@@ -100,7 +100,7 @@ def _check_there(arguments: Namespace, settings: Settings) -> None:
 
 
 def _sentence_of(error: Exception) -> str:
-    """What a person is told of *error*: its own sentence, or that the fault is ours."""
+    """The sentence that a person gets for *error*: its own one, or that the fault is ours."""
     if isinstance(error, (SettingError, CommandError)):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
