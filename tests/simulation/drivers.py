@@ -21,6 +21,8 @@ TIMEOUT_S = 2.0
 """How long the product waits for Redis."""
 
 OF_A_REBUILD = (b":lease", b":staging")
+MISSING = -2
+"""What PTTL answers when there is no such key."""
 KEY_BYTES = 100
 """No key is longer, but the text of a script is."""
 
@@ -90,12 +92,13 @@ class Calls:
     def note_life_of(self, keys: Iterable[bytes]) -> None:
         """Take note of when *keys* end, and take that away from the server, whose time is another one."""
         with _ours():
-            for key in sorted(keys):
-                left_ms = self.redis.pttl(key)
+            asked, known = self.redis.pipeline(transaction=False), sorted(keys)
+            for key in known:
+                asked.pttl(key).persist(key)
+            for key, left_ms in zip(known, asked.execute(raise_on_error=False)[::2], strict=True):
                 if left_ms >= 0:
                     self.due[key] = self.scheduler.now + math.ceil(left_ms / 1000)
-                    self.redis.persist(key)
-                elif not self.redis.exists(key):
+                elif left_ms == MISSING:
                     self.due.pop(key, None)
 
     def may_be_left(self, key: bytes) -> bool:

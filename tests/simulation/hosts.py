@@ -4,7 +4,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +38,7 @@ from storage.index.keys import keys_of, member, read_position
 from storage.records import NewTweet, Place, Posted
 from storage.sql import log
 from storage.sql.database import Database
-from storage.tools.import_export import ImportRefused, ImportRow
+from storage.tools.import_export import ImportRefused, ImportRow, ImportTree, store_tweets
 from storage.tools.verify import verify
 from storage.tweets import CacheSizes
 from tests.builders import import_tweets
@@ -161,11 +161,7 @@ class Host:
 
     def import_chain(self, titles: Sequence[str], now_ms: int, folder: Path) -> int:
         """Import a root and a chain of retweets below it."""
-        rows = [
-            ImportRow(number, title, titles[number - 2] if number > 1 else None, now_ms, "importer", title, "body")
-            for number, title in enumerate(titles, 1)
-        ]
-        return import_tweets(self._tweets.database, rows, folder, 1000, now_ms)
+        return import_tweets(self._tweets.database, _chain_of(titles, now_ms), folder, 1000, now_ms)
 
     def tick(self) -> None:
         """What the server does once a second."""
@@ -217,6 +213,26 @@ def open_host(
         attach=not owns,
     )
     return Host(opened)
+
+
+def _chain_of(titles: Sequence[str], now_ms: int) -> list[ImportRow]:
+    return [
+        ImportRow(number, title, titles[number - 2] if number > 1 else None, now_ms, "importer", title, "body")
+        for number, title in enumerate(titles, 1)
+    ]
+
+
+def import_by_command(
+    data_dir: Path, database: Path, titles: Sequence[str], now_ms: int, stall: Callable[[], None]
+) -> None:
+    """As `Host.import_chain`, by a process without an index, which calls *stall* for each tweet in its transaction."""
+    data_dir.mkdir(exist_ok=True)
+    with closing(open_log(data_dir, f"sqlite:///{database}")) as opened:
+        partitions = opened.get_state().store.partitions
+        with ImportTree(data_dir, partitions, 1000, now_ms) as tree:
+            for row in _chain_of(titles, now_ms):
+                tree.add(row)
+            store_tweets(opened, tree, on_id=lambda *_: stall())
 
 
 def make_database(folder: Path, partitions: int) -> None:

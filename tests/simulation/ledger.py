@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -302,8 +302,14 @@ class Ledger:
         log, is_current = self.log(), True
         for partition, (head, _, _) in log.heads.items():
             keys = keys_of(log.store, partition)
-            text = redis.get(keys.position) if _is(redis, keys.position, b"string") else b""
-            position, found, at = read_position(log.store, text or b""), _scores(redis, keys.ranking), None
+            text, pairs = (
+                redis.pipeline(transaction=False)
+                .get(keys.position)
+                .zrange(keys.ranking, 0, -1, withscores=True)
+                .execute(raise_on_error=False)
+            )
+            position, at = read_position(log.store, text if isinstance(text, bytes) else b""), None
+            found = {name.decode(): int(score) for name, score in pairs} if isinstance(pairs, list) else {}
             if position and log.nonce_at(partition, position[0]) == position[1]:
                 at = position[0]
                 want = {member(id_): count for id_, count in log.counts(partition, at).items()}
@@ -316,14 +322,3 @@ class Ledger:
             if must_be_current and not is_current:
                 self.fail("not at rest", f"partition {partition} is at {position}, and the log at {head}")
         return is_current
-
-
-def _is(redis: Any, key: str, kind: bytes) -> bool:
-    return bool(redis.type(key) == kind)
-
-
-def _scores(redis: Any, key: str) -> Mapping[str, int]:
-    if not _is(redis, key, b"zset"):
-        return {}
-    pairs: Sequence[tuple[bytes, float]] = redis.zrange(key, 0, -1, withscores=True)
-    return {name.decode(): int(score) for name, score in pairs}

@@ -2,14 +2,16 @@
 
 import gc
 import logging
+import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -51,17 +53,26 @@ STOPPED_WITHIN_S = 15.0
 """As docs/operations.md promises."""
 
 GUARDED = """
-"$1" --port 0 --unixsocket "$0/s" --save "" --dir "$0" &
-cat >/dev/null; kill -9 $!; rm -rf "$0"
+(
+    trap 'kill -9 $V; exit' TERM
+    while :; do "$1" --port 0 --unixsocket "$0/s" --save "" --dir "$0" & V=$!; wait $V; done
+) &
+cat >/dev/null; kill $!; wait $!; rm -rf "$0"
 """
-"""A valkey, which ends with all of its files when our end of the pipe is closed, whatever becomes of us."""
+"""
+A valkey, which is started again when it is killed.
+
+It ends with all of its files when our end of the pipe is closed, whatever becomes of us.
+"""
 
 FAULTS = (
     "dump", "older dump", "emptied", "evicted member", "evicted key", "read-only", "without room", "loading", "away",
     "foreign index", "foreign staging", "late", "cut", "sql busy", "sql full", "copy", "failover", "older copy", "kill",
     "restart", "rebuilds", "verify", "import",
 )  # fmt: skip
-"""As `Weather.faults` has them."""
+"""As `Weather.faults` has them; and those that a third of the seeds with faults have besides."""
+
+BESIDES = ("redis restarted", "stalled import")
 
 CACHES = (None, 0, 3, 8)
 
@@ -112,19 +123,27 @@ class Bench:
             start_new_session=True,
         )
         self.redis: Any = Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                self.redis.ping()
-                break
-            except RedisError:
-                assert time.monotonic() < deadline, "valkey does not start"
-                time.sleep(0.005)
+        self._run_id = self._wait_for_server()
         for partitions in (1, 2, 3):
             template = self.folder / f"template-{partitions}"
             make_database(template, partitions)
             with closing(sqlite3.connect(template / "tweets.db", isolation_level=None)) as database:
                 database.execute("UPDATE store SET id = ?", (f"simulated{partitions:07}",))  # it is random
+
+    def restart_redis(self) -> None:
+        """Kill the server, and wait until another process has started, which is empty."""
+        os.kill(self.redis.info("server")["process_id"], signal.SIGKILL)
+        self._run_id = self._wait_for_server(unlike=self._run_id)
+
+    def _wait_for_server(self, unlike: str = "") -> str:
+        deadline = time.monotonic() + 30
+        while True:
+            with suppress(RedisError):
+                run_id: str = self.redis.info("server")["run_id"]
+                if run_id != unlike:
+                    return run_id
+            assert time.monotonic() < deadline, "valkey does not start"
+            time.sleep(0.005)
 
     def close(self) -> None:
         """End the server, remove the files."""
@@ -158,6 +177,10 @@ class Simulation:
         self._rng = random.Random(f"schedule {seed}")
         self.scheduler = Scheduler(self._rng)
         self.shape = _draw_shape(self._rng)
+        more = random.Random(f"besides {seed}")
+        if self.shape.faults and more.random() < 1 / 3:
+            # Often, as there may be many others.
+            self.shape.faults += more.choices(BESIDES, k=1 + len(self.shape.faults) // 4)
         self._bench = bench
         self._data = bench.prepare(self.shape.partitions)
         self._database = self._data / "tweets.db"
@@ -167,7 +190,8 @@ class Simulation:
         self.hosts = Hosts()
         self.feed = FeedReader(self.scheduler, self.hosts, self.ledger)
         self.weather = Weather(self.scheduler, self.calls, self.hosts, self.ledger, bench.redis, self._database)
-        self.weather.kill = self._kill
+        self.weather.kill, self.weather.bury = self._kill, self._bury
+        self.weather.restart_redis = bench.restart_redis
         self.calls.on_kill = self._note_killed
         self._closing = False
         self._down: list[Task] = []

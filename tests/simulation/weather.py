@@ -1,7 +1,7 @@
 """The faults: what happens to Redis, to the database and to the hosts while they work."""
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from redis import Redis
 
 from tests.simulation.clients import Hosts, NoAnswer, Up, within
 from tests.simulation.drivers import OF_A_REBUILD, Calls, deliver_late
-from tests.simulation.hosts import LEASE_S, StorageError, Write, keys_of, member, new_id, new_nonce
+from tests.simulation.hosts import LEASE_S, StorageError, Write, import_by_command, keys_of, member, new_id, new_nonce
 from tests.simulation.ledger import Ledger
 from tests.simulation.primitives import EPOCH_S
 from tests.simulation.scheduler import Life, Scheduler
@@ -46,6 +46,9 @@ class Weather:
         self.restarts: list[str] = []
         """Hosts that are to end in order and start again."""
         self.kill: Callable[[Life], None] = lambda _life: None
+        self.bury: Callable[[Life], None] = lambda _life: None
+        """Close what the process of a command that has ended had open."""
+        self.restart_redis: Callable[[], None] = lambda: None
         self.evicted = False
         self.happened: set[str] = set()
         self.running = 0
@@ -77,6 +80,8 @@ class Weather:
             "rebuilds": self._rebuilds,
             "verify": self._verify,
             "import": self._import,
+            "redis restarted": self._redis_restarted,
+            "stalled import": self._stalled_import,
         }
 
     def blow(self, names: list[str], times: int, longest_s: float) -> None:
@@ -117,6 +122,12 @@ class Weather:
             self._redis.restore(key, 0, value)
             if key.endswith(OF_A_REBUILD):
                 self._plant(key)
+
+    def _redis_restarted(self) -> None:
+        """Its process is killed and started again, on a file with all, with what was there earlier, or with nothing."""
+        self._dump()
+        self.restart_redis()
+        self._put_back(self._rng.choice((self._dumps[-1], self._rng.choice(self._dumps), {})))
 
     def _empty(self) -> None:
         self._writable(self._redis.flushall)
@@ -326,7 +337,7 @@ class Weather:
         if up := self._up():
             self._begin("verify", up, up.host.verify)
 
-    def _begin(self, name: str, up: Up, act: Callable[[], object]) -> None:
+    def _begin(self, name: str, up: Up, act: Callable[[], object], at_end: Callable[[], object] = lambda: None) -> None:
         self.running += 1
 
         def run() -> None:
@@ -335,14 +346,32 @@ class Weather:
             except (NoAnswer, StorageError) as error:
                 self._scheduler.note(f"= {name} ended by {type(error).__name__}")
             finally:
+                at_end()
                 self.running -= 1
 
         self._scheduler.spawn(f"{up.life.name}.{name}", run)
 
     def _import(self) -> None:
-        up = self._up()
-        if up is None:
-            return
+        if up := self._up():
+            self._begin("import", up, self._importing(up.host.import_chain))
+
+    def _stalled_import(self) -> None:
+        """A command that imports waits in its transaction, and all others with it, while a host is to end."""
+        if up := self._up():
+            life, longest_s = Life(f"importer{self._imports}"), self._rng.choice((0.3, 3.0))
+            self.restarts.append(up.life.name)
+
+            def stall() -> None:
+                self._scheduler.note("* stalled in its transaction")
+                self._scheduler.sleep(longest_s)
+
+            def run(titles: Sequence[str], now_ms: int, folder: Path) -> None:
+                import_by_command(folder / life.name, self._database, titles, now_ms, stall)
+
+            self._begin("import", Up(life, up.host), self._importing(run), lambda: self.bury(life))
+
+    def _importing(self, act: Callable[[Sequence[str], int, Path], object]) -> Callable[[], None]:
+        """What imports a chain of some titles by *act*, and looks whether all of it is there then."""
         self._imports += 1
         number, count = self._imports, self._rng.randint(1, 4)
         titles = [f"import-{number}-{each}" for each in range(count)]
@@ -351,7 +380,7 @@ class Weather:
         def run() -> None:
             began = self._ledger.since()
             asked = [self._ledger.expect(Write("importer", title)) for title in titles]
-            up.host.import_chain(titles, now_ms, self._database.parent)
+            act(titles, now_ms, self._database.parent)
             if self._ledger.timeline != began.timeline:
                 return
             rows = {row.title: row.id for row in self._ledger.log().rows.values()}
@@ -360,4 +389,4 @@ class Weather:
                 if each.id is None:
                     self._scheduler.fail("lost", f"{each.write} was imported, and is not in the log")
 
-        self._begin("import", up, run)
+        return run
