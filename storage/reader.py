@@ -208,7 +208,8 @@ class Reader:
         places = found[: query.limit]
         rows = self._read_rows([place.id for place in places])
         tweets = tuple(tweet_of(rows[place.id], place.count_retweet) for place in places if place.id in rows)
-        ranking = Ranking(tweets, places[-1] if len(found) > query.limit else None)
+        above = sum(part.above for part in parts.values())
+        ranking = Ranking(tweets, places[-1] if len(found) > query.limit else None, above=above)
         if query.after is None:
             if kept and kept.ranking == ranking and _only_posted(kept.state, state):
                 ranking = kept.ranking

@@ -92,12 +92,14 @@ class Ranking:
     """
     Tweets by falling place; `next` is the place after which the next page starts, None at the end.
 
-    `stale` when the index could not be asked, and this is the last answer known.
+    `above` is how many tweets rank above the page. `stale` when the index could not be asked, and this is the last
+    answer known.
     """
 
     tweets: tuple[Tweet, ...]
     next: Place | None
     stale: bool = False
+    above: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,14 @@ class Tweets:
         rows = self.database.find_rows(ids)
         return {row.id: None if row.deleted else row.user_name for row in rows.values()}
 
+    def find_tweets(self, ids: Collection[int]) -> dict[int, Tweet]:
+        """Those of *ids* that there are, without counts, deleted ones as tombstones: one read, no index."""
+        return {row.id: tweet_of(row, None) for row in self.database.find_rows(ids).values()}
+
+    def count_live(self) -> int:
+        """How many tweets are not deleted, which is how many the ranking has: one read, no index."""
+        return sum(head.live for head in self.database.get_state().heads.values())
+
     def top(self, limit: int, after: Place | None = None) -> "Future[Ranking]":
         """The first *limit* tweets of the ranking below *after*. Raises Overloaded."""
         return cast("Future[Ranking]", self._reader.worker.submit(TopQuery(limit, after)))

@@ -193,7 +193,7 @@ def create_app(tweets: Tweets, settings: Settings) -> Application:
     app = Application(tweets, guard, pool, observers, settings.cors_origins.replace(",", " ").split())
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     routes.mount(app, tweets, guard, pool)
-    pages.mount(app, tweets, pool)
+    pages.mount(app, tweets, guard, pool)
     openapi.mount(app, settings)
     if metrics:
         routes.mount_metrics(app, metrics, pool)

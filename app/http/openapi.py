@@ -288,6 +288,16 @@ OPERATIONS = (
     ),
     Operation(
         "get",
+        "/api/v1/tweets",
+        "list_newest",
+        "tweets",
+        "List the newest tweets",
+        {200: Answer("Those that are not deleted, newest first.", TweetList, ("Link",))},
+        {422: _BAD_QUERY},
+        ("list_limit", "list_cursor"),
+    ),
+    Operation(
+        "get",
         "/api/v1/users/{user_name}/tweets",
         "list_by_user",
         "tweets",

@@ -1,5 +1,5 @@
 """
-The pages for people: the ranking at `/`, a tweet with its chain, Swagger UI, the static files, and errors.
+The pages for people: the ranking at `/`, the newest tweets, users, a tweet in its chain, Swagger UI, files, errors.
 
 No page holds inline style or script, and none asks another site for anything: the content-security-policy says so to
 the browser. Static files are served from memory: what was not in the folder at the start has no address, so no path
@@ -9,7 +9,7 @@ address.
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
@@ -17,16 +17,19 @@ from typing import Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, SimpleTemplate, request
 
+from app import __version__
 from app.deferred import Pool, Response, defer
 from app.errors import ProblemSpec
+from app.http.auth import Guard
 from app.http.explore import WINDOW, WINDOWS_MS
 from app.http.icicle import Picture, picture
-from app.http.presenters import rows, rows_of_window
-from app.http.requests import parse_id, read_parameters
-from app.http.responses import REVALIDATED, UNSTORED, Headers, Tagged
-from app.http.schemas import timestamp
+from app.http.presenters import Row, rows, rows_of_window
+from app.http.requests import Rule, cursor_of, find_id, parse_id, parse_place, read_parameters
+from app.http.responses import REVALIDATED, UNSTORED, Headers, Tagged, respond_problem
+from app.http.schemas import names_user, timestamp
+from storage import ids
 from storage.errors import Overloaded
-from storage.records import Place, Ranking, Tweet
+from storage.records import Page, Place, Ranking, Tweet
 from storage.tweets import Tweets
 from storage.windows import Window
 
@@ -35,10 +38,14 @@ _APP = Path(__file__).parent.parent
 _TOP = 10
 """How many tweets the page ranks."""
 
-_CHAIN_SHOWN = 50
-"""How many links of a chain one page shows; the last one links to the rest."""
+_LISTED = 20
+"""Tweets of one page of the other lists."""
 
-_RETWEETS_SHOWN = 20
+_FROM_TARGET, _FROM_ROOT = 5, 3
+"""Links of a long chain that are shown at its ends; all of one that has no more than these together."""
+
+_UNFOLDED = 100
+"""Links above a tweet that are shown when its chain is unfolded."""
 
 _FED = 100
 """Entries of a feed."""
@@ -47,6 +54,10 @@ _TABS = (("", "All time"), ("year", "Year"), ("month", "Month"), ("week", "Week"
 _DURING = {"hour": "in the last hour", "day": "today", "week": "this week", "month": "this month", "year": "this year"}
 _NO_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """What no XML document may hold (XML 1.0, section 2.2)."""
+
+_NO_PAGE = "No page of this list has this address."
+_CURSOR = Rule(find_id, _NO_PAGE)
+_NO_USER = ProblemSpec(404, "not_found", "No user of this name has tweets here.")
 
 _HTML = "text/html; charset=utf-8"
 _POLICY = (
@@ -104,7 +115,7 @@ _templates = {
 
 def render(name: str, **values: object) -> bytes:
     """The page that template *name* makes of *values*, as UTF-8."""
-    return str(_templates[name].render(static=_assets.address_of, **values)).encode()
+    return str(_templates[name].render(static=_assets.address_of, version=__version__, **values)).encode()
 
 
 def page(content: bytes) -> Tagged:
@@ -129,35 +140,11 @@ def prefers_html(accept: str) -> bool:
     return html > 0 and html >= max(weights.get(f"application/{kind}", 0.0) for kind in ("json", "problem+json"))
 
 
-def list_parents(tweets: Tweets, retweets: Iterable[Tweet]) -> dict[int, str | None]:
-    """The author of each parent of *retweets*, by the parent's id; None for one that was deleted."""
-    parents = {tweet.retweet for tweet in retweets if tweet.retweet is not None}
-    return tweets.list_authors(parents) if parents else {}
-
-
-def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
-    """Add the pages and the static files to *app*; *tweets* knows what they show."""
+def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
+    """Add the pages and the static files to *app*; *tweets* knows what they show, *guard* whether tokens are needed."""
     _mount_ranking(app, tweets, pool)
-    _mount_windows(app, tweets, pool)
-
-    @app.get("/tweet/<text>")
-    def tweet(text: str) -> Response:
-        """A tweet, the chain above it, the newest retweets and the cascade below it; of a deleted one, its place."""
-        tweet_id = parse_id(text)
-
-        def show(drawn: Picture | None) -> Response:
-            view = pool.submit(lambda: page(render("tweet", picture=drawn, **_chain_view(tweets, tweet_id))))
-            return defer(view, Tagged.response)
-
-        drawn: Future[Picture | None] = Future()
-        try:
-            drawing = tweets.draw_cascade(tweet_id, lambda cascade: picture(cascade, tweets.list_authors))
-            # Without it where it fails: it may be too large, or take too long just now.
-            drawing.add_done_callback(lambda done: drawn.set_result(None if done.exception() else done.result()))
-        except Overloaded:
-            drawn.set_result(None)
-        return defer(drawn, show)
-
+    _mount_lists(app, tweets, pool)
+    _mount_tweet(app, tweets, guard, pool)
     swagger = page(render("swagger"))
 
     @app.get("/api/v1")
@@ -178,47 +165,45 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
 
 def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     shown: tuple[Ranking | None, int, Future[Tagged]] = (None, 0, Future())
+    rules = {"window": WINDOW["window"], "cursor": Rule(parse_place, _NO_PAGE)}
 
-    def rendered(ranking: Ranking, minute: int) -> Tagged:
-        listed = rows(ranking.tweets, list_parents(tweets, ranking.tweets), minute * 60_000)
-        return page(render("ranking", rows=listed, stale=ranking.stale, tabs=_TABS, window="", during=""))
+    def rendered(ranking: Ranking, *, is_first: bool) -> Tagged:
+        listed = _rows(tweets, ranking.tweets, first=ranking.above + 1)
+        says = ""
+        if listed and (ranking.next or not is_first):
+            says = f"{listed[0].rank:,} to {listed[-1].rank:,} of {tweets.count_live():,}"
+        pager = _pager("/", is_first=is_first, following=ranking.next)
+        values = {"stale": ranking.stale, "tabs": _TABS, "window": "", "during": "", "says": says, **pager}
+        return page(render("ranking", rows=listed, **values))
 
     def show(ranking: Ranking) -> Response:
-        """The page of *ranking*: rendered again only when what it shows has changed, or a minute has passed."""
+        """The first page: rendered again only when what it shows has changed, or a minute has passed."""
         nonlocal shown
         minute = _minute()
         # The same object means that nothing of it was changed since, and no tweet deleted that one of it retweets.
         is_shown = shown[0] is ranking and shown[1] == minute
         if not is_shown or (shown[2].done() and shown[2].exception()):
-            shown = ranking, minute, pool.submit(rendered, ranking, minute)  # once for all who ask meanwhile
+            # Once for all who ask meanwhile.
+            shown = ranking, minute, pool.submit(lambda: rendered(ranking, is_first=True))
         return defer(shown[2], lambda content: content.response([("Stale", "true")] if ranking.stale else []))
+
+    def show_further(ranking: Ranking) -> Response:
+        return defer(pool.submit(lambda: rendered(ranking, is_first=False)), Tagged.response)
 
     @app.get("/")
     def ranking() -> Response:
-        """The top 10 of all time, or of a window; 304 when the browser has them, 503 when nothing is known of them."""
-        asked = _read_window()
-        if isinstance(asked, HTTPResponse):
-            return asked
-        return _show_window(tweets, pool, *asked) if asked else defer(tweets.top(_TOP), show)
+        """A page of the ranking of all time, or of a window; 304 when the browser has it, 503 when it is not known."""
+        asked = _read(rules)
+        if "window" in asked:
+            return _show_window(tweets, pool, *asked["window"])
+        after: Place | None = asked.get("cursor")
+        return defer(tweets.top(_TOP, after), show_further if after else show)
 
-
-def _mount_windows(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     @app.get("/top.atom")
     def feed() -> Response:
         """The top 100 of a window, by default of a day, as an Atom feed (RFC 4287)."""
-        asked = _read_window() or ("day", WINDOWS_MS["day"])
-        return asked if isinstance(asked, HTTPResponse) else _show_window(tweets, pool, *asked, is_feed=True)
-
-
-def _read_window() -> tuple[str, int] | HTTPResponse | None:
-    """The window that the query names and its milliseconds, None without one; for a person its refusal is a page."""
-    try:
-        asked: tuple[str, int] | None = read_parameters({"window": WINDOW["window"]}).get("window")
-    except HTTPResponse as refusal:
-        if not prefers_html(request.environ.get("HTTP_ACCEPT", "")):
-            return refusal
-        return error_page(ProblemSpec(422, "invalid_query", WINDOW["window"].means), [])
-    return asked
+        window, length_ms = _read(rules).get("window") or ("day", WINDOWS_MS["day"])
+        return _show_window(tweets, pool, window, length_ms, is_feed=True)
 
 
 def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_feed: bool = False) -> Response:
@@ -227,31 +212,131 @@ def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_
     def rendered(ending: Window, places: list[Place]) -> Tagged:
         received = {place.id: place.count_retweet for place in places}
         listed = tweets.list_live([*received], _FED if is_feed else _TOP)
-        shown = rows_of_window(
-            listed, received, "" if is_feed else during, list_parents(tweets, listed), _minute() * 60_000
-        )
+        parents = _find_parents(tweets, listed)
+        shown = rows_of_window(listed, received, "" if is_feed else during, parents, _minute() * 60_000)
         if is_feed:
             until = timestamp(ending.until_ms)
             content = render("atom", rows=shown, window=window, during=during, until=until)
             return Tagged(_NO_XML.sub("", content.decode()).encode(), "application/atom+xml")
-        return page(render("ranking", rows=shown, stale=False, tabs=_TABS, window=window, during=during))
+        values = {"stale": False, "tabs": _TABS, "window": window, "during": during, "says": ""}
+        return page(render("ranking", rows=shown, **values, **_pager("/", is_first=True, following=None)))
 
     return defer(tweets.windows.top(length_ms), lambda top: defer(pool.submit(rendered, *top), Tagged.response))
 
 
+def _mount_lists(app: Bottle, tweets: Tweets, pool: Pool) -> None:
+    def rendered(path: str, heading: str, listed: Page, *, is_first: bool) -> Tagged:
+        pager = _pager(path, is_first=is_first, following=listed.next)
+        return page(render("list", path=path, heading=heading, rows=_rows(tweets, listed.tweets), **pager))
+
+    @app.get("/newest")
+    def newest() -> Response:
+        """All tweets, newest first."""
+        after = _read({"cursor": _CURSOR}).get("cursor")
+
+        def read() -> Tagged:
+            return rendered("/newest", "Newest", tweets.list_newest(_LISTED, after), is_first=after is None)
+
+        return defer(pool.submit(read), Tagged.response)
+
+    @app.get("/users/<user_name>")
+    def user(user_name: str) -> Response:
+        """The tweets of a user, newest first; 404 when there are none."""
+        after = _read({"cursor": _CURSOR}).get("cursor")
+
+        def read() -> Tagged | None:
+            listed = tweets.list_by_user(user_name, _LISTED, after) if names_user(user_name) else Page((), None)
+            if not listed.tweets and after is None:
+                return None
+            return rendered(f"/users/{user_name}", f"@{user_name}", listed, is_first=after is None)
+
+        return defer(pool.submit(read), lambda found: found.response() if found else _explain(_NO_USER))
+
+
+def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
+    rules = {"cursor": _CURSOR, "chain": Rule(lambda text: text == "all" or None, "Must be all.")}
+
+    @app.get("/tweet/<text>")
+    def tweet(text: str) -> Response:
+        """A tweet at the end of its chain, its retweets, the cascade below it; 410 with what stays of a deleted one."""
+        tweet_id, asked = parse_id(text), _read(rules)
+
+        def read(drawn: Picture | None) -> Tagged | HTTPResponse:
+            values = _chain_view(tweets, tweet_id, asked.get("cursor"), is_unfolded="chain" in asked)
+            content = render("tweet", picture=drawn, tokens=guard.tokens.are_needed(), **values)
+            if values["target"].user_name is None:
+                return HTTPResponse(content, 410, [("Content-Type", _HTML), UNSTORED, *_POLICY])
+            return page(content)
+
+        def show(drawn: Picture | None) -> Response:
+            return defer(
+                pool.submit(read, drawn), lambda found: found.response() if isinstance(found, Tagged) else found
+            )
+
+        drawn: Future[Picture | None] = Future()
+        try:
+            drawing = tweets.draw_cascade(tweet_id, lambda cascade: picture(cascade, tweets.list_authors))
+            # Without it where it fails: it may be too large, or take too long just now.
+            drawing.add_done_callback(lambda done: drawn.set_result(None if done.exception() else done.result()))
+        except Overloaded:
+            drawn.set_result(None)
+        return defer(drawn, show)
+
+
+def _chain_view(tweets: Tweets, tweet_id: int, after: int | None, *, is_unfolded: bool) -> dict[str, Any]:
+    """The values of the tweet template. Raises TweetNotFound."""
+    ends = tweets.list_chain_ends(tweet_id, _UNFOLDED if is_unfolded else _FROM_TARGET, _FROM_ROOT)
+    retweets = tweets.list_retweets(tweet_id, _LISTED, after)
+    chain = _rows(tweets, [*ends.far, *reversed(ends.near)], target=tweet_id)
+    unfolds = ids.encode(ends.near[-1].id if is_unfolded else tweet_id)
+    path = f"/tweet/{ids.encode(tweet_id)}"
+    return {
+        "target": chain[-1],
+        "chain": chain,
+        "folded_at": len(ends.far) if ends.hidden else -1,
+        "hidden": ends.hidden,
+        "unfolds": f"/tweet/{unfolds}?chain=all",
+        "retweets": _rows(tweets, retweets.tweets),
+        **_pager(path, is_first=after is None, following=retweets.next, part="#retweets"),
+    }
+
+
+def _read(rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """The parameters of the query that *rules* name. Raises the refusal, 422, which is a page for a person."""
+    try:
+        return read_parameters(rules)
+    except HTTPResponse:
+        if not prefers_html(request.environ.get("HTTP_ACCEPT", "")):
+            raise
+        means = " ".join(rule.means for name, rule in rules.items() if f"{name}=" in request.environ["QUERY_STRING"])
+        raise error_page(ProblemSpec(422, "invalid_query", means), []) from None
+
+
+def _explain(spec: ProblemSpec) -> HTTPResponse:
+    """An error as a page for people, and as problem+json for programs."""
+    headers = [("Vary", "Accept")]
+    if prefers_html(request.environ.get("HTTP_ACCEPT", "")):
+        return error_page(spec, headers)
+    return respond_problem(spec.status, spec.code, spec.detail, headers=headers)
+
+
+def _find_parents(tweets: Tweets, listed: Sequence[Tweet]) -> dict[int, Tweet]:
+    parents = {tweet.retweet for tweet in listed if tweet.retweet is not None}
+    return tweets.find_tweets(parents) if parents else {}
+
+
+def _rows(tweets: Tweets, listed: Sequence[Tweet], *, first: int = 1, target: int | None = None) -> list[Row]:
+    return rows(listed, _find_parents(tweets, listed), _minute() * 60_000, first=first, target=target)
+
+
+def _pager(path: str, *, is_first: bool, following: Place | int | None, part: str = "") -> dict[str, str]:
+    """The links from a page of a list to its first page and to the next one, "" for none."""
+    next_page = ""
+    if following is not None:
+        cursor = cursor_of(following) if isinstance(following, Place) else ids.encode(following)
+        next_page = f"{path}?cursor={cursor}{part}"
+    return {"first_page": "" if is_first else path + part, "next_page": next_page}
+
+
 def _minute() -> int:
     return int(time.time()) // 60
-
-
-def _chain_view(tweets: Tweets, tweet_id: int) -> dict[str, Any]:
-    """The values of the tweet template. Raises TweetNotFound."""
-    ends = tweets.list_chain_ends(tweet_id, _CHAIN_SHOWN + 1, 0)  # one more, whose name is shown
-    retweets = tweets.list_retweets(tweet_id, _RETWEETS_SHOWN)
-    names = {tweet.id: tweet.user_name for tweet in ends.near}
-    now_ms = _minute() * 60_000
-    return {
-        "chain": rows(ends.near[:_CHAIN_SHOWN], names, now_ms, whole=1),
-        "hidden": ends.hidden + len(ends.near[_CHAIN_SHOWN:]),
-        "retweets": rows(retweets.tweets, names, now_ms),
-        "more": retweets.next is not None,
-    }

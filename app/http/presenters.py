@@ -21,12 +21,16 @@ _EXCERPT_LENGTH = 480
 
 _EXCERPT_LINES = 7
 
+_COMPACT_TITLE = 90
+"""Characters of a title in a row of one line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """
     A tweet as a template shows it; a deleted one has no `user_name`, `title` and `body`, any other has a title to see.
 
+    `compact` when its words are those of its parent, or of a tweet above it in the list: then one line is enough.
     `more` when `body` is only its beginning. `count` is written with separators, as in "1,204"; `share` is that count
     in percent of the greatest of the list. `parent` is the id of the tweet it retweets, "" for none, and `parent_name`
     that one's author, "" when it was deleted. `received` is what it received in a window, as in "412 today", "" where
@@ -38,10 +42,12 @@ class Row:
     user_name: str | None
     title: str | None
     body: str | None
+    compact: bool
     more: bool
     count: str
     share: int
     created_at: str
+    date: str
     age: str
     parent: str
     parent_name: str
@@ -49,7 +55,7 @@ class Row:
 
 
 def rows_of_window(
-    tweets: Sequence[Tweet], received: Mapping[int, int], during: str, names: Mapping[int, str | None], now_ms: int
+    tweets: Sequence[Tweet], received: Mapping[int, int], during: str, parents: Mapping[int, Tweet], now_ms: int
 ) -> list[Row]:
     """The rows of the top of a window: of *received*, by the ids of *tweets*, as in "412 today"."""
     greatest = max(received.values(), default=0) or 1
@@ -60,42 +66,52 @@ def rows_of_window(
             share=round(100 * received[tweet.id] / greatest),
             received=f"{received[tweet.id]:,} {during}".rstrip(),
         )
-        for row, tweet in zip(rows(tweets, names, now_ms), tweets, strict=True)
+        for row, tweet in zip(rows(tweets, parents, now_ms), tweets, strict=True)
     ]
 
 
-def rows(tweets: Sequence[Tweet], names: Mapping[int, str | None], now_ms: int, *, whole: int = 0) -> list[Row]:
+def rows(
+    tweets: Sequence[Tweet], parents: Mapping[int, Tweet], now_ms: int, *, first: int = 1, target: int | None = None
+) -> list[Row]:
     """
-    The rows of *tweets*, ranked from 1 as they come; *names* has the authors of their parents.
+    The rows of *tweets*, ranked from *first* as they come; *parents* has the tweets that they retweet, by id.
 
-    The first *whole* of them show all of their body, the others its beginning.
+    Of equal texts only the first is shown in full. A *target* is never compact, and all of its text is shown, once.
     """
     greatest = max((tweet.count_retweet or 0 for tweet in tweets), default=0) or 1
-    return [
-        _row(tweet, rank, names, now_ms, greatest, excerpt_only=rank > whole)
-        for rank, tweet in enumerate(tweets, start=1)
-    ]
-
-
-def _row(
-    tweet: Tweet, rank: int, names: Mapping[int, str | None], now_ms: int, greatest: int, *, excerpt_only: bool
-) -> Row:
-    body = tweet.body or ""
-    shown = excerpt(body) if excerpt_only else body
-    return Row(
-        id=ids.encode(tweet.id),
-        rank=rank,
-        user_name=tweet.user_name,
-        title=None if tweet.title is None else readable(tweet.title),
-        body=shown,
-        more=len(shown) < len(body),
-        count=f"{tweet.count_retweet or 0:,}",
-        share=round(100 * (tweet.count_retweet or 0) / greatest),
-        created_at=timestamp(tweet.created_at),
-        age=age(tweet.created_at, now_ms),
-        parent="" if tweet.retweet is None else ids.encode(tweet.retweet),
-        parent_name="" if tweet.retweet is None else names.get(tweet.retweet) or "",
-    )
+    whole = next(((tweet.title, tweet.body) for tweet in tweets if tweet.id == target), None)
+    shown: set[tuple[str | None, str | None]] = set()
+    made = []
+    for rank, tweet in enumerate(tweets, start=first):
+        text, body = (tweet.title, tweet.body), tweet.body or ""
+        parent = parents.get(tweet.retweet) if tweet.retweet is not None else None
+        is_repeated = text in shown or (parent is not None and (parent.title, parent.body) == text)
+        is_compact = is_repeated and tweet.user_name is not None and tweet.id != target
+        if tweet.id == target and text in shown:
+            body = ""
+        if not is_compact:
+            shown.add(text)
+        title = None if tweet.title is None else readable(tweet.title)
+        told = body if text == whole else excerpt(body)
+        made.append(
+            Row(
+                id=ids.encode(tweet.id),
+                rank=rank,
+                user_name=tweet.user_name,
+                title=_shorten(title, _COMPACT_TITLE) if title and is_compact else title,
+                body=told,
+                compact=is_compact,
+                more=len(told) < len(body),
+                count=f"{tweet.count_retweet or 0:,}",
+                share=round(100 * (tweet.count_retweet or 0) / greatest),
+                created_at=timestamp(tweet.created_at),
+                date=f"{timestamp(tweet.created_at)[:16].replace('T', ' ')} UTC",
+                age=age(tweet.created_at, now_ms),
+                parent="" if tweet.retweet is None else ids.encode(tweet.retweet),
+                parent_name=(parent and parent.user_name) or "",
+            )
+        )
+    return made
 
 
 def readable(title: str) -> str:
@@ -109,9 +125,15 @@ def excerpt(body: str) -> str:
     text = "\n".join(lines[:_EXCERPT_LINES])
     if len(text) <= _EXCERPT_LENGTH:
         return text
-    text = text[:_EXCERPT_LENGTH]
-    space = text.rfind(" ", _EXCERPT_LENGTH // 2)
-    return text if space < 0 else text[:space]
+    return _shorten(text, _EXCERPT_LENGTH, mark="")
+
+
+def _shorten(text: str, length: int, mark: str = "\u2026") -> str:
+    """*text*, or its first *length* characters at most, ended between words where it can, and *mark*."""
+    if len(text) <= length:
+        return text
+    space = text.rfind(" ", length // 2, length)
+    return text[: length if space < 0 else space] + mark
 
 
 def age(time_ms: int, now_ms: int) -> str:

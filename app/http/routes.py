@@ -150,6 +150,12 @@ def _mount_reads(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         (limit, after), found = read_query(LIST_LIMIT, find_id), parse_id(tweet_id)
         return _respond_list(pool, limit, lambda: list_of(tweets.list_retweets(found, limit, after)))
 
+    @app.get("/api/v1/tweets")
+    def list_newest() -> Response:
+        """All tweets, newest first."""
+        limit, after = read_query(LIST_LIMIT, find_id)
+        return _respond_list(pool, limit, lambda: list_of(tweets.list_newest(limit, after)))
+
     @app.get("/api/v1/users/<user_name>/tweets")
     def list_by_user(user_name: str) -> Response:
         """The tweets of a user, newest first; none of a text that cannot be a name."""

@@ -55,7 +55,7 @@ function say(sentence) {
 async function ask() {
   const headers = etag ? { 'If-None-Match': etag } : {};
   const answer = await fetch(location.pathname + location.search, { headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) });
-  if (answer.status === 200) {
+  if (answer.status === 200 || answer.status === 410) { // a tweet that was deleted meanwhile
     show(await answer.text());
     etag = answer.headers.get('ETag') ?? '';
   } else if (answer.status !== 304) {

@@ -1,10 +1,10 @@
-% rebase('layout.tpl', title='Not now · Simple Twitter' if repeat else 'Not here · Simple Twitter', static=static)
+% rebase('layout.tpl', title='Not now · Simple Twitter' if repeat else 'Not here · Simple Twitter')
 <div class="lead">
 <h1>{{'Not just now' if repeat else 'There is nothing here'}}</h1>
 <p>{{detail}}</p>
 % if repeat:
 <p>Nothing is lost. <a href="">Try again</a></p>
 % else:
-<p><a href="/">To the most retweeted tweets</a></p>
+<p><a href="/">Back to Most retweeted</a></p>
 % end
 </div>

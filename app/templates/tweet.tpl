@@ -1,39 +1,36 @@
-% target = chain[0]
-% rebase('layout.tpl', title=(target.title or 'A deleted tweet') + ' · Simple Twitter', static=static)
+% is_gone = target.user_name is None
+% rebase('layout.tpl', title=(target.title or 'A deleted tweet') + ' · Simple Twitter')
 <div class="lead">
-<h1>A tweet and its chain</h1>
-% if target.parent:
-<p>What it retweets stands below it, down to the tweet that started the chain.</p>
-% else:
-<p>It retweets nothing: a chain starts here.</p>
+% length = len(chain) + hidden
+<h1>{{'An original tweet' if length == 1 else 'A tweet and its chain'}}</h1>
+% if length > 1:
+<p>{{f'{length:,}'}} tweets, from the original down to <a href="#target">this one</a>.</p>
 % end
 </div>
 <div data-live="15" data-patch tabindex="-1">
 <section data-patch aria-labelledby="chain-heading">
 <h2 id="chain-heading" class="unseen">The chain</h2>
 <ol class="chain" role="list" data-patch>
-% for row in chain:
-<li data-id="{{row.id}}"{{!' class="target"' if row.rank == 1 else ''}}>
-% include('row.tpl', row=row, onto=False, chain_link=False)
-</li>
+% for place, row in enumerate(chain):
+% if place == folded_at:
+<li class="fold"><a href="{{unfolds}}" data-control="unfold">… {{f'{hidden:,}'}} more in between</a></li>
 % end
-% if hidden:
-<li class="further"><a href="/tweet/{{chain[-1].id}}">{{hidden}} more, further down the chain</a></li>
+<li data-id="{{row.id}}"{{!' id="target" class="target"' if row is target else ' class="slim"' if row.compact else ''}}>
+% include('row.tpl', row=row, onto=False, is_target=row is target)
+</li>
 % end
 </ol>
 </section>
-<section data-patch aria-labelledby="retweets-heading">
-<h2 id="retweets-heading">{{'Retweeted by' if retweets else 'Not retweeted here yet'}}</h2>
-<ol class="retweets" role="list" data-patch>
+<section id="retweets" data-patch aria-labelledby="retweets-heading">
+<h2 id="retweets-heading">{{'Retweets of this tweet' if retweets or first_page else 'No one has retweeted this tweet yet'}}</h2>
+<ol class="list retweets" role="list" data-patch>
 % for row in retweets:
-<li data-id="{{row.id}}">
-% include('row.tpl', row=row, onto=False, chain_link=False)
+<li data-id="{{row.id}}"{{!' class="slim"' if row.compact else ''}}>
+% include('row.tpl', row=row, onto=False)
 </li>
 % end
-% if more:
-<li class="further">These are the newest; the API has the others.</li>
-% end
 </ol>
+% include('pager.tpl', says='')
 </section>
 </div>
 % if picture:
@@ -64,4 +61,15 @@ a deleted tweet\\
 </table>
 </details>
 </section>
+% end
+% if not is_gone:
+<dialog id="delete" aria-labelledby="delete-heading" closedby="any">
+<form method="dialog" action="/" data-method="DELETE" data-call="/api/v1/tweet/{{target.id}}">
+<h2 id="delete-heading">Delete this tweet?</h2>
+<p class="hint">Its words and its author’s name go for good. Its place in the chain stays, and so do all retweets below it, with their counts. Each tweet above it loses 1.</p>
+<p class="fault" role="alert" data-fault=""></p>
+% include('token.tpl', name='delete')
+<p class="acts"><button type="button" data-closes>Keep it</button><button type="submit" class="main">Delete</button></p>
+</form>
+</dialog>
 % end

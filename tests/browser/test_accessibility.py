@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from storage import ids
+from storage.records import NewTweet
 from tests.browser.conftest import OpenPage, Site
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,7 @@ def full(site: Site) -> Site:
     middle = site.post("Middle", 50, root.id, user_name="grace")
     for number, title in enumerate(("Leaf", "שלום עולם", "قصيدة", "<b>bold</b>", "e", "f", "g", "h", "i")):
         site.post(title, number, middle.id)
+    site.tweets.post(NewTweet("alan", None, None, middle.id)).result()
     gone = site.post("Gone")
     site.post("Orphan", 70, gone.id)
     site.tweets.delete(gone.id).result()
@@ -51,11 +53,12 @@ def test_full(open_page: OpenPage, look: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
-def test_chain(open_page: OpenPage, full: Site, look: dict[str, Any]) -> None:
-    """The page of a tweet: of a root, of one in the middle of a chain, and above a deleted one."""
+def test_chains_and_lists(open_page: OpenPage, full: Site, look: dict[str, Any]) -> None:
+    """The pages of a root, of a tweet in a chain and above a deleted one; the other lists, and a page of 404."""
     page = open_page(**look)
-    for tweet in full.tweets.top(3).result().tweets:
-        page.goto(f"{full.url}/tweet/{ids.encode(tweet.id)}")
+    paths = [f"/tweet/{ids.encode(tweet.id)}" for tweet in full.tweets.top(3).result().tweets]
+    for path in (*paths, f"{paths[0]}?chain=all", "/newest", "/users/ada", "/?cursor=1.0000000000000", "/users/no-one"):
+        page.goto(full.url + path)
         assert_accessible(page)
 
 

@@ -5,7 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from app import __version__
 from storage import ids
+from storage.records import NewTweet, Tweet
 from tests.browser.conftest import OpenPage, Site
 
 
@@ -82,7 +84,7 @@ def test_a_long_body_ends_in_a_way_to_the_rest(open_page: OpenPage, site: Site) 
 
 
 def test_the_chain_of_a_tweet(open_page: OpenPage, site: Site) -> None:
-    """From its row one sees the chain of a tweet: itself first, the root last, a deleted one as such."""
+    """It reads downwards: the root, the tweet itself last and largest, its retweets; a deleted one is 410."""
     root = site.post("Root")
     middle = site.post("Middle", 0, root.id)
     leaf = site.post("Leaf", 0, middle.id)
@@ -90,26 +92,98 @@ def test_the_chain_of_a_tweet(open_page: OpenPage, site: Site) -> None:
     site.tweets.delete(middle.id).result()
     page = open_page()
 
-    page.get_by_role("article", name="Leaf").get_by_role("link", name="Chain").click()
+    page.get_by_role("article", name="Leaf").get_by_role("link", name="Leaf").click()
 
-    expect(page.locator(".chain h3")).to_have_text(["Leaf", "A deleted tweet", "Root"])
+    expect(page.locator(".chain h3")).to_have_text(["Root", "A deleted tweet", "Leaf"])
     expect(page.locator(".retweets h3")).to_have_text(["Tip"])
+    sizes = page.locator(".chain h3").evaluate_all(
+        "all => all.map((each) => parseFloat(getComputedStyle(each).fontSize))"
+    )
+    assert sizes[-1] > max(sizes[:-1])
+    page.get_by_role("link", name="A deleted tweet").click()
+    expect(page.locator(".target h3")).to_have_text("This tweet was deleted.")
+    assert (f"/tweet/{ids.encode(middle.id)}", 410) in site.answers
 
 
-def test_a_long_chain_goes_on_at_its_end(open_page: OpenPage, site: Site) -> None:
-    """Of a chain of 120 one sees 50, and the last of them leads on to the root."""
+def post_chain(site: Site, length: int) -> Tweet:
+    """Post a chain of *length* tweets, "link 0" its root; its last one."""
     tweet = site.post("link 0")
-    for number in range(1, 120):
+    for number in range(1, length):
         tweet = site.post(f"link {number}", 0, tweet.id)
+    return tweet
+
+
+@pytest.mark.parametrize("length", [8, 60, 230])
+def test_a_long_chain_is_folded(open_page: OpenPage, site: Site, length: int) -> None:
+    """Of more than eight tweets one sees three from the root, five to the target, and a link to those in between."""
+    tweet = post_chain(site, length)
     page = open_page(f"/tweet/{ids.encode(tweet.id)}")
+    ends = [*range(3), *range(length - 5, length)]
 
-    for further in ("70 more", "21 more"):
-        page.get_by_role("link", name=further).click()
+    expect(page.locator(".chain h3")).to_have_text([f"link {number}" for number in ends])
+    if length > 8:
+        page.get_by_role("link", name=f"{length - 8} more in between").click()
+        first = max(3, length - 100)
+        expect(page.locator(".chain h3")).to_have_text(
+            [f"link {number}" for number in (0, 1, 2, *range(first, length))]
+        )
+    if length > 103:
+        page.get_by_role("link", name=f"{length - 103} more in between").click()
+        expect(page.locator(".target h3")).to_have_text(f"link {length - 100}")
 
-    expect(page.locator(".chain h3").last).to_have_text("link 0")
+
+def test_lists_are_paged_by_plain_links(open_page: OpenPage, site: Site) -> None:
+    """Without JavaScript one reads on to the end of each list, and back to its first page."""
+    root = site.post("tweet 24", 100)
+    for number in range(24):
+        site.post(f"tweet {number}", number, root.id)
+    page = open_page(java_script_enabled=False)
+
+    for says in ("1 to 10 of 25", "11 to 20 of 25", "21 to 25 of 25"):
+        expect(page.locator(".pager")).to_contain_text(says)
+        expect(page.locator(".rank").first).to_have_text(f"Rank {says.split()[0]}")
+        if page.get_by_role("link", name="Next page").count():
+            page.get_by_role("link", name="Next page").click()
+    page.get_by_role("link", name="First page").click()
+    assert page.url == f"{site.url}/"
+    for path, last in (
+        ("/newest", "tweet 24"),
+        ("/users/ada", "tweet 24"),
+        (f"/tweet/{ids.encode(root.id)}", "tweet 0"),
+    ):
+        page.goto(site.url + path)
+        expect(page.locator(".list h3")).to_have_text([f"tweet {number}" for number in range(23, 3, -1)])
+        page.get_by_role("link", name="Next page").click()
+        expect(page.locator(".list h3").last).to_have_text(last)
+        expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+        expect(page.get_by_role("link", name="First page")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/tweet/{id}"])
+def test_newest_and_users(open_page: OpenPage, site: Site) -> None:
+    """The tabs lead from one list to the other, names lead to users, and a retweet without words is one line."""
+    root = site.post("Root", 5, user_name="grace", body="The words of the root")
+    site.tweets.post(NewTweet("alan", None, None, root.id)).result()
+    page = open_page()
+    compact = page.locator(".compact")
+    expect(compact).to_have_text(
+        re.compile(r"^\s*@alan\s+retweeted @grace\u2019s\s+Root\s+(just now|\d min ago)\s+0 retweets\s*$")
+    )
+    expect(page.get_by_text("The words of the root")).to_have_count(1)
+
+    page.get_by_role("navigation", name="Lists").get_by_role("link", name="Newest").click()
+    expect(page.get_by_role("link", name="Newest")).to_have_attribute("aria-current", "page")
+    expect(page.locator(".list h3")).to_have_text(["Root", "Root"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page.locator("time").first.get_attribute("title") or "")
+    page.get_by_role("link", name="@alan").click()
+    expect(page.get_by_role("heading", name="@alan")).to_be_visible()
+    expect(compact).to_have_count(1)
+    page.goto(f"{site.url}/users/no-one")
+    expect(page.get_by_text("No user of this name has tweets here.")).to_be_visible()
+    page.get_by_role("link", name="Back to Most retweeted").click()
+    expect(page.get_by_text(f"Simple Twitter {__version__}")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/newest", "/users/ada", "/tweet/{id}"])
 def test_reading_needs_no_javascript(open_page: OpenPage, site: Site, path: str) -> None:
     """Without JavaScript the texts are all there, and no button that would do nothing."""
     tweet = site.post("Root", body="The whole of it")
@@ -132,20 +206,6 @@ def edges(page: Page, selector: str) -> dict[str, float]:
         }"""
     )
     return found
-
-
-@pytest.mark.parametrize("width", [320, 390, 1200])
-@pytest.mark.parametrize("base", [1, 10_000_000, 1_000_000_000_000])
-def test_what_one_can_do_stays_together(open_page: OpenPage, site: Site, base: int, width: int) -> None:
-    """However long the count is, the ways on from a tweet stand side by side, at the end of a line."""
-    site.post("Counted", base)
-    page = open_page(viewport={"width": width, "height": 800})
-
-    link, button = (edges(page, f"[data-control={control}]") for control in ("chain", "retweet"))
-
-    assert link["top"] < button["bottom"]
-    assert button["top"] < link["bottom"]
-    assert page.locator(".tweet").evaluate("row => row.getBoundingClientRect().right") - button["right"] < 24
 
 
 @pytest.mark.parametrize("width", [320, 390, 1200])

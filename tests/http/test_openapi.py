@@ -117,6 +117,7 @@ def test_an_answer_fits_its_description(client: Client) -> None:
         f"{path}/retweets": schemas.TweetList,
         f"{path}/rank": schemas.Rank,
         "/api/v1/top": schemas.Top,
+        "/api/v1/tweets": schemas.TweetList,
         "/livez": schemas.Live,
         "/readyz": schemas.Ready,
         "/nothing": Problem,

@@ -25,7 +25,9 @@ def addresses(page: bytes) -> list[str]:
     return re.findall(r'(?:href|src)="(/static/[^"]+)"', page.decode())
 
 
-@pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/tweet/nothing", "/api/v1/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/tweet/{id}", "/tweet/nothing", "/newest", "/users/ada", "/users/no-one", "/api/v1/"]
+)
 def test_a_page_is_html_under_a_strict_policy(client: Client, path: str) -> None:
     """Every page, those of errors too, allows only its own files, and holds no inline style or script."""
     reply = client.get(path.format(id=client.tweet()["id"]), HTTP_ACCEPT=BROWSER)
@@ -42,7 +44,7 @@ def test_the_search_for_inline_code_finds_it(markup: str) -> None:
     assert INLINE.search(markup)
 
 
-@pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/api/v1/"])
+@pytest.mark.parametrize("path", ["/", "/tweet/{id}", "/newest", "/users/ada", "/api/v1/"])
 def test_a_known_page_is_not_sent_again(fresh: Client, path: str) -> None:
     """With its ETag the answer is 304 without a body; the tag of another page is no match."""
     path = path.format(id=fresh.tweet()["id"])
@@ -111,14 +113,15 @@ def test_no_such_tweet(client: Client, method: str) -> None:
     assert client.call(method, "/tweet/nothing").status == 404
 
 
-def test_a_deleted_tweet_keeps_its_page(fresh: Client) -> None:
-    """Its place in the chain can be seen; its text and author cannot."""
+def test_a_deleted_tweet_is_gone(fresh: Client) -> None:
+    """Its page is 410 and says so in a sentence; its text and author cannot be seen."""
     tweet = fresh.tweet("gracehopper", "Vanished", "Without a trace")
     fresh.call("DELETE", f"/api/v1/tweet/{tweet['id']}")
 
     reply = fresh.get(f"/tweet/{tweet['id']}")
 
-    assert reply.status == 200
+    assert (reply.status, reply.headers["cache-control"]) == (410, "no-store")
+    assert b"This tweet was deleted." in reply.body
     assert not re.search(rb"gracehopper|Vanished|Without", reply.body)
 
 
@@ -182,9 +185,9 @@ def test_a_stale_ranking_says_so(fresh: Client, tweets: Tweets, monkeypatch: pyt
     stale = fresh.get("/")
 
     assert "stale" not in calm.headers
-    assert b"last one known" not in calm.body
+    assert b"last known version" not in calm.body
     assert stale.headers["stale"] == "true"
-    assert b"last one known" in stale.body
+    assert b"last known version" in stale.body
     assert b"Still here" in stale.body
 
 
@@ -217,13 +220,26 @@ def test_away_is_a_problem_for_programs(away: Client, accept: str | None) -> Non
 
 
 @pytest.mark.parametrize("accept", [BROWSER, "text/html", "a/b;c=d , TEXT/HTML ;q=0.1", "text/html;level=1"])
-@pytest.mark.parametrize("path", ["/tweet/nothing", "/tweet/0000000000001"])
+@pytest.mark.parametrize(
+    "path", ["/tweet/nothing", "/tweet/0000000000001", "/nothing", "/users/no-one", "/users/a%20b"]
+)
 def test_who_names_html_is_told_in_a_page(client: Client, path: str, accept: str) -> None:
-    """A tweet that is not there is a page for whoever names text/html in Accept, as browsers do."""
+    """What is not there is a page for clients that name text/html in Accept, as browsers do."""
     reply = client.get(path, HTTP_ACCEPT=accept)
 
     assert (reply.status, reply.headers["content-type"], reply.headers["vary"]) == (404, HTML, "Accept")
-    assert b"No tweet has this id." in reply.body
+    assert b"There is nothing here" in reply.body
+
+
+def test_a_page_of_a_list_that_is_none(client: Client) -> None:
+    """A bad cursor is 422, for people as a page; beyond the end of a list its page is empty."""
+    client.tweet()
+    for path in ("/", "/newest", "/users/ada", f"/tweet/{client.tweet()['id']}"):
+        reply = client.get(f"{path}?cursor=x", HTTP_ACCEPT=BROWSER)
+        assert (reply.status, reply.headers["content-type"]) == (422, HTML)
+        assert client.get(f"{path}?cursor=x").faults() == {"cursor": "invalid"}
+    for path in ("/?cursor=0.0000000000000", "/newest?cursor=0000000000000", "/users/ada?cursor=0000000000000"):
+        assert client.get(path).status == 200
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.http.client import Client
 
 LISTS = [
     "/api/v1/top",
+    "/api/v1/tweets",
     "/api/v1/users/ada/tweets",
     "/api/v1/tweet/0000000000000/retweets",
     "/api/v1/tweet/0000000000000/chain",
@@ -22,6 +23,7 @@ PATHS = {
     "/api/v1/tweet/0000000000000/chain": "GET, HEAD",
     "/api/v1/tweet/0000000000000/retweets": "GET, HEAD",
     "/api/v1/tweet/0000000000000/rank": "GET, HEAD",
+    "/api/v1/tweets": "GET, HEAD",
     "/api/v1/users/ada/tweets": "GET, HEAD",
     "/api/v1/top": "GET, HEAD",
     "/api/v1/openapi.json": "GET, HEAD",
@@ -56,7 +58,7 @@ def test_head(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/api", "/api/v2/top", "/api/v1/tweets", "/API/V1/top", "/api/v1//top", "/api/v1/top//",
+    ["/nothing", "/api", "/api/v2/top", "/API/V1/top", "/api/v1//top", "/api/v1/top//",
      "/api/v1/users//tweets",
      "/api/v1/users/a%2Fb/tweets", "/api/v1/users/ada", "/livez/", "/readyz%20", "/api/v1/top%0A",
      "/api/v1/tweet/0000000000000%0A", "/api/v1/tweet/0000000000000/chain%0A", "/api/v1/users/ada/tweets%0A",

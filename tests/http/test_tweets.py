@@ -217,6 +217,17 @@ def test_lists_are_paged(client: Client, limit: int) -> None:
         assert client.pages(path, limit) == [rows[::-1][start : start + limit] for start in range(0, 6, limit)]
 
 
+def test_the_newest_tweets(fresh: Client) -> None:
+    """All tweets of all users, newest first, by pages, without those that were deleted."""
+    root = fresh.tweet()
+    posted = [root["id"], *(fresh.retweet(root, user_name=f"user{number}")["id"] for number in range(5))]
+    fresh.call("DELETE", f"/api/v1/tweet/{posted.pop(2)}")
+
+    assert fresh.pages("/api/v1/tweets", 2) == [posted[::-1][start : start + 2] for start in (0, 2, 4)]
+    reply = fresh.get("/api/v1/tweets?limit=2")
+    assert reply.headers["link"] == f'</api/v1/tweets?limit=2&cursor={reply.json()["next"]}>; rel="next"'
+
+
 def test_lists_have_twenty_unless_asked(client: Client) -> None:
     """Without a limit a list has at most 20 tweets."""
     for _ in range(21):

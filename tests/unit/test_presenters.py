@@ -1,5 +1,7 @@
 """What the templates are given."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,7 +68,9 @@ def test_rows_of_tweets() -> None:
     second = Tweet(4, "bob", "B", "b", 3, 3_000, NOW)
     orphan = Tweet(5, "eve", "C", "c", 2, 0, NOW)
 
-    made = rows([first, second, orphan], {3: "ada", 2: None}, NOW)
+    made = rows(
+        [first, second, orphan], {3: first, 2: replace(first, id=2, user_name=None, title=None, body=None)}, NOW
+    )
 
     assert [(row.rank, row.count, row.share, row.more) for row in made] == [
         (1, "12,000", 100, True),
@@ -80,11 +84,23 @@ def test_rows_of_tweets() -> None:
     ]
 
 
-def test_the_first_row_may_be_whole() -> None:
-    """Of a chain the target shows all of its body."""
-    long = Tweet(3, "ada", "A", "x" * 600, None, 0, NOW)
+def test_words_are_shown_once() -> None:
+    """A text that its parent or a row above has is a compact row; the words of a target stand whole, once."""
+    root = Tweet(3, "ada", "A", "x" * 600, None, 2, NOW)
+    own = Tweet(4, "bob", "B", "x" * 600, 3, 1, NOW)
+    passed_on = Tweet(5, "eve", "B", "x" * 600, 4, 0, NOW)
+    gone = Tweet(6, None, None, None, 3, None, NOW)
+    parents = {3: root, 4: own}
 
-    assert [len(row.body or "") for row in rows([long, long], {}, NOW, whole=1)] == [600, 480]
+    assert [row.compact for row in rows([root, own, passed_on, gone, gone], parents, NOW)] == [
+        False, False, True, False, False
+    ]  # fmt: skip
+    assert [row.compact for row in rows([passed_on, root, root], parents, NOW)] == [True, False, True]
+    assert [(len(row.body or ""), row.compact) for row in rows([root, own, passed_on], parents, NOW, target=5)] == [
+        (480, False), (600, False), (0, False)
+    ]  # fmt: skip
+    assert [len(row.body or "") for row in rows([passed_on], {4: own}, NOW, target=5)] == [600]
+    assert [row.rank for row in rows([root, own], {}, NOW, first=11)] == [11, 12]
 
 
 @pytest.mark.parametrize("title", ["\u200b", "\u2800", "\u00ad \u3164", "\u2060\ufe0f", "\u202e"])
