@@ -292,9 +292,11 @@ OPERATIONS = (
         "list_newest",
         "tweets",
         "List the newest tweets",
-        {200: Answer("Those that are not deleted, newest first.", TweetList, ("Link",))},
+        "Those that are not deleted, newest first.",
+        (schemas.TweetList,),
         {422: _BAD_QUERY},
-        ("list_limit", "list_cursor"),
+        ("list_limit", "cursor"),
+        ("Link",),
     ),
     Operation(
         "get",
