@@ -92,16 +92,16 @@ def rows(
         if not is_compact:
             shown.add(text)
         title = None if tweet.title is None else readable(tweet.title)
-        told = body if text == whole else excerpt(body)
+        summary = body if text == whole else excerpt(body)
         made.append(
             Row(
                 id=ids.encode(tweet.id),
                 rank=rank,
                 user_name=tweet.user_name,
                 title=_shorten(title, _COMPACT_TITLE) if title and is_compact else title,
-                body=told,
+                body=summary,
                 compact=is_compact,
-                more=len(told) < len(body),
+                more=len(summary) < len(body),
                 count=f"{tweet.count_retweet or 0:,}",
                 share=round(100 * (tweet.count_retweet or 0) / greatest),
                 created_at=timestamp(tweet.created_at),

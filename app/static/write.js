@@ -1,13 +1,13 @@
 // Posting, retweeting and deleting by form. What a person or the server wrote is only ever set as text, never as markup.
 
-const told = document.querySelector('#told');
+const notice = document.querySelector('#notice');
 const NAME_KEY = 'user_name';
 const TOKEN_KEY = 'token';
 const TOKEN_USER_KEY = 'token_user';
 const SAID_KEY = 'said';
 const COUNTED_FROM = 40; // characters before the limit, from which they are counted
 
-/** What a person is told, by the code of the problem; other problems have a sentence of their own. */
+/** What a person reads, by the code of the problem; other problems have a sentence of their own. */
 const SENTENCES = {
   token_missing: 'This site needs a token to post. Ask the people who run it.',
   token_unknown: 'This token is unknown, or was revoked. Ask the people who run this site for another one.',
@@ -84,9 +84,9 @@ function count(input) {
 /** Say what happened, with ways to it, where a screen reader hears it. */
 function tell(sentence, ways = []) {
   const links = ways.map(([text, id]) => Object.assign(document.createElement('a'), { href: `/tweet/${id}`, textContent: text }));
-  told.replaceChildren(sentence, ...links.flatMap((link) => [' ', link]));
-  clearTimeout(told.timer);
-  told.timer = setTimeout(() => told.replaceChildren(), 20_000);
+  notice.replaceChildren(sentence, ...links.flatMap((link) => [' ', link]));
+  clearTimeout(notice.timer);
+  notice.timer = setTimeout(() => notice.replaceChildren(), 20_000);
 }
 
 /** How many tweets a retweet has counted for, with a way to both ends of its chain. */

@@ -35,7 +35,7 @@ Simple Twitter</a>
 <p class="without-script">Reading works without JavaScript. To post or retweet, switch it on, or use the API.</p>
 </footer>
 <p id="state" role="status"></p>
-<p id="told" role="status"></p>
+<p id="notice" role="status"></p>
 % include('form.tpl', name='post', heading='Write a tweet', send='Post', required=True)
 % include('form.tpl', name='retweet', heading='Retweet', send='Retweet', required=False)
 </body>

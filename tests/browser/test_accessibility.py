@@ -77,7 +77,7 @@ def test_forms(open_page: OpenPage, look: dict[str, Any]) -> None:
     page.get_by_role("dialog").get_by_label("Your name").fill("alan")
     assert_accessible(page)
     page.get_by_role("dialog").get_by_role("button", name="Retweet").click()
-    expect(page.locator("#told")).to_contain_text("Retweeted.")
+    expect(page.locator("#notice")).to_contain_text("Retweeted.")
     assert_accessible(page)
 
 

@@ -53,7 +53,7 @@ def test_a_token_of_somebody_else(open_page: OpenPage, site: Site) -> None:
 
 
 def test_without_tokens_there_is_no_field(open_page: OpenPage) -> None:
-    """While nobody needs a token, no form has a field for one."""
+    """While no write needs a token, no form has a field for one."""
     page = open_page()
     page.get_by_role("button", name="Write a tweet").click()
     expect(page.get_by_role("dialog").get_by_label("Title")).to_be_visible()

@@ -78,13 +78,13 @@ def test_a_retweet_says_what_it_did(open_page: OpenPage, site: Site) -> None:
     page.get_by_role("article", name="link 6").get_by_role("button").click()
     fill(page, Your_name="alan").get_by_role("button", name="Retweet").click()
 
-    expect(page.locator("#told")).to_contain_text("Retweeted. 6 tweets gained 1.")
+    expect(page.locator("#notice")).to_contain_text("Retweeted. 6 tweets gained 1.")
     own = posted_by(site, "alan")[0]
-    links = [link.get_attribute("href") for link in page.locator("#told a").all()]
+    links = [link.get_attribute("href") for link in page.locator("#notice a").all()]
     assert links == [f"/tweet/{ids.encode(own.id)}", f"/tweet/{ids.encode(root.id)}"]
 
 
-def test_faults_are_told_to_people(open_page: OpenPage) -> None:
+def test_faults_speak_to_people(open_page: OpenPage) -> None:
     """The rule of names stands there before the fault; each fault says what to do, and long texts are counted."""
     page = open_page()
     page.keyboard.press("n")
