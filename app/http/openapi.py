@@ -77,8 +77,8 @@ def _parameter(name: str, place: str, description: str, schema: dict[str, Any], 
 
 
 def _limit(default: int, largest: int = LARGEST_LIMIT) -> dict[str, Any]:
-    schema = {"type": "integer", "minimum": 1, "maximum": largest, "default": default}
-    return _parameter("limit", "query", "How many at most.", schema)
+    schema = {"type": "integer", "minimum": 1, "maximum": largest}
+    return _parameter("limit", "query", f"How many at most; {default} unless given.", schema)
 
 
 _WINDOW = "`hour`, `day`, `week`, `month`, `year`, or a number of `h`, `d` or `w`, at most 366 days."
@@ -224,6 +224,7 @@ OPERATIONS = (
         (),
         {404: _NO_TWEET, 410: _DELETED, 412: "It is in another state.", 507: _FULL},
         ("if_match",),
+        _RATE,
     ),
     Operation(
         "get",

@@ -157,6 +157,8 @@ def test_migrate(tmp_path: Path) -> None:
     assert advice == "The database is at revision base, and this version needs 0004: run `simple-twitter migrate up`."
     assert refused(data, "migrate", "check", DATABASE_URL=url) == advice
     assert b"0001  applied  " in done(data, "migrate", "up", DATABASE_URL=url)
+    revisions = json.loads(done(data, "migrate", "status", "--json", DATABASE_URL=url))
+    assert [(each["number"], each["applied"]) for each in revisions[:2]] == [("0001", True), ("0002", True)]
     assert done(data, "migrate", "check", DATABASE_URL=url) == b"The tables are as declared.\n"
     done(data, "seed", DATABASE_URL=url)
     assert "add --yes" in refused(data, "migrate", "down", DATABASE_URL=url)

@@ -46,6 +46,7 @@ def test_methods(client: Client, path: str, method: str) -> None:
     assert (reply.status, reply.headers["allow"]) == (405, PATHS[path])
     if method != "HEAD":
         assert reply.json()["code"] == "method_not_allowed"
+        assert reply.json()["detail"] == f"This path has: {PATHS[path]}."
 
 
 @pytest.mark.parametrize("path", [path for path, methods in PATHS.items() if "HEAD" in methods])
