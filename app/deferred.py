@@ -19,7 +19,7 @@ from storage.errors import Overloaded
 DEFERRED = "simple_twitter.deferred"
 
 QUEUE_LIMIT = 1024
-"""Calls that may wait for a thread of the pool."""
+"""Calls that may wait for a thread of a pool, unless it says otherwise."""
 
 _IDLE_S = 30.0
 """After so long without work a thread of the pool ends."""
@@ -68,8 +68,9 @@ class Pool:
     keep the process from ending.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, queue_limit: int | None = None) -> None:
         self._threads_limit = threads
+        self._queue_limit = QUEUE_LIMIT if queue_limit is None else queue_limit
         self._lock = threading.Lock()
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._threads = 0
@@ -81,7 +82,7 @@ class Pool:
         """Call *function* in a thread. Raises Overloaded when too many calls wait; then it is not called."""
         future: Future[Result] = Future()
         with self._lock:
-            if self._unfinished >= self._threads_limit + QUEUE_LIMIT:
+            if self._unfinished >= self._threads_limit + self._queue_limit:
                 raise Overloaded("too many calls wait")
             self._unfinished += 1
             starts = self._unfinished > self._threads < self._threads_limit

@@ -77,6 +77,10 @@ WINDOW = {
 }
 
 
+SHAPES_WAITING = 16
+"""Shapes of cascades that may wait. They are computed one at a time: each takes up to 0.5 s of processor and 17 MB."""
+
+
 def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     """Add the routes to *app*, but for that of a window's top: see `get_window_top`."""
 
@@ -92,10 +96,12 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
 
         return defer(tweets.windows.top_users(length_ms, asked.get("until")), show)
 
+    shapes = Pool(1, SHAPES_WAITING)
+
     @app.get("/api/v1/tweet/<tweet_id>/cascade")
     def get_cascade(tweet_id: str) -> Response:
         """The shape of a cascade, also of that of a deleted tweet."""
-        return defer(pool.submit(_encode_cascade, tweets, parse_id(tweet_id)), Tagged.response)
+        return defer(shapes.submit(_encode_cascade, tweets, parse_id(tweet_id)), Tagged.response)
 
     @app.get("/api/v1/tweet/<tweet_id>/descendants")
     def list_descendants(tweet_id: str) -> Response:

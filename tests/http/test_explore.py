@@ -1,5 +1,8 @@
 """Over HTTP: the tops of windows, cascades and the change feed, as JSON, as a page and as a feed."""
 
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -8,7 +11,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from sqlalchemy import text
 
+from app.http.explore import SHAPES_WAITING
 from storage import Tweets
+from storage.cascade import Cascade
 from storage.ids import LARGEST, encode
 from storage.records import Tweet
 from tests.builders import post, retweet
@@ -242,6 +247,27 @@ def test_the_picture_of_a_cascade(fresh: Client, tweets: Tweets, root: Tweet) ->
     assert links == {f"/tweet/{encode(node.id)}" for node in tweets.get_cascade(root.id).nodes}
     assert '<th scope="row">2</th><td>2</td>' in page
     assert "icicle" not in fresh.get(f"/tweet/{encode(post(tweets).id)}").body.decode()
+
+
+def test_shapes_one_at_a_time(fresh: Client, tweets: Tweets, root: Tweet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shapes of cascades do not run side by side, which would take memory and processor from all; few may wait."""
+    running, go, compute = threading.Lock(), threading.Event(), tweets.get_cascade
+
+    def alone(tweet_id: int) -> Cascade:
+        assert running.acquire(blocking=False)
+        assert go.wait(30)
+        running.release()
+        return compute(tweet_id)
+
+    monkeypatch.setattr(tweets, "get_cascade", alone)
+    path = f"/api/v1/tweet/{encode(root.id)}/cascade"
+    with ThreadPoolExecutor(SHAPES_WAITING + 2) as clients:
+        asked = [clients.submit(fresh.get, path) for _ in range(SHAPES_WAITING + 2)]
+        refused = next(as_completed(asked, 30)).result()
+        go.set()
+        statuses = Counter(each.result().status for each in asked)
+    assert (refused.status, refused.json()["code"]) == (503, "overloaded")
+    assert statuses == {200: SHAPES_WAITING + 1, 503: 1}
 
 
 def test_too_large(fresh: Client, root: Tweet, monkeypatch: pytest.MonkeyPatch) -> None:
