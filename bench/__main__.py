@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import limits, load, report, whole
+from bench import limits, report, whole
 from bench.comparing import compare, compare_sizes
 from bench.options import Options, read_options
 from bench.planting import Fields
@@ -23,18 +23,16 @@ def main() -> int:
     options = read_options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exit that ends the servers as well
     try:
-        load.find_wrk()
         machine = report.look_at_machine()
-        print(f"{machine.markdown()}\n{machine.warning()}", flush=True)
     except CannotMeasure as error:
         print(error, file=sys.stderr)
         return 1
+    machine["command"] = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+    print("\n".join(machine.values()), report.warning(machine), sep="\n", flush=True)
     tables: list[Table] = []
     failures = run(options, tables)
-    command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-    print(f"\nWritten to {report.write(options.results, machine, tables, command)}")
-    if machine.is_busy:
-        print(f"\n{machine.warning()}", file=sys.stderr)
+    print(f"\nWritten to {report.write(options.results, machine, tables)}")
+    print(report.warning(machine), file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -3,17 +3,15 @@ The limit: a Bottle app that parses the same bodies and answers the same bytes, 
 
     python -m bench.bare ANSWERS
 
-waitress serves it as it comes, with the settings that ours has.
-
-ANSWERS is a file that `bench.workloads` wrote: what the service answered to one request of each kind, headers and all.
+waitress serves it as it comes, with the settings that ours has. ANSWERS is a file that `bench.workloads` wrote: what
+the service answered to one request of each kind, headers and all.
 """
 
-import argparse
 import json
 import logging
-from collections.abc import Mapping
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 from bottle import Bottle, HTTPResponse, request
@@ -24,85 +22,58 @@ from app.server import Limits, open_socket, url_of
 from app.settings import Settings
 
 
-class Answer(NamedTuple):
-    """An answer as it is sent."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def response(self) -> HTTPResponse:
-        """The answer once more."""
-        return HTTPResponse(self.body, self.status, self.headers)
-
-
-def read_answers(file: Path) -> dict[str, Answer]:
-    """The answers of *file* by the names of their kinds."""
-    read = json.loads(file.read_text())
-    return {
-        name: Answer(status, [(header, value) for header, value in headers], body.encode())
-        for name, (status, headers, body) in read.items()
-    }
-
-
-def application(answers: Mapping[str, Answer]) -> Bottle:
-    """The app that gives *answers*."""
+def application(answers: dict[str, Any]) -> Bottle:
+    """The app that gives *answers*: status, headers and body by the name of the kind."""
     app = Bottle()
     app.config["catchall"] = False
     app.uninstall(True)  # as in the service: no plugin is needed
     new_tweet, new_retweet = msgspec.json.Decoder(NewTweet), msgspec.json.Decoder(NewRetweet)
-    tag = dict(answers["page"].headers)["Etag"]
+    ready = {
+        name: (body.encode(), status, [tuple(header) for header in headers])
+        for name, (status, headers, body) in answers.items()
+    }
+    tag = dict(ready["page"][2])["Etag"]
+
+    def body() -> bytes:
+        content: bytes = request.environ["wsgi.input"].read(int(request.environ["CONTENT_LENGTH"]))
+        return content
 
     @app.post("/api/v1/tweet")
     def post_tweet() -> HTTPResponse:
-        new_tweet.decode(_body())
-        return answers["post"].response()
+        new_tweet.decode(body())
+        return HTTPResponse(*ready["post"])
 
     @app.post("/api/v1/retweet")
     def post_retweet() -> HTTPResponse:
-        new_retweet.decode(_body())
-        return answers["retweet"].response()
+        new_retweet.decode(body())
+        return HTTPResponse(*ready["retweet"])
 
     @app.get("/api/v1/top")
     def get_top() -> HTTPResponse:
-        return answers["top"].response()
+        return HTTPResponse(*ready["top"])
 
     @app.get("/api/v1/tweet/<_tweet_id>")
     def get_tweet(_tweet_id: str) -> HTTPResponse:
-        return answers["tweet"].response()
+        return HTTPResponse(*ready["tweet"])
 
     @app.get("/")
     def get_page() -> HTTPResponse:
         known = request.environ.get("HTTP_IF_NONE_MATCH") == tag
-        return answers["page304" if known else "page"].response()
+        return HTTPResponse(*ready["page304" if known else "page"])
 
     return app
 
 
-def _body() -> bytes:
-    content: bytes = request.environ["wsgi.input"].read(int(request.environ["CONTENT_LENGTH"]))
-    return content
-
-
-def main() -> None:
-    """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(description="The limit: an app without storage.", allow_abbrev=False)
-    parser.add_argument("answers", type=Path)
-    given = parser.parse_args()
+if __name__ == "__main__":
     settings = Settings.from_environment()
     listening = open_socket(settings.host, settings.port)
-    app = application(read_answers(given.answers))
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = create_server(
-        app,
+        application(json.loads(Path(sys.argv[1]).read_text())),
         sockets=[listening],
         threads=settings.threads,
         asyncore_use_poll=True,
-        connection_limit=Limits().connections,
+        connection_limit=Limits().connections,  # as many clients as ours takes
     )
     print(f"Serving on {url_of(listening)}", flush=True)
     server.run()
-
-
-if __name__ == "__main__":
-    main()

@@ -3,10 +3,11 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -64,71 +65,39 @@ class Table:
         return f"## {self.title}\n\n{self.note}\n\n{body}\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Where and when, taken before the first measurement."""
-
-    date: str
-    cores: int
-    processor: str
-    memory_gb: float
-    system: str
-    versions: str
-    load: float
-    commit: str
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether other work uses the machine."""
-        return self.load > BUSY
-
-    def warning(self) -> str:
-        """What to think of the figures, empty when nothing is against them."""
-        if not self.is_busy:
-            return ""
-        return (
-            f"THE MACHINE WAS BUSY: the load average was {self.load:.2f} before the run, more than {BUSY}. "
-            "These figures mean nothing."
-        )
-
-    def markdown(self) -> str:
-        """The facts, a line each."""
-        facts = {
-            "date": self.date,
-            "machine": f"{self.cores} cores of {self.processor}, {self.memory_gb:.0f} GB",
-            "system": self.system,
-            "versions": self.versions,
-            "commit": self.commit,
-            "load average before": f"{self.load:.2f}",
-        }
-        return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
-
-
-def look_at_machine() -> Machine:
-    """What this machine is, and does, now."""
+def look_at_machine() -> dict[str, str]:
+    """What this machine is, and does, now: facts by their names."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    server = _said(find_server(), "--version").split(" ")
-    wrk = _said(find_wrk(), "--version").split(" ")
-    return Machine(
-        date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        processor=_processor(),
-        memory_gb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9,
-        system=f"{platform.system()} {platform.release()}",
-        versions=f"Python {platform.python_version()}, {packages}, {' '.join(server[:3])}, {' '.join(wrk[:2])}",
-        load=os.getloadavg()[0],
-        commit=_said("git", "describe", "--always", "--dirty"),
-    )
+    server, wrk = (_said(program, "--version").split(" ") for program in (find_server(), find_wrk()))
+    known = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", known.read_text() if known.exists() else "", re.MULTILINE)
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "machine": f"{os.cpu_count()} cores of {[*names, platform.machine()][0]}, {memory_gb:.0f} GB",
+        "system": f"{platform.system()} {platform.release()}",
+        "versions": f"Python {platform.python_version()}, {packages}, {' '.join(server[:3])}, {' '.join(wrk[:2])}",
+        "commit": _said("git", "describe", "--always", "--dirty"),
+        "load average before": f"{os.getloadavg()[0]:.2f}",
+    }
 
 
-def write(folder: Path, machine: Machine, tables: Sequence[Table], command: str) -> Path:
+def warning(machine: Mapping[str, str]) -> str:
+    """What to think of the figures, empty when nothing is against them."""
+    load = machine["load average before"]
+    if float(load) <= BUSY:
+        return ""
+    return f"THE MACHINE WAS BUSY: the load average was {load} before the run, more than {BUSY}: figures mean nothing."
+
+
+def write(folder: Path, machine: Mapping[str, str], tables: Sequence[Table]) -> Path:
     """Write both files; the path of the Markdown one."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{machine.date[:10]}-{machine.cores}cores.md"
-    head = f"# Measured on {machine.date[:10]}, {machine.cores} cores\n\n{machine.markdown()}\n- command: `{command}`\n"
-    warning = f"\n**{machine.warning()}**\n" if machine.is_busy else ""
-    file.write_text("\n".join([head + warning, *(table.markdown() for table in tables)]))
-    whole = {"machine": asdict(machine), "command": command, "tables": [asdict(table) for table in tables]}
+    file = folder / f"{machine['date'][:10]}-{os.cpu_count()}cores.md"
+    facts = "\n".join(f"- {name}: {fact}" for name, fact in machine.items())
+    head = f"# Measured on {machine['date'][:10]}\n\n{facts}\n\n{warning(machine)}\n"
+    file.write_text("\n".join([head, *(table.markdown() for table in tables)]))
+    whole = {"machine": dict(machine), "tables": [asdict(table) for table in tables]}
     file.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
     return file
 
@@ -139,10 +108,3 @@ def _said(*command: str) -> str:
     except OSError:
         return "unknown"
     return (ended.stdout or ended.stderr).partition("\n")[0].strip()
-
-
-def _processor() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

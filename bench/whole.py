@@ -35,7 +35,7 @@ ROUNDS = 3
 AT_ONCE = 10_000
 
 SELECT = "SELECT id, parent, partition, base, deleted_seq IS NULL FROM tweets ORDER BY id DESC"
-_IMPORTED = re.compile(r"Imported ([\d,]+) tweets in ([\d.]+) s\.\nRanked them in ([\d.]+) s\.")
+_IMPORTED = re.compile(r"Imported ([\d,]+) tweets in ([\d.]+) s\W+(?:and r|R)anked them in ([\d.]+) s")
 _REBUILT = re.compile(r"Rebuilt .* in ([\d.]+) s")
 
 

@@ -41,10 +41,9 @@ def test_table_has_the_ratio_and_what_was_verified(tmp_path: Path, program: Find
     assert float(row["ratio"]) > 0
     assert row["verified"].endswith(" right")
     assert [cells[0].split()[0] for cells in read["rows"]] == ["top", "top", "cascade", "change"]
-    assert written["machine"]["cores"] > 0
     text = next(tmp_path.glob("*cores.md")).read_text()
     assert "| retweet of one viral tweet | 16 |" in text
-    assert ("THE MACHINE WAS BUSY" in text) == (written["machine"]["load"] > 0.3)
+    assert ("THE MACHINE WAS BUSY" in text) == (float(written["machine"]["load average before"]) > 0.3)
 
 
 def test_wrong_count_is_no_result(stage: Stage) -> None:
