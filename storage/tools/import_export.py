@@ -6,14 +6,16 @@ its place in the log. An import first reads and checks its whole input, into a t
 write lock, and stores all of it in one transaction, or nothing.
 """
 
+import marshal
 import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, NoReturn, Self
 from zlib import crc32
 
 from sqlalchemy import Connection
@@ -30,8 +32,14 @@ AT_ONCE = 10_000
 EXPORTED_AT_ONCE = 1_000
 """Rows in one statement of an export, which take some milliseconds to read."""
 
+WRITTEN_AT_ONCE = 1_000
+"""Rows that wait in memory for the temporary files: one by one they took twice as long."""
+
+RECENT = 50_000
+"""Names that are looked up in memory, some 8 MB; older ones are in the temporary files."""
+
 CACHE_KIB = 64_000
-"""Memory for the temporary file of an import."""
+"""Memory for the names of an import in a temporary file."""
 
 DAY_MS = 86_400_000
 """How far ahead of our clock another machine's may be."""
@@ -88,8 +96,8 @@ class ImportTree:
     """
     The tweets of an import, parents before their retweets, checked and waiting to be stored.
 
-    They wait in a temporary file in *folder*, which has no name and is gone with the process; in memory a tweet takes
-    14 bytes. Use it with `with`.
+    They wait in two temporary files in *folder*, rows and names, which have no name and are gone with the process; in
+    memory a tweet takes 14 bytes. Use it with `with`.
     """
 
     def __init__(self, folder: Path, partitions: int, max_ancestors: int, now_ms: int) -> None:
@@ -100,15 +108,20 @@ class ImportTree:
         self.partitions = array("h")
         self.last_entry: tuple[int, int, int] | None = None
         """Partition, seq and nonce of the last entry, once the transaction is about to commit."""
+        self._recent: dict[int | str, int] = {}
+        self._waiting: list[tuple[Any, ...]] = []
+        self._written = 0
+        self._sizes = array("q")  # of what was written at once, in bytes
         path = folder / f".import.{os.getpid()}.part"
         try:
-            self._file = sqlite3.connect(path, isolation_level=None)
-            self._file.execute("PRAGMA journal_mode=OFF")
-            self._file.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._file.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-            self._file.execute("BEGIN EXCLUSIVE")
-            self._file.execute(_CREATE)
-        except sqlite3.Error as error:
+            self._rows: IO[bytes] = TemporaryFile(dir=folder)  # noqa: SIM115  # closed by __exit__
+            self._names = sqlite3.connect(path, isolation_level=None)
+            self._names.execute("PRAGMA journal_mode=OFF")
+            self._names.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._names.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+            self._names.execute("BEGIN EXCLUSIVE")
+            self._names.execute("CREATE TABLE names (name PRIMARY KEY NOT NULL, number, line) WITHOUT ROWID")
+        except (sqlite3.Error, OSError) as error:
             raise CannotOpen(f"A temporary file in {folder} cannot be written ({error}).") from error
         finally:
             path.unlink(missing_ok=True)
@@ -122,7 +135,8 @@ class ImportTree:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._names.close()
+        self._rows.close()
 
     def add(self, row: ImportRow) -> None:
         """Add a tweet below its parent. Raises ImportRefused."""
@@ -132,24 +146,20 @@ class ImportTree:
         if isinstance(row.name, int) and ids.time_of(row.name) > self._latest_ms:
             raise ImportRefused(row.line, "its id is of a time more than a day ahead.")
         if row.parent is not None:
-            found = self._file.execute("SELECT number FROM rows WHERE name = ?", (row.parent,)).fetchone()
+            found = self._recent.get(row.parent)
+            if found is None:
+                found, _ = self._find(row.parent)
             if found is None:
                 reason = "the tweet it retweets is in no line above it; a tweet comes before its retweets."
                 raise ImportRefused(row.line, reason, row.name)
             if isinstance(row.name, int) and isinstance(row.parent, int) and row.name <= row.parent:
                 raise ImportRefused(row.line, "its id is not greater than that of the tweet it retweets.")
-            above = found[0]
+            above = found
             depth = self.depths[above] + 1
             if depth > self._max_ancestors:
                 reason = f"it has more than {self._max_ancestors} ancestors (MAX_ANCESTORS)."
                 raise ImportRefused(row.line, reason, row.name)
-        try:
-            self._file.execute(_ADD, (len(self), above, *row[:2], *row[3:]))
-        except sqlite3.IntegrityError:
-            reason = f"the tweet of line {self.line_of(row.name)} has the same id or key."
-            raise ImportRefused(row.line, reason) from None
-        except sqlite3.Error as error:
-            raise CannotOpen(f"The temporary file of the import cannot be written ({error}).") from error
+        self._wait(row, above)
         self.depths.append(depth)
         if above >= 0:
             self.partitions.append(self.partitions[above])
@@ -159,13 +169,54 @@ class ImportTree:
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """All tweets as (above, name, line, created_at, user_name, title, body, base); `above` counts rows from 0."""
-        statement = "SELECT above, name, line, created_at, user_name, title, body, base FROM rows"
-        return self._file.execute(f"{statement} ORDER BY number")
+        self._write()
+        self._rows.seek(0)
+        for size in self._sizes:
+            yield from marshal.loads(self._rows.read(size))  # noqa: S302  # nothing else can write to the file
 
     def line_of(self, name: int | str) -> int:
         """The line of the tweet of that name."""
-        line: int = self._file.execute("SELECT line FROM rows WHERE name = ?", (name,)).fetchone()[0]
-        return line
+        self._write()
+        return self._find(name)[1]
+
+    def _find(self, name: int | str) -> tuple[int | None, int]:
+        """Number and line of the tweet of that name; None and 0 if there is none in the temporary file."""
+        found: tuple[int, int] | None
+        found = self._names.execute("SELECT number, line FROM names WHERE name = ?", (name,)).fetchone()
+        return found or (None, 0)
+
+    def _wait(self, row: ImportRow, above: int) -> None:
+        if row.name in self._recent:
+            self._refuse_double(row.line, row.name)
+        if len(self._recent) == RECENT:
+            self._recent.clear()
+        self._recent[row.name] = len(self)
+        line, name, _, *rest = row
+        self._waiting.append((above, name, line, *rest))
+        if len(self._waiting) == WRITTEN_AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the rows that wait. Raises ImportRefused when one has the name of an older one."""
+        rows, self._waiting = self._waiting, []
+        first = self._written
+        self._written += len(rows)
+        try:
+            self._sizes.append(self._rows.write(marshal.dumps(rows)))
+            self._names.executemany(
+                "INSERT INTO names VALUES (?, ?, ?)",
+                [(name, number, line) for number, (_, name, line, *_) in enumerate(rows, first)],
+            )
+        except sqlite3.IntegrityError:
+            for number, (_, name, line, *_) in enumerate(rows, first):
+                if self._find(name)[0] not in {None, number}:
+                    self._refuse_double(line, name)
+            raise
+        except (sqlite3.Error, OSError) as error:
+            raise CannotOpen(f"The temporary file of the import cannot be written ({error}).") from error
+
+    def _refuse_double(self, line: int, name: int | str) -> NoReturn:
+        raise ImportRefused(line, f"the tweet of line {self.line_of(name)} has the same id or key.")
 
 
 def store_tweets(
@@ -314,12 +365,3 @@ def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Genera
 def count_tweets(heads: Iterable[Head]) -> int:
     """How many tweets the logs have: each has an entry, and a second one once it is deleted."""
     return sum((head.seq + head.live) // 2 for head in heads)
-
-
-_CREATE = """
-CREATE TABLE rows (
-    number INTEGER PRIMARY KEY, above INTEGER NOT NULL, line INTEGER NOT NULL, name UNIQUE NOT NULL,
-    created_at INTEGER NOT NULL, user_name TEXT, title TEXT, body TEXT, base INTEGER NOT NULL
-)
-"""
-_ADD = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
