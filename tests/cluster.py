@@ -239,7 +239,7 @@ def _accepted(node: Node, *command: Any) -> bool:
 
 def _free_port() -> int:
     """
-    A port that nobody listens on, and none that a connection may be given for its own end.
+    A port that no program listens on, and none that a connection may be given for its own end.
 
     For that would keep a node, which must come back under its port, from doing so.
     """

@@ -14,7 +14,7 @@ class PlainTweet:
 
 
 class PlainTweets:
-    """What the service must say, worked out anew for each question."""
+    """What the service must say, computed again for each question."""
 
     def __init__(self) -> None:
         self.tweets: dict[int, PlainTweet] = {}

@@ -8,7 +8,6 @@ package's Python part, when it is root, adds a user to the system and opens the 
 import contextlib
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -20,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+UNPRIVILEGED = 65534
+"""The user and the group without rights that every Linux has."""
 
 READY_WITHIN_S = 60
 
@@ -210,8 +212,7 @@ def _account() -> dict[str, Any]:
     """Whom to run it as: PostgreSQL refuses to be root."""
     if os.geteuid() != 0:
         return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
 
 
 def _find_binaries(folder: Path, *, for_others: bool) -> Path:

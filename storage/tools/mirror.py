@@ -4,7 +4,7 @@ A mirror: a database that is kept equal to another one, entry by entry of its ch
 Ids, times, bases and deletions are kept; every chain goes to the partition that the hash of its root names, so the two
 may have different numbers of partitions. A page of the feed is one transaction. A state file beside the target has the
 place in the feed and the heads of the target, both as they were before that transaction and as they will be after it:
-so a mirror may be killed at any moment, and sees by the random nonces in the heads when somebody else has written.
+so a mirror may be killed at any moment, and sees by the random nonces in the heads when others wrote to it.
 """
 
 import json
@@ -125,7 +125,7 @@ class Mirror:
         with self._target.writing() as connection:
             heads = log.lock_heads(connection, self._store, range(self._store.partitions))
             if heads != self._heads:
-                raise MirrorRefused("Somebody else has written to the target; name an empty database.")
+                raise MirrorRefused("Another program has written to the target; name an empty database.")
             asked = {entry.parent if entry.sign > 0 else entry.id for entry in page.entries}
             places = list_places(connection, [each for each in asked if each is not None])
             rows, gone = self._place(page, places, heads)

@@ -158,7 +158,7 @@ def test_killed_at_any_moment(
 
 
 def test_a_target_with_other_content(source: Database, database: Database, state: Path, tmp_path: Path) -> None:
-    """It is refused: tweets of no mirror, somebody else's writes, another source, the source itself."""
+    """It is refused: tweets of no mirror, another writer's entries, another source, the source itself."""
     with pytest.raises(MirrorRefused, match="itself"):
         level(source, source, tmp_path / "of itself")
     plant(source, random.Random(2), 30)
@@ -176,7 +176,7 @@ def test_a_target_with_other_content(source: Database, database: Database, state
     with database.writing() as connection:
         connection.execute(text("UPDATE heads SET nonce = 1 WHERE partition = 0"))
     page = read_database(source, None)
-    with pytest.raises(MirrorRefused, match="Somebody else"):
+    with pytest.raises(MirrorRefused, match="Another program"):
         running.step(lambda _: page)
     with pytest.raises(MirrorRefused, match="left it"):
         Mirror(database, state)

@@ -118,7 +118,7 @@ def valid_requests(ids: Sequence[str]) -> list[bytes]:
     """One of each kind that the service takes, about tweets with these *ids*."""
     one, other = ids[0], ids[-1]
     tweet = '{"user_name":"ada","title":"A title","body":"A body","count_retweet":3}'
-    retweet = f'{{"user_name":"bob","retweet":"{other}","title":null,"body":"Anew","count_retweet":null}}'
+    retweet = f'{{"user_name":"bob","retweet":"{other}","title":null,"body":"Again","count_retweet":null}}'
     reads = [
         *["/", "/livez", "/readyz", "/api/v1/top", "/api/v1/top?limit=3", f"/api/v1/top?limit=2&cursor=4.{one}"],
         *[

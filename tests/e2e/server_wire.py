@@ -1,4 +1,4 @@
-"""A client that says exactly the bytes it is told to, and reads what comes back, over a real socket."""
+"""A client that sends exactly the bytes it is given, and reads what comes back, over a real socket."""
 
 import json
 import os
@@ -134,11 +134,11 @@ def check_problem(answer: Answer, *, head: bool = False) -> None:
     if head:
         assert answer.body == b""
         return
-    told = answer.json
-    assert list(told)[:5] == ["type", "title", "status", "code", "detail"]
-    assert told["status"] == answer.status
-    assert all(isinstance(told[key], str) and told[key] for key in ("type", "title", "code", "detail"))
-    for fault in told.get("errors", []):
+    problem = answer.json
+    assert list(problem)[:5] == ["type", "title", "status", "code", "detail"]
+    assert problem["status"] == answer.status
+    assert all(isinstance(problem[key], str) and problem[key] for key in ("type", "title", "code", "detail"))
+    for fault in problem.get("errors", []):
         assert list(fault) == ["field", "code", "detail"]
 
 

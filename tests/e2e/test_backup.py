@@ -34,7 +34,7 @@ def fill(data_dir: Path, retweets: int) -> int:
 
 
 def untold(_done: int, _total: int) -> None:
-    """Nobody wants to know how far it is."""
+    """Ignore how far it is."""
 
 
 def spoil(file: Path, statement: str) -> None:
@@ -45,7 +45,7 @@ def spoil(file: Path, statement: str) -> None:
 
 
 def test_a_backup_under_load_is_exact(tmp_path: Path) -> None:
-    """Copied while clients write, it holds all that was told before it began; restored, it counts exactly."""
+    """Copied while clients write, it holds all that was answered before it began; restored, it counts exactly."""
     data, copy, ledger = tmp_path / "data", tmp_path / "copy.db", Ledger(seed=1)
     with serving(data) as service:
         caller = Caller(service.url)
@@ -77,7 +77,7 @@ def test_a_backup_under_load_is_exact(tmp_path: Path) -> None:
 
 
 def test_what_came_after_the_backup_is_gone(tmp_path: Path) -> None:
-    """The index, which holds the later state, is built anew: counts are those of the backup, and rise from there."""
+    """The index, which holds the later state, is rebuilt: counts are those of the backup, and rise from there."""
     data, copy = tmp_path / "data", tmp_path / "copy.db"
     root = fill(data, 3)
     done(data, "backup", copy)
@@ -135,7 +135,7 @@ def test_an_older_backup_is_replaced_only_by_a_good_one(tmp_path: Path) -> None:
 
 
 def test_a_restore_beside_a_service_is_refused(tmp_path: Path) -> None:
-    """While somebody has the database open it is not replaced, --force or not; whether the index is embedded or not."""
+    """A database that is open elsewhere is not replaced, --force or not; whether the index is embedded or not."""
     data, copy = tmp_path / "data", tmp_path / "copy.db"
     fill(data, 1)
     done(data, "backup", copy)

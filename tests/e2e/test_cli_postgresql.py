@@ -59,10 +59,10 @@ def test_import_verify_rebuild_info(tmp_path: Path, url: str, sample: Path) -> N
         done(tmp_path, "rebuild", DATABASE_URL=url)
         assert verify(tweets) == []
         assert tweets.top(1).result().tweets[0] == top
-    told = done(tmp_path, "info", DATABASE_URL=url).decode()
-    assert "(postgresql 1" in told
-    assert "postgresql+psycopg://postgres@/" in told
-    assert f"{count:,} live" in told
+    printed = done(tmp_path, "info", DATABASE_URL=url).decode()
+    assert "(postgresql 1" in printed
+    assert "postgresql+psycopg://postgres@/" in printed
+    assert f"{count:,} live" in printed
 
 
 def test_export_and_import_between_systems(tmp_path: Path, postgresql_url: str) -> None:

@@ -76,7 +76,7 @@ def count_live(tweets: Tweets) -> int:
 def test_almost_right_requests_do_no_harm(
     tweets: Tweets, server: Server, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Errors are told and not logged; there are as many tweets as were answered with 201, less those with 204."""
+    """Errors are answered and not logged; there are as many tweets as were answered with 201, less those with 204."""
     rng = random.Random(seed)
     posted = post_some(tweets)
     expected, statuses = count_live(tweets), set()

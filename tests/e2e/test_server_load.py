@@ -21,7 +21,7 @@ HALVES = {
 
 @pytest.mark.parametrize("name", HALVES)
 def test_half_a_request_is_given_up_at_its_deadline(name: str) -> None:
-    """It is told so, and closed; also when it came behind a request that was answered."""
+    """It gets an answer that says so, and is closed; also when it came behind a request that was answered."""
     with serving(Echo(), limits=IMPATIENT) as server, Wire(server.url) as wire:
         assert wire.ask(GET).status == 200
         answer = wire.ask(GET + HALVES[name])
@@ -47,7 +47,7 @@ def test_a_request_that_trickles_in_is_given_up_too() -> None:
             except TimeoutError:
                 wire.send(b"a")
         else:
-            pytest.fail("the server waited for ever")
+            pytest.fail("the server waited without a limit")
 
 
 def test_a_silent_connection_is_closed() -> None:

@@ -280,19 +280,19 @@ def test_a_fault_of_the_application_is_logged_and_not_told(
 
 
 def test_a_refusal_is_told_of_before_it_is_sent(echo: Echo) -> None:
-    """Whoever has the answer finds it counted, however long that takes; here a thread writes it, and another sends."""
+    """An answer that a client has is counted, however long that takes; here a thread writes it, and another sends."""
 
     class Slow(Hooks):
-        told: ClassVar[list[int]] = []
+        seen: ClassVar[list[int]] = []
 
         def refused(self, method: str, status: int, address: str) -> None:  # noqa: ARG002  # one is enough here
             time.sleep(0.05)
-            self.told.append(status)
+            self.seen.append(status)
 
     hooks = Slow()
     with serving(echo, hooks=hooks) as server, Wire(server.url) as wire:
         assert wire.ask(get(b"GET /raise HTTP/1.1", b"Host: a")).status == 500
-        assert hooks.told == [500]
+        assert hooks.seen == [500]
 
 
 def test_urgent_data_ends_the_connection(server: Server, caplog: pytest.LogCaptureFixture) -> None:

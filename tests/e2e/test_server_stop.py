@@ -173,7 +173,7 @@ def test_a_signal_under_load_loses_no_request(number: signal.Signals) -> None:
 
 @pytest.fixture
 def busy() -> Iterator[tuple[subprocess.Popen[str], Wire]]:
-    """A process that works on a request for ever, and was told to stop."""
+    """A process that works on a request without end, and was asked to stop."""
     with child_server(*APPS, "gate") as (child, url), Wire(url) as wire, Wire(url) as silent:
         wire.send(GET)
         child.terminate()

@@ -43,7 +43,7 @@ def test_a_large_answer_is_sent_to_its_end(path: bytes, wires: ExitStack) -> Non
 
 
 def test_who_goes_makes_room(wires: ExitStack) -> None:
-    """When no more fit in, the next one is let in as soon as one has gone, though nobody else does anything."""
+    """When no more fit in, the next one is let in as soon as one has gone, though no other client does anything."""
     with serving(Echo(), limits=Limits(connections=10)) as server:
         inside = [wires.enter_context(Wire(server.url)) for _ in range(10)]
         assert [wire.ask(GET).status for wire in inside] == [200] * 10

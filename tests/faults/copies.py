@@ -1,8 +1,8 @@
 """
 Copies of the service on one PostgreSQL and one cluster, each started again whenever it ends, and clients of them all.
 
-A client whose call got no answer, or 503, repeats it with its key through any copy until it knows. What one copy told
-it, it looks for in the next answer of another.
+A client whose call got no answer, or 503, repeats it with its key through any copy until it knows. What one copy
+answered, it looks for in the next answer of another.
 """
 
 import random
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.e2e.commands import PATIENCE_S, ROOT, command, environment
-from tests.faults.load import Call, Caller, Ledger, Told
+from tests.faults.load import Call, Caller, Ledger, Reply
 
 HIGH = 10**6
 """The count that a client's own root begins with: the roots of all clients are the first of the ranking."""
@@ -83,7 +83,7 @@ class Copy:
 
 
 class Client:
-    """Writes through one copy and looks through another; its own root and the retweets of that nobody else touches."""
+    """Writes through one copy and looks through another; no other client touches its root and retweets."""
 
     def __init__(self, copies: Sequence[Copy], ledger: Ledger, name: str) -> None:
         self._copies = copies
@@ -113,11 +113,11 @@ class Client:
             caller.close()
 
     def _write(self, call: Call) -> None:
-        told, copy = self._until_known(call)
-        tweet_id = told.body["id"] if told.status == 201 else call.target
+        reply, copy = self._until_known(call)
+        tweet_id = reply.body["id"] if reply.status == 201 else call.target
         seen = self._ask(self._other(copy), f"/api/v1/tweet/{tweet_id}")
         # Another client may have deleted it meanwhile.
-        self._check(seen, (200, 410) if told.status == 201 else (410,), f"{call}: {told}, and then {seen}")
+        self._check(seen, (200, 410) if reply.status == 201 else (410,), f"{call}: {reply}, and then {seen}")
 
     def _write_own(self) -> None:
         """Post the own root, or retweet it; then its count, by another copy, is exactly so much higher."""
@@ -127,9 +127,9 @@ class Client:
         else:
             call = Call("POST", "/api/v1/tweet", body | {"title": "Mine", "body": "Body"}, "")
         call.body["count_retweet"] = 0 if self._root else HIGH
-        told, copy = self._until_known(replace(call, key=f"{self._name} {self._posted}", private=True))
+        reply, copy = self._until_known(replace(call, key=f"{self._name} {self._posted}", private=True))
         self._posted += 1
-        self._root = self._root or told.body["id"]
+        self._root = self._root or reply.body["id"]
         self._look(self._other(copy))
 
     def _look(self, copy: Copy) -> None:
@@ -142,10 +142,10 @@ class Client:
                 return
             count = page.get(self._root)
         else:
-            told = self._ask(copy, f"/api/v1/tweet/{self._root}{way}")
-            if not self._check(told, (200,), f"{way}: {told}"):
+            reply = self._ask(copy, f"/api/v1/tweet/{self._root}{way}")
+            if not self._check(reply, (200,), f"{way}: {reply}"):
                 return
-            count = told.body["count_retweet"]
+            count = reply.body["count_retweet"]
         if count != HIGH + self._posted - 1:
             self.wrong.append(f"{way} says {count} after {self._posted - 1} retweets of {self._root}")
 
@@ -153,46 +153,46 @@ class Client:
         """The counts on the first page, asked for by the ETag that is known; None for no answer, or a stale one."""
         url = copy.url or ""
         etag, counts = self._kept.get(url, ("", {}))
-        told = self._ask(copy, "/api/v1/top?limit=100", {"If-None-Match": etag} if etag else {})
-        if not self._check(told, (200, 304), f"/top: {told}") or told.body.get("stale") or "stale" in told.headers:
+        reply = self._ask(copy, "/api/v1/top?limit=100", {"If-None-Match": etag} if etag else {})
+        if not self._check(reply, (200, 304), f"/top: {reply}") or reply.body.get("stale") or "stale" in reply.headers:
             return None
-        if told.status == 200:
-            counts = {tweet["id"]: tweet["count_retweet"] for tweet in told.body["tweets"]}
-            self._kept[url] = (told.headers["etag"], counts)
+        if reply.status == 200:
+            counts = {tweet["id"]: tweet["count_retweet"] for tweet in reply.body["tweets"]}
+            self._kept[url] = (reply.headers["etag"], counts)
         return counts
 
-    def _check(self, told: Told, right: Sequence[int], said: str) -> bool:
+    def _check(self, reply: Reply, right: Sequence[int], said: str) -> bool:
         """Whether it was answered; an answer that is none of *right* is wrong. 503 is none, nor a lost connection."""
-        if told.status in (0, 503):
+        if reply.status in (0, 503):
             return False
         self.looks += 1
-        if told.status not in right:
+        if reply.status not in right:
             self.wrong.append(said)
-        return told.status in right
+        return reply.status in right
 
-    def _until_known(self, call: Call) -> tuple[Told, Copy]:
+    def _until_known(self, call: Call) -> tuple[Reply, Copy]:
         """What *call* was answered in the end, and by whom; the ledger takes it down."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             copy = self._rng.choice(self._copies)
             caller = self._caller(copy)
-            told = caller.call(call) if caller else Told(0)
-            if told.status not in (0, 503):
-                self._ledger.learn(call, told)
-                return told, copy
-            assert time.monotonic() < deadline, f"no answer but {told}"
+            reply = caller.call(call) if caller else Reply(0)
+            if reply.status not in (0, 503):
+                self._ledger.learn(call, reply)
+                return reply, copy
+            assert time.monotonic() < deadline, f"no answer but {reply}"
             self.repeats += 1
             time.sleep(AGAIN_S)
 
-    def _ask(self, copy: Copy, path: str, headers: dict[str, str] | None = None) -> Told:
+    def _ask(self, copy: Copy, path: str, headers: dict[str, str] | None = None) -> Reply:
         caller = self._caller(copy)
-        return caller.ask("GET", path, None, headers) if caller else Told(0)
+        return caller.ask("GET", path, None, headers) if caller else Reply(0)
 
     def _other(self, copy: Copy) -> Copy:
         return self._rng.choice([other for other in self._copies if other is not copy])
 
     def _caller(self, copy: Copy) -> Caller | None:
-        """The connection to *copy*, a new one when it was started anew; None while it does not serve."""
+        """The connection to *copy*, a new one when it was started again; None while it does not serve."""
         url = copy.url
         if url is None:
             return None

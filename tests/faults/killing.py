@@ -22,7 +22,7 @@ DOWN_AT_MOST = 2
 
 
 class Site:
-    """Copies of the service on a new database and a cluster, their clients, and what these were told."""
+    """Copies of the service on a new database and a cluster, their clients, and what these were answered."""
 
     def __init__(self, rng: random.Random, postgresql: PostgreSQL, cluster: Cluster, name: str, folder: Path) -> None:
         self._rng = rng
@@ -66,7 +66,7 @@ class Site:
 
     def differences(self) -> Differences:
         """
-        What any copy shows otherwise than was told.
+        What any copy shows otherwise than was answered.
 
         Wrong is, too, what clients saw since the last time that could not be, and what `verify` finds.
         """
@@ -82,7 +82,7 @@ class Site:
 
     @property
     def looks(self) -> int:
-        """How often a client asked another copy for what it had just been told, and was answered."""
+        """How often a client asked another copy for what it had just read, and got an answer."""
         return sum(client.looks for client in self.clients)
 
     @property

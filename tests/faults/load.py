@@ -1,5 +1,5 @@
 """
-Clients that write over HTTP, and the ledger of what they were told: what a service must show, whatever befell it.
+Clients that write over HTTP, and the ledger of the answers they got: what a service must show, whatever befell it.
 
 A call that got no answer is open: it may have been stored or not. After the next start it is repeated with its key, and
 from then on it is known. So at the end there is one right ranking, to the last tweet.
@@ -31,7 +31,7 @@ class Call:
     """
     A write: its method, path, body and key; `target` is the tweet that it retweets or deletes.
 
-    What a private one posts is known to its client alone: nobody else retweets or deletes it.
+    What a private one posts is known to its client alone: no other client retweets or deletes it.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Call:
 
 
 @dataclass
-class Told:
+class Reply:
     """What a call was answered; status 0 when it got no answer."""
 
     status: int
@@ -52,7 +52,7 @@ class Told:
 
 
 class Differences(NamedTuple):
-    """Tweets that were told and are not there, that are there and were not told, and that have another count."""
+    """Tweets that were confirmed and are missing, that are there unconfirmed, and that have another count."""
 
     lost: int
     doubled: int
@@ -67,7 +67,7 @@ class Differences(NamedTuple):
 
 
 class Caller:
-    """One connection to a service, made anew when it was lost."""
+    """One connection to a service, made again when it was lost."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -75,12 +75,12 @@ class Caller:
         self.sent_at: float | None = None
         """When the latest request was on its way as a whole; None when it did not come to that."""
 
-    def call(self, call: Call) -> Told:
+    def call(self, call: Call) -> Reply:
         """Make *call*. Raises TimeoutError; a lost connection is an answer of status 0."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": call.key} if call.body else {}
         return self.ask(call.method, call.path, json.dumps(call.body) if call.body else None, headers)
 
-    def ask(self, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> Told:
+    def ask(self, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> Reply:
         """Ask for anything."""
         self.sent_at = None
         try:
@@ -92,10 +92,10 @@ class Caller:
             raise
         except (OSError, http.client.HTTPException):
             self._connection.close()
-            return Told(0)
-        told = {name.lower(): value for name, value in answer.getheaders()}
-        is_json = "json" in told.get("content-type", "")
-        return Told(answer.status, json.loads(content) if is_json and content else {}, told)
+            return Reply(0)
+        named = {name.lower(): value for name, value in answer.getheaders()}
+        is_json = "json" in named.get("content-type", "")
+        return Reply(answer.status, json.loads(content) if is_json and content else {}, named)
 
     def close(self) -> None:
         """Close the connection."""
@@ -103,7 +103,7 @@ class Caller:
 
 
 class Ledger:
-    """What all clients were told, and what is open. Safe to use from any thread."""
+    """What all clients were answered, and what is open. Safe to use from any thread."""
 
     def __init__(self, seed: int) -> None:
         self._seed, self._rng = seed, random.Random(seed)
@@ -133,16 +133,16 @@ class Ledger:
                 return Call("DELETE", f"/api/v1/tweet/{target}", {}, key, target)
             return Call("POST", "/api/v1/retweet", body | {"retweet": target}, key, target)
 
-    def note(self, call: Call, told: Told, took_s: float) -> None:
+    def note(self, call: Call, reply: Reply, took_s: float) -> None:
         """Take down what *call* was answered, and after how long."""
         with self._lock:
             self.slowest_s = max(self.slowest_s, took_s)
-            self.statuses[told.status] = self.statuses.get(told.status, 0) + 1
-            if told.status == 201:
-                self._note_posted(call, told.body["id"])
-            elif told.status == 204 and call.target:
+            self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
+            if reply.status == 201:
+                self._note_posted(call, reply.body["id"])
+            elif reply.status == 204 and call.target:
                 self._note_deleted(call.target)
-            elif told.status not in (404, 410):
+            elif reply.status not in (404, 410):
                 self._open.append(call)
 
     def settle(self, caller: Caller) -> int:
@@ -153,28 +153,28 @@ class Ledger:
             self.learn(call, until_answered(caller, call))
         return len(waiting)
 
-    def learn(self, call: Call, told: Told) -> None:
+    def learn(self, call: Call, reply: Reply) -> None:
         """Take down what *call* was answered that may have been stored before, unanswered."""
         with self._lock:
-            if told.status == 201:
-                self._note_posted(call, told.body["id"])
+            if reply.status == 201:
+                self._note_posted(call, reply.body["id"])
             elif call.method == "DELETE" and call.target:
-                assert told.status in (204, 410), told
+                assert reply.status in (204, 410), reply
                 self._note_deleted(call.target)
             else:
-                assert told.status == 410, told  # its target was deleted, or it was itself
+                assert reply.status == 410, reply  # its target was deleted, or it was itself
 
     def check(self, caller: Caller) -> None:
-        """See that *caller*'s service shows exactly what was told: every tweet, every count, in order, and no other."""
+        """*caller*'s service shows just what was answered: every tweet, every count, in order, and no other."""
         assert not self._open
         assert self.differences(caller) == (0, 0, 0)
 
     def differences(self, caller: Caller) -> "Differences":
-        """In what the ranking of *caller*'s service differs from what was told."""
-        shown, told = list_ranking(caller), self.model().ranking()
-        counts, known = {tweet: count for count, tweet in shown}, {tweet: count for count, tweet in told}
+        """In what the ranking of *caller*'s service differs from what was answered."""
+        shown, expected = list_ranking(caller), self.model().ranking()
+        counts, known = {tweet: count for count, tweet in shown}, {tweet: count for count, tweet in expected}
         wrong = sum(counts[tweet] != known[tweet] for tweet in counts.keys() & known.keys())
-        if shown != told and counts == known:
+        if shown != expected and counts == known:
             wrong = 1  # only the order
         return Differences(len(known.keys() - counts.keys()), len(counts.keys() - known.keys()), wrong)
 
@@ -184,12 +184,12 @@ class Ledger:
             known = self._rng.sample(sorted(self._posted), min(many, len(self._posted)))
         for key in known:
             call, tweet_id = self._posted[key]
-            told = until_answered(caller, call)
+            reply = until_answered(caller, call)
             if tweet_id in self._deleted:
-                assert told.status == 410, (call, told)
+                assert reply.status == 410, (call, reply)
             else:
-                assert (told.status, told.body["id"]) == (201, tweet_id), (call, told)
-                assert told.headers["idempotency-replayed"] == "true"
+                assert (reply.status, reply.body["id"]) == (201, tweet_id), (call, reply)
+                assert reply.headers["idempotency-replayed"] == "true"
 
     def model(self) -> PlainTweets:
         """The plain truth."""
@@ -253,9 +253,9 @@ class Load:
                 while not self._stopping.is_set():
                     call = self._ledger.draw()
                     began = time.monotonic()
-                    told = caller.call(call)
-                    self._ledger.note(call, told, time.monotonic() - began)
-                    if told.status == 0:
+                    reply = caller.call(call)
+                    self._ledger.note(call, reply, time.monotonic() - began)
+                    if reply.status == 0:
                         return
         except BaseException as failure:  # noqa: BLE001  # it belongs to the test
             self._failures.append(failure)
@@ -271,14 +271,14 @@ def writing(url: str, ledger: Ledger, clients: int = 6) -> Iterator[Load]:
         load.stop()
 
 
-def until_answered(caller: Caller, call: Call) -> Told:
+def until_answered(caller: Caller, call: Call) -> Reply:
     """What *call* is answered once the service can: 503 and a lost connection mean to ask again."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        told = caller.call(call)
-        if told.status not in (0, 503):
-            return told
-        assert time.monotonic() < deadline, f"no answer but {told}"
+        reply = caller.call(call)
+        if reply.status not in (0, 503):
+            return reply
+        assert time.monotonic() < deadline, f"no answer but {reply}"
         time.sleep(0.05)
 
 
@@ -287,15 +287,15 @@ def list_ranking(caller: Caller) -> list[tuple[int, int]]:
     rows: list[tuple[int, int]] = []
     path, deadline = "/api/v1/top?limit=100", time.monotonic() + PATIENCE_S
     while True:
-        told = caller.ask("GET", path)
-        if told.status in (0, 503) or told.body.get("stale"):
-            assert time.monotonic() < deadline, f"no answer but {told}"
+        reply = caller.ask("GET", path)
+        if reply.status in (0, 503) or reply.body.get("stale"):
+            assert time.monotonic() < deadline, f"no answer but {reply}"
             time.sleep(0.05)
             continue
-        rows += [(tweet["count_retweet"], _number(tweet["id"])) for tweet in told.body["tweets"]]
-        if told.body["next"] is None:
+        rows += [(tweet["count_retweet"], _number(tweet["id"])) for tweet in reply.body["tweets"]]
+        if reply.body["next"] is None:
             return rows
-        path = f"/api/v1/top?limit=100&cursor={told.body['next']}"
+        path = f"/api/v1/top?limit=100&cursor={reply.body['next']}"
 
 
 def _number(text: str) -> int:

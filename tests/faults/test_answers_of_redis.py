@@ -77,9 +77,9 @@ def test_a_hanging_server(data_dir: Path) -> None:
             os.kill(pid, signal.SIGSTOP)
             try:
                 load.wait_for(40)
-                told = caller.ask("GET", "/api/v1/top")
-                assert (told.status, told.body.get("stale"), told.headers["stale"]) == (200, True, "true")
-                known = told.body["tweets"][0]["id"]
+                reply = caller.ask("GET", "/api/v1/top")
+                assert (reply.status, reply.body.get("stale"), reply.headers["stale"]) == (200, True, "true")
+                known = reply.body["tweets"][0]["id"]
                 assert caller.ask("GET", f"/api/v1/tweet/{known}").status in (200, 410)
                 assert caller.ask("GET", f"/api/v1/tweet/{known}/rank").status in (503, 410)
                 assert caller.ask("GET", "/readyz").status == 503

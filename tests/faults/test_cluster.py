@@ -142,7 +142,7 @@ def test_primary_killed(tweets: Tweets, cluster: Cluster, victim: Node, whole_or
 
 
 def test_primary_killed_and_back_empty_at_once(tweets: Tweets, victim: Node) -> None:
-    """A primary that is back before the others missed it has forgotten all; it is built anew from the log."""
+    """A primary that is back before the others missed it has forgotten all; it is rebuilt from the log."""
     with written_to(tweets) as load:
         victim.kill()
         victim.start()
@@ -169,7 +169,7 @@ def test_failover_to_a_replica_that_lacks_a_part(tweets: Tweets, cluster: Cluste
 
 def cut_off(primary: Node, replica: Node) -> None:
     """Break the stream to a replica, so that it cannot be taken up again."""
-    replica.client.config_set("masterauth", "a password that nobody knows")
+    replica.client.config_set("masterauth", "a password that no server knows")
     primary.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
     eventually(lambda: replica.client.role()[3] != "connected")
 
@@ -208,7 +208,7 @@ def move(cluster: Cluster, store: str, source: Node, goal: Node, pause: Callable
 
 
 def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
-    """While one primary hangs, with nobody to take over, the partitions of the others are folded and can be read."""
+    """While one primary hangs, without a replica to take over, the partitions of the others are folded and read."""
     roots = {root.id % 1024: root for root in roots_everywhere(tweets)}
     hanging = {partition for partition in roots if cluster.primary_of(tweets.store.id, partition) is victim}
     assert 0 < len(hanging) < PARTITIONS
@@ -236,7 +236,7 @@ def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim
 
 
 def test_whole_cluster_killed(tweets: Tweets, cluster: Cluster) -> None:
-    """With all of its nodes gone writes are stored; when they are back, empty, all is built anew."""
+    """With all of its nodes gone writes are stored; when they are back, empty, all is rebuilt."""
     with written_to(tweets) as load:
         for node in cluster.nodes:
             node.kill()

@@ -34,7 +34,7 @@ def test_the_log_is_copied_back(tweets: Tweets, data_dir: Path) -> None:
 
 
 def test_a_reader_in_the_way_is_not_waited_for(tweets: Tweets, data_dir: Path) -> None:
-    """While somebody reads an old snapshot, what came after it stays in the log; the next time it is copied."""
+    """While another process reads an old snapshot, what came after it stays in the log; the next time it is copied."""
     with tweets.database.reading() as connection:
         connection.exec_driver_sql("SELECT count(*) FROM tweets").all()
         for _ in range(CHECKPOINT_EACH + 1):

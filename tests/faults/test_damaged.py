@@ -74,7 +74,7 @@ def test_a_damaged_file_is_refused_at_start(data_dir: Path, tmp_path: Path, dama
 
 
 def test_pages_damaged_while_it_serves(data_dir: Path) -> None:
-    """What lies on other pages is read and written on; what lies on these is answered 503, and nobody is told wrong."""
+    """What lies on other pages is read and written on; what lies on these is answered 503, and no answer is wrong."""
     with open_storage(data_dir) as tweets:
         ids = [encode(tweet) for tweet in fill(tweets, 1200)]
     with serving(data_dir, WORKERS="1") as service, closing(Caller(service.url)) as caller:

@@ -39,7 +39,7 @@ def test_deleted_text_is_in_no_file(tweets: Tweets, data_dir: Path) -> None:
 
 
 def test_reader_in_the_way_only_delays_it(tweets: Tweets, data_dir: Path) -> None:
-    """While somebody reads an old snapshot the text cannot go; it goes when the reader has finished."""
+    """While another process reads an old snapshot the text cannot go; it goes when the reader has finished."""
     made = post(tweets, body="mark-of-a-text")
     with tweets.database.reading() as connection:
         connection.exec_driver_sql("SELECT count(*) FROM tweets").all()
@@ -63,7 +63,7 @@ def test_a_start_takes_out_what_a_killed_service_has_left(
 
 
 def test_an_export_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
-    """The text goes while somebody exports, however slowly; the export has the tweet as a deleted one."""
+    """The text goes while an export runs, however slowly; the export has the tweet as a deleted one."""
     first, made = post(tweets), post(tweets, body="mark-of-a-text")
     with closing(export_tweets(tweets.database, at_once=1)) as exported:
         assert next(exported).id == first.id

@@ -107,9 +107,9 @@ def test_a_file_that_may_not_be_written(data_dir: Path) -> None:
     with serving_on(READ_ONLY, data_dir) as service, closing(Caller(service.url)) as caller:
         body = {"user_name": "ann", "retweet": root}
         for key in ("one", "two"):
-            told = caller.call(Call("POST", "/api/v1/retweet", body, key, root))
-            assert (told.status, told.body["code"]) == (503, "store_unavailable")
-            assert told.headers["retry-after"] == "1"
+            reply = caller.call(Call("POST", "/api/v1/retweet", body, key, root))
+            assert (reply.status, reply.body["code"]) == (503, "store_unavailable")
+            assert reply.headers["retry-after"] == "1"
         assert caller.ask("DELETE", f"/api/v1/tweet/{root}").status == 503
         assert service.get(f"/api/v1/tweet/{root}")["count_retweet"] == 0
         assert len(service.get("/api/v1/top")["tweets"]) == 1

@@ -1,4 +1,4 @@
-"""The index holds what nobody of us wrote: that is noticed by whoever meets it, and all is right again by itself."""
+"""The index holds what no service wrote: the first reader that meets it notices, and all is repaired."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, score: float) 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_a_score_that_is_no_count_is_shown_to_nobody(tweets: Tweets, score: float) -> None:
-    """Whoever meets such a score, for one tweet or in the ranking, gets the right count: the index is built anew."""
+    """A reader that meets such a score, for one tweet or in the ranking, gets the right count: the index is rebuilt."""
     root = post(tweets)
     leaf = retweet(tweets, root)
 
@@ -58,7 +58,7 @@ def of_another_type(tweets: Tweets) -> Iterator[str]:
 
 
 def test_a_key_of_another_type_is_replaced_for_a_reader(tweets: Tweets) -> None:
-    """Whoever asks while a key of the index is of another type gets the whole ranking."""
+    """A client that asks while a key of the index is of another type gets the whole ranking."""
     root = post(tweets)
     leaf = retweet(tweets, root)
     for limit, name in enumerate(of_another_type(tweets), 10):
@@ -67,7 +67,7 @@ def test_a_key_of_another_type_is_replaced_for_a_reader(tweets: Tweets) -> None:
 
 
 def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None:
-    """A write that finds a key of another type is stored, and counted a moment later, though nobody asks."""
+    """A write that finds a key of another type is stored, and counted a moment later, though no client asks."""
     root = post(tweets)
     for written, name in enumerate(of_another_type(tweets), 1):
         retweet(tweets, root)
@@ -77,7 +77,7 @@ def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None
 
 
 def test_a_key_of_another_type_is_replaced_by_itself(tweets: Tweets) -> None:
-    """The reconciler sees a key of another type though nobody writes and nobody asks."""
+    """The reconciler sees a key of another type though no client writes or asks."""
     retweet(tweets, post(tweets))
     for rebuilds, _ in enumerate(of_another_type(tweets), tweets.reconciler.rebuilds + 1):
         eventually(lambda: tweets.reconciler.rebuilds >= rebuilds and tweets.health().lag == 0)  # noqa: B023

@@ -101,7 +101,7 @@ def test_a_stale_ranking_leaves_out_who_was_deleted(tweets: Tweets) -> None:
 
 
 def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once somebody has waited in vain, none of the others asks it; the reconciler alone looks whether it is back."""
+    """Once one client has waited in vain, none of the others asks it; the reconciler alone looks whether it is back."""
     root, ask = post(tweets), RankingIndex._ask
     asked: set[str] = set()
     assert len(tweets.top(10).result().tweets) == 1
@@ -127,7 +127,7 @@ def test_a_hanging_server_is_waited_for_once(tweets: Tweets, monkeypatch: pytest
 
 
 def test_flushed_index_is_never_shown_empty(tweets: Tweets) -> None:
-    """Whoever asks right after Redis lost everything gets the whole ranking."""
+    """A client that asks right after Redis lost everything gets the whole ranking."""
     root = post(tweets)
     made = [retweet(tweets, root).id for _ in range(20)]
     tweets.index._client.flushall()
@@ -156,7 +156,7 @@ def test_lost_member_is_seen_without_a_write(tweets: Tweets) -> None:
     lambda text: bytes([text[0] ^ 0x80]) + text[1:],
 ], ids=["empty", "backwards", "no number", "zeros", "huge", "no text"])  # fmt: skip
 def test_a_position_that_nobody_wrote_is_replaced(tweets: Tweets, spoil: Callable[[bytes], bytes]) -> None:
-    """A position that a flipped bit made unreadable is no history of ours: the ranking is built anew, once."""
+    """A position that a flipped bit made unreadable is no history of ours: the ranking is rebuilt, once."""
     root = post(tweets)
     retweet(tweets, root)
     client, key = tweets.index._client, keys_of(tweets.store.id, 0).position
@@ -180,7 +180,7 @@ def test_changed_count_is_found_and_repaired_by_rebuild(tweets: Tweets) -> None:
 
 
 def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
-    """A server that refuses its append-only file starts empty, and the index is built anew from the log."""
+    """A server that refuses its append-only file starts empty, and the index is rebuilt from the log."""
     with open_storage(data_dir) as tweets:
         root = post(tweets)
         for _ in range(50):
@@ -281,7 +281,7 @@ def test_orphaned_server_is_ended_before_a_new_one_starts(data_dir: Path) -> Non
 
 
 def test_second_service_on_one_folder_is_refused(data_dir: Path, tweets: Tweets) -> None:
-    """Two services on one data folder would run two servers on one file: the second is told so, the first goes on."""
+    """Two services on one data folder would run two servers on one file: the second says so, the first goes on."""
     with pytest.raises(CannotOpen, match="stop it first"):
         open_storage(data_dir)
     post(tweets)

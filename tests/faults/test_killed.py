@@ -1,4 +1,4 @@
-"""The service and its server killed at any instant: nothing told is lost, nothing counts twice."""
+"""The service and its server killed at any instant: nothing confirmed is lost, nothing counts twice."""
 
 import random
 import signal
@@ -26,12 +26,12 @@ def fill(data_dir: Path, ledger: Ledger, writes: int) -> None:
 
 @pytest.mark.parametrize("moment", AFTER)
 def test_killed_in_the_midst_of_a_write(data_dir: Path, moment: str) -> None:
-    """Whatever was told is found again, and whoever was told nothing finds out by his key what became of his call."""
+    """Whatever was confirmed is found again, without an answer a client learns by its key what became of the call."""
     ledger = Ledger(seed=len(moment))
     for number in (1, 25):
         with serving_until(moment, number, data_dir) as service, writing(service.url, ledger, clients=8):
             assert service.process.wait() == -signal.SIGKILL
-        assert 0 in ledger.statuses  # somebody got no answer
+        assert 0 in ledger.statuses  # some client got no answer
     check_all(data_dir, ledger, keys=40)
 
 

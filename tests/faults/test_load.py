@@ -1,4 +1,4 @@
-"""More than it can take, and a stop in the midst of it: who is refused is told at once, who is not is answered."""
+"""More than it can take, and a stop in the midst of it: a refusal comes at once, all else is answered."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ import pytest
 from storage.locks import FileLock
 from tests.e2e.commands import Service, nothing_runs, serving
 from tests.e2e.server_wire import Answer, Wire, check_problem
-from tests.faults.load import Caller, Ledger, Told, writing
+from tests.faults.load import Caller, Ledger, Reply, writing
 from tests.faults.services import check_all, eventually
 
 FLOOD, FLOOD_AT_MOST_S = 3_000, 2
@@ -30,7 +30,7 @@ POST += b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 @contextmanager
 def log_locked(data_dir: Path) -> Iterator[None]:
-    """In this block nobody can write to the log: what is accepted waits."""
+    """In this block no process can write to the log: what is accepted waits."""
     with closing(FileLock(data_dir / "tweets.db.lock")) as lock, lock.hold(60):
         yield
 
@@ -42,7 +42,7 @@ def memory_kib(service: Service) -> int:
 
 
 def test_more_writes_than_may_wait(data_dir: Path) -> None:
-    """Those beyond the queue are told 503 while the others still wait; what was told to be kept is; memory stays."""
+    """Those beyond the queue get 503 while the others still wait; what was confirmed is kept; memory stays."""
     with serving(data_dir, WORKERS="1", QUEUE_LIMIT="20") as service, ExitStack() as wires:
         first = wires.enter_context(Wire(service.url))
         assert first.ask(POST).status == 201
@@ -71,7 +71,7 @@ def test_more_writes_than_may_wait(data_dir: Path) -> None:
 
 
 def test_reads_do_not_wait_for_writes(data_dir: Path) -> None:
-    """While nobody can write and many have asked to, the one thread there is answers all kinds of reads."""
+    """While no process can write and many have asked to, the one thread there is answers all kinds of reads."""
     with serving(data_dir, WORKERS="1", THREADS="1") as service, ExitStack() as wires:
         tweet = wires.enter_context(Wire(service.url)).ask(POST).json
         with log_locked(data_dir):
@@ -114,12 +114,12 @@ class Client(threading.Thread):
                 self._write(caller)
 
     def _write(self, caller: Caller) -> None:
-        told = Told(201)
-        while told.headers.get("connection") != "close":
+        reply = Reply(201)
+        while reply.headers.get("connection") != "close":
             call = self._ledger.draw()
-            told = caller.call(call)
-            self._ledger.note(call, told, 0)
-            if told.status == 0:
+            reply = caller.call(call)
+            self._ledger.note(call, reply, 0)
+            if reply.status == 0:
                 self.gone, self.unanswered_at = True, caller.sent_at
                 return
             self.answered += 1
@@ -127,7 +127,7 @@ class Client(threading.Thread):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_stop_under_load(data_dir: Path, workers: str) -> None:
-    """Every request sent before the signal is answered, the process ends with 0, and all that was told is there."""
+    """Every request sent before the signal is answered, the process ends with 0, and all confirmed is there."""
     ledger = Ledger(seed=4)
     with serving(data_dir, WORKERS=workers) as service:
         clients = [Client(service.url, ledger) for _ in range(12)]
@@ -154,7 +154,7 @@ def has_ended(service: Service) -> bool:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_signal_ends_at_once(data_dir: Path, workers: str) -> None:
-    """A stop that waits for requests under way is cut short by a second signal; what was told before is there."""
+    """A stop that waits for requests under way is cut short by a second signal; what was confirmed before is there."""
     ledger = Ledger(seed=6)
     with serving(data_dir, WORKERS=workers) as service:
         with writing(service.url, ledger) as load:

@@ -1,4 +1,4 @@
-"""The log goes back, or the index does: what the two have in common is found, and the rest is made anew."""
+"""The log goes back, or the index does: what the two have in common is found, and the rest is rebuilt."""
 
 import shutil
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def fill(tweets: Tweets) -> int:
 
 
 def test_a_deleted_append_only_file(data_dir: Path) -> None:
-    """Deleted while the server runs or after it, it is missed by nobody."""
+    """Deleted while the server runs or after it, no reader sees it."""
     with open_storage(data_dir) as tweets:
         root = fill(tweets)
         shutil.rmtree(data_dir / "redis" / "appendonlydir")

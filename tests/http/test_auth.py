@@ -80,7 +80,7 @@ def code_of(reply: Reply) -> tuple[int, str]:
 
 
 def test_without_tokens_any_client_writes(fresh: Client) -> None:
-    """While there is no token nobody needs one, and whatever is sent as one means nothing."""
+    """While there is no token none is needed, and whatever is sent as one means nothing."""
     assert fresh.post("/api/v1/tweet", TWEET).status == 201
     assert fresh.post("/api/v1/tweet", TWEET, HTTP_AUTHORIZATION="Basic eDp5").status == 201
     assert fresh.post("/api/v1/tweet", TWEET | {"count_retweet": 5}, **sent("st_x")).status == 201
@@ -262,7 +262,7 @@ def test_a_revoked_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TokenNotFound):
         world.tokens.revoke(by_user["ada"])
     with pytest.raises(TokenNotFound):
-        world.tokens.revoke("nobody")
+        world.tokens.revoke("no-such-id")
 
 
 def test_tokens_are_stored_as_digests(world: World, tweets: Tweets) -> None:

@@ -34,8 +34,8 @@ def stopped(pid: int) -> Iterator[None]:
 
 def parts(reply: Reply) -> tuple[int, bool, bool, int | None]:
     """What /readyz says: its status and of each part whether it answers, and the lag."""
-    told = reply.json()
-    return reply.status, told["store"], told["index"], told["lag"]
+    health = reply.json()
+    return reply.status, health["store"], health["index"], health["lag"]
 
 
 def test_live(client: Client) -> None:

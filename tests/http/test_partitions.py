@@ -1,4 +1,4 @@
-"""What is answered does not tell over how many partitions the log is laid out, nor on how many nodes the index is."""
+"""Answers do not depend on how many partitions the log has, nor on how many nodes the index is."""
 
 import random
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ def statuses(client: Client, count: int, **environ: str) -> list[int]:
 
 
 def test_off_by_default(fresh: Client) -> None:
-    """Without the setting nobody is limited."""
+    """Without the setting no client is limited."""
     assert statuses(fresh, 200) == [201] * 200
 
 
@@ -99,7 +99,7 @@ def test_one_bucket_for_each_token(tweets: Tweets) -> None:
 
 
 def test_a_bucket_fills_up_evenly() -> None:
-    """After the wait that was told there is one more call, no sooner; after the whole time all of them, no more."""
+    """After the wait that was named there is one more call, no sooner; after the whole time all of them, no more."""
     limiter = Limiter(Rate(3, 60))
     assert [limiter.take("a", 100.0) for _ in range(3)] == [0.0] * 3
     assert limiter.take("a", 100.0) == pytest.approx(20)

@@ -133,7 +133,7 @@ def test_bad_queries(client: Client, path: str, query: str, faults: dict[str, st
     """
     A bad limit or cursor is 422 and named, both at once; so is one given twice, and a query that is not UTF-8.
 
-    A number that is too small or too great is told from what is no number.
+    A number that is too small or too great is refused otherwise than what is no number.
     """
     reply = client.get(f"{path}?{query}")
     assert (reply.status, reply.json()["code"], reply.faults()) == (422, "invalid_query", faults)

@@ -102,7 +102,7 @@ def test_retweet_of_nothing(client: Client) -> None:
 
 
 def test_chain_is_bounded(data_dir: Path) -> None:
-    """A retweet with more ancestors than the setting allows is 409, and counts for nobody."""
+    """A retweet with more ancestors than the setting allows is 409, and counts for no tweet."""
     with open_storage(data_dir, max_ancestors=2) as few:
         client = Client(create_app(few, SETTINGS))
         root = client.tweet()
@@ -198,10 +198,10 @@ def test_tweets_of_a_user(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["nobody", "%C3%A9t%C3%A9", "a%00b", "a%20b", "a%0A", "n" * 65, "%ED%95%9C", "a'--", "%25"]
+    "name", ["unknown", "%C3%A9t%C3%A9", "a%00b", "a%20b", "a%0A", "n" * 65, "%ED%95%9C", "a'--", "%25"]
 )
 def test_nobody_has_no_tweets(client: Client, name: str) -> None:
-    """Nobody's name, also one that nobody can have, has an empty list."""
+    """The name of no user, also one that no user can have, has an empty list."""
     reply = client.get(f"/api/v1/users/{name}/tweets")
 
     assert (reply.status, reply.json()) == (200, {"tweets": [], "next": None})

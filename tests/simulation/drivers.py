@@ -237,7 +237,7 @@ _connect_sqlite = sqlite3.dbapi2.connect
 
 
 def _connect(*arguments: Any, **named: Any) -> Any:
-    """As sqlite3.connect; who finds the file locked is told at once, as no time passes while it would wait."""
+    """As sqlite3.connect; one that finds the file locked fails at once, as no time passes while it would wait."""
     calls = _Now.calls
     life = calls.life() if calls else None
     if calls is None or life is None:
@@ -395,7 +395,7 @@ def _split(raw: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
 
 
 def _describe(calls: Calls, parts: list[tuple[bytes, list[bytes]]]) -> str:
-    told = []
+    named = []
     for _, words in parts:
         name = words[0].decode()
         if name in {"EVALSHA", "EVAL"}:
@@ -404,8 +404,8 @@ def _describe(calls: Calls, parts: list[tuple[bytes, list[bytes]]]) -> str:
             key = words[3].decode()
         else:
             key = words[1].decode("latin-1") if len(words) > 1 else ""
-        told.append(f"{name} {key}".rstrip())
-    return ", ".join(told)
+        named.append(f"{name} {key}".rstrip())
+    return ", ".join(named)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class Ledger:
     deleted: dict[int, int] = field(default_factory=dict)
     """How often a deletion of a tweet was acknowledged."""
     acknowledged: dict[int, int] = field(default_factory=dict)
-    """By partition: the last place that somebody was given an answer for."""
+    """By partition: the last place that a client was given an answer for."""
     timeline: int = 0
     trusted_from: float = 0.0
     """When readers must be right again after the log went back: hosts find that out once a second."""

@@ -458,7 +458,7 @@ class _Log(logging.Handler):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear all of it, and let nobody else."""
+        """Record all of it, and pass nothing on."""
         logger = logging.getLogger("storage")
         before = logger.propagate, logger.level
         logger.addHandler(self)

@@ -24,7 +24,7 @@ def bench() -> Iterator[Bench]:
 
 @pytest.mark.parametrize("first", range(0, len(FIXED), AT_ONCE))
 def test_every_seed_comes_to_rest_and_nothing_is_wrong(bench: Bench, first: int) -> None:
-    """Whatever fails, and whoever runs when: no write is lost or counted twice, no read is old, and the faults pass."""
+    """Whatever fails, in whatever order: no write is lost or counted twice, no read is old, and the faults pass."""
     wrong = {}
     for seed in FIXED[first : first + AT_ONCE]:
         result = simulate(seed, bench)

@@ -281,7 +281,7 @@ class Weather:
             try:
                 truth.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
-                self._scheduler.sleep(0.001)  # somebody writes, and will have been answered
+                self._scheduler.sleep(0.001)  # some client writes, and will have been answered
                 continue
             for table, rows in copy.items():
                 truth.execute(f"DELETE FROM {table}")

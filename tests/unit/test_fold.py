@@ -77,8 +77,8 @@ def test_gains_in_step_with_a_whole_log(entries: list[Entry]) -> None:
     deleted = {entry.id for entry in entries if entry.sign < 0}
     rows = sorted((entry for entry in entries if entry.sign > 0), key=lambda entry: -entry.id)
     worths = [(row.id, row.parent, int(row.id not in deleted)) for row in rows]
-    nobody: dict[int, int | None] = {}
-    found = list(gains(worths, nobody.__getitem__))
+    no_parents: dict[int, int | None] = {}
+    found = list(gains(worths, no_parents.__getitem__))
     assert [tweet for tweet, _ in found] == [row.id for row in rows]
     bases = {row.id: row.base for row in rows}
     counts = {tweet: bases[tweet] + gain for tweet, gain in found if tweet not in deleted}
