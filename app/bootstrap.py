@@ -56,12 +56,5 @@ def serve_requests(
     """Answer what comes to *listening*, in this process, until a signal; *on_ready* gets the address."""
     app = create_app(tweets, settings)
     gc.freeze()  # the collector need not go through what is there by now again and again, while all requests wait
-    serve(
-        app,
-        host=settings.host,
-        port=settings.port,
-        on_ready=on_ready,
-        listening=listening,
-        hooks=app,
-        limits=Limits(files=64 + 3 * settings.threads),  # a thread of the pool opens up to three files of SQLite
-    )
+    limits = Limits(files=64 + 3 * settings.threads)  # a thread of the pool opens up to three files of SQLite
+    serve(app, listening, on_ready, hooks=app, limits=limits)

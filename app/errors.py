@@ -87,11 +87,6 @@ def problem_for(error: BaseException) -> ProblemSpec:
     return INTERNAL
 
 
-def retry_after_s(error: BaseException) -> int | None:
-    """After how many whole seconds the call may be repeated; None when repeating will not help."""
-    return error.retry_after_s if isinstance(error, storage.Retryable) else None
-
-
 def title_of(status: int) -> str:
     """The name of a status, as `about:blank` asks for it as title (RFC 9457, section 4.2.1)."""
     return _TITLES.get(status) or HTTPStatus(status).phrase

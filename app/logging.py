@@ -49,36 +49,40 @@ Watch = Callable[[Request], None]
 """Called with each request when it is answered; it must be quick, and must not raise."""
 
 
-class Lines(logging.Formatter):
-    """For people: a line, and a traceback indented below it."""
+class Formatter(logging.Formatter):
+    """A line for people with a traceback indented below it, or *as_json* an object for programs, all of it ASCII."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """`2026-11-22 20:55:01Z WARNING storage.reconciler: the index is away`."""
+        """
+        One record.
+
+        `2026-11-22 20:55:01Z WARNING storage.reconciler: the index is away`, or
+        `{"time": "2026-11-22T20:55:01.123Z", "level": "info", "logger": "storage", "message": "..."}`.
+        """
+        message = record.getMessage()[:LONGEST_MESSAGE].translate(_CONTROLS)
+        # Of a long traceback its end: there stands what happened.
+        trace = self.formatException(record.exc_info)[-LONGEST_TRACE:] if record.exc_info else ""
+        if self._as_json:
+            fields = {
+                "time": _text_of(record.created, "milliseconds"),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": message,
+            }
+            return json.dumps(fields | {"trace": trace} if trace else fields)
         time_text = _text_of(record.created, "seconds").replace("T", " ")
-        line = f"{time_text} {record.levelname} {record.name}: {_message(record)}"
-        trace = "".join(f"\n  {row.translate(_CONTROLS)}" for row in _trace(self, record).split("\n") if row)
-        return line + trace
-
-
-class Objects(logging.Formatter):
-    """For programs: a JSON object, all of it ASCII."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """`{"time": "2026-11-22T20:55:01.123Z", "level": "info", "logger": "storage", "message": "..."}`."""
-        fields = {
-            "time": _text_of(record.created, "milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": _message(record),
-        }
-        trace = _trace(self, record)
-        return json.dumps(fields | {"trace": trace} if trace else fields)
+        below = "".join(f"\n  {row.translate(_CONTROLS)}" for row in trace.split("\n") if row)
+        return f"{time_text} {record.levelname} {record.name}: {message}{below}"
 
 
 def set_up(settings: Settings, level: int) -> None:
     """Log what is of *level* and above, in the form that the settings name."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Objects() if settings.log == "json" else Lines())
+    handler.setFormatter(Formatter(as_json=settings.log == "json"))
     logging.basicConfig(handlers=[handler], level=level)
     if settings.access_log and not _access.handlers:
         accesses = logging.StreamHandler()
@@ -110,15 +114,6 @@ def log_request(answered: Request) -> None:
             }
         )
     )
-
-
-def _message(record: logging.LogRecord) -> str:
-    return record.getMessage()[:LONGEST_MESSAGE].translate(_CONTROLS)
-
-
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """The traceback, of a long one its end: there stands what happened."""
-    return formatter.formatException(record.exc_info)[-LONGEST_TRACE:] if record.exc_info else ""
 
 
 def _text_of(time_s: float, precision: str) -> str:

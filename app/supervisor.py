@@ -90,11 +90,6 @@ class Worker:
         self.process, self.starts_at = None, now + self._pause_s
         _log.error("a worker ended with code %d; another one starts in %.1f s", code, self._pause_s)
 
-    def signal(self, number: int) -> None:
-        """Send a signal, if there is a process."""
-        if self.process:
-            self.process.send_signal(number)
-
 
 class Supervisor:
     """As many workers as wanted; one that dies is replaced, after a pause that grows while they keep dying."""
@@ -113,7 +108,13 @@ class Supervisor:
         """
         with stopping_with(self._stopping.set, kill=self._kill):
             try:
-                self._start_all()
+                for worker in self._workers:
+                    worker.start(self._listening, self._parent_pipe)
+                while not all(worker.is_ready for worker in self._workers) and not self._stopping.wait(0.01):
+                    for worker in self._workers:
+                        worker.look()
+                        if worker.process is None:
+                            raise CannotServe("The worker processes do not start; their reasons are above.")
                 if not self._stopping.is_set():
                     on_ready()
                 while not self._stopping.wait(LOOK_EVERY_S):
@@ -123,15 +124,6 @@ class Supervisor:
                             worker.start(self._listening, self._parent_pipe)
             finally:
                 self._stop()
-
-    def _start_all(self) -> None:
-        for worker in self._workers:
-            worker.start(self._listening, self._parent_pipe)
-        while not all(worker.is_ready for worker in self._workers) and not self._stopping.wait(0.01):
-            for worker in self._workers:
-                worker.look()
-                if worker.process is None:
-                    raise CannotServe("The worker processes do not start; their reasons are above.")
 
     def _stop(self) -> None:
         # First: while a socket listens, the kernel goes on taking connections, which the workers then do not see. What
@@ -152,7 +144,8 @@ class Supervisor:
 
     def _kill(self) -> None:
         for worker in self._workers:
-            worker.signal(signal.SIGKILL)
+            if worker.process:
+                worker.process.kill()
 
 
 def work(listening_fileno: int, ready: int, parent_pipe: int) -> int:

@@ -56,16 +56,15 @@ class FileLock:
 
     def try_hold(self) -> bool:
         """Take the lock for as long as it stays open, unless another holder has it. Returns whether it was taken."""
-        try:
-            fcntl.flock(self.fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return self._try(fcntl.LOCK_EX)
 
     def try_share(self) -> bool:
         """As `try_hold`, but any number of holders may share the lock."""
+        return self._try(fcntl.LOCK_SH)
+
+    def _try(self, operation: int) -> bool:
         try:
-            fcntl.flock(self.fileno, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(self.fileno, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

@@ -80,7 +80,8 @@ def up(database: Database, partitions: int) -> None:
     """Bring *database* to the latest revision; nothing if it is there. A new one gets its name and its *partitions*."""
     with database.migrating() as connection:
         if find_number(connection) in {None, *list_numbers()}:
-            _command().upgrade(_config(connection), "head")
+            command, config = _alembic(connection)
+            command.upgrade(config, "head")
         check_usable(connection)
         log.found_store(connection, partitions)
         connection.commit()
@@ -101,7 +102,8 @@ def down(database: Database, number: str | None = None) -> str:
         goal = number or earlier[-1]
         if goal not in earlier:
             raise NoSuchRevision(f"{goal} is no revision before {present}; there are {', '.join(earlier)}.")
-        _command().downgrade(_config(connection), goal)
+        command, config = _alembic(connection)
+        command.downgrade(config, goal)
         connection.commit()
         return goal
 
@@ -112,7 +114,7 @@ def list_revisions(database: Database) -> list[Revision]:
 
     with database.reading() as connection:
         present = find_number(connection) or BASE
-        script = ScriptDirectory.from_config(_config(connection))
+        script = ScriptDirectory.from_config(_alembic(connection)[1])
     known = [script.get_revision(number) for number in list_numbers()]
     return [Revision(each.revision, each.doc, present != BASE and each.revision <= present) for each in known]
 
@@ -138,16 +140,12 @@ def _in_words(difference: Any) -> str:
     return f"{FOUND[kind]} {what} {'.'.join(name for name in names if name)}"
 
 
-def _config(connection: Connection) -> "Config":
+def _alembic(connection: Connection) -> tuple[Any, "Config"]:
+    """Its module of commands, and their configuration."""
+    from alembic import command  # noqa: PLC0415 - as above
     from alembic.config import Config  # noqa: PLC0415 - as above
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
-    return config
-
-
-def _command() -> Any:
-    from alembic import command  # noqa: PLC0415 - as above
-
-    return command
+    return command, config

@@ -78,12 +78,12 @@ class Tokens:
             rows = connection.execute(select(tokens).order_by(tokens.c.created_at)).mappings().all()
         return [Token(**row) for row in rows]
 
-    def refresh(self) -> None:
-        """Read the list of tokens, which `are_needed` and `find` look at."""
-        self.refresh_from(0.0)
+    def refresh(self, age_s: float = 0.0) -> None:
+        """
+        Read the list of tokens, which `are_needed` and `find` look at, if it is at least so old.
 
-    def refresh_from(self, age_s: float) -> None:
-        """The same if the list is at least so old; calls at the same time read it once."""
+        Calls at the same time read it once.
+        """
         if self.age_s() >= age_s:
             with self._reading:
                 if self.age_s() >= age_s:
@@ -97,12 +97,12 @@ class Tokens:
 
     def are_needed(self) -> bool:
         """Whether writes need a token, for one was added some time. A list that was never read is read now."""
-        self.refresh_from(math.inf)
+        self.refresh(math.inf)
         return bool(self._known)
 
     def find(self, text: str) -> Token | None:
         """The token of that *text*; None when it is none, or was revoked. A list that was never read is read now."""
-        self.refresh_from(math.inf)
+        self.refresh(math.inf)
         named = _TEXT.fullmatch(text)
         token = self._known.get(named[1]) if named else None
         # Compared for an unknown id as well, so that the time taken says nothing.

@@ -20,7 +20,7 @@ from app.cli.progress import Progress
 from app.http.schemas import Change, ChangeList
 from app.settings import Settings
 from storage import ids
-from storage.errors import OtherTimeline, Retryable
+from storage.errors import OtherTimeline, Retryable, StoreUnavailable
 from storage.migrate import check_usable
 from storage.sql.changes import EntryRow
 from storage.sql.database import Database, open_database, read_url
@@ -37,10 +37,6 @@ TRY_ONCE_FOR_S = 30.0
 
 ANSWER_WITHIN_S = 30.0
 LARGEST_PAGE = 256 * 2**20
-
-
-class SourceAway(Exception):
-    """The service did not answer; the message says how."""
 
 
 def mirror(arguments: Namespace, settings: Settings) -> int:
@@ -67,7 +63,7 @@ def mirror(arguments: Namespace, settings: Settings) -> int:
                     "The source is no more the database that was mirrored (a backup was restored, perhaps): "
                     "mirror it into an empty database."
                 ) from error
-            except (Retryable, SourceAway) as error:
+            except Retryable as error:
                 if arguments.once and time.monotonic() - tried_at > TRY_ONCE_FOR_S:
                     raise CommandError(f"The mirror cannot go on ({error}); started again, it resumes.") from error
                 print(f"mirroring: {error}; trying again", file=sys.stderr, flush=True)
@@ -99,7 +95,7 @@ def _open_source(url: str) -> Database:
 
 
 def _read_service(address: str, token: str | None, cursor: str | None) -> MirrorPage:
-    """A page of the feed of the service at *address*. Raises SourceAway, OtherTimeline, CommandError."""
+    """A page of the feed of the service at *address*. Raises StoreUnavailable, OtherTimeline, CommandError."""
     query = urlencode({"limit": LIMIT} | ({"cursor": cursor} if cursor else {}))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = Request(f"{address}/api/v1/changes?{query}", headers=headers)  # noqa: S310  # the caller has seen to it
@@ -112,10 +108,10 @@ def _read_service(address: str, token: str | None, cursor: str | None) -> Mirror
             if error.code == 410:
                 raise OtherTimeline from error
             if error.code >= 500 or error.code == 429:
-                raise SourceAway(f"{address} answers {error.code}") from error
+                raise StoreUnavailable(f"{address} answers {error.code}") from error
             raise CommandError(f"{address} answers {error.code}: it gives no change feed to this command.") from error
     except (OSError, HTTPException) as error:
-        raise SourceAway(f"{address} does not answer ({getattr(error, 'reason', None) or error})") from error
+        raise StoreUnavailable(f"{address} does not answer ({getattr(error, 'reason', None) or error})") from error
     except msgspec.DecodeError as error:
         raise CommandError(f"{address} gives no change feed; name the address of a service of this version.") from error
     return MirrorPage([_entry_of(change) for change in page.changes], None, page.next)

@@ -77,7 +77,7 @@ class Guard:
         """
         environ = request.environ
         if DEFERRED not in environ:
-            self.tokens.refresh_from(READ_EVERY_S)
+            self.tokens.refresh(READ_EVERY_S)
         elif self.tokens.age_s() > OLDEST_S:
             failure = self._refreshed.exception() if self._refreshed.done() else None
             raise StoreUnavailable("the tokens cannot be read") from failure or TimeoutError("the reading takes long")

@@ -6,7 +6,7 @@ the response names all its faults at once.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
@@ -32,8 +32,6 @@ _LONGEST_NAME = 100
 LARGEST_LIMIT = 100
 _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-PLACE_PATTERN = r"^(0|[1-9][0-9]{0,15})\." + ids.PATTERN.removeprefix("^")
-"""What the cursor of the ranking looks like, for documentation; `parse_place` is what checks."""
 _PLACE = re.compile(r"(0|[1-9][0-9]{0,15})\.(.*)")
 
 CURSOR_FAULT = FieldError("cursor", "invalid", "Must be the `next` of the page before.")
@@ -116,16 +114,11 @@ def explain_body(content: bytes, kind: type[Body]) -> Body:
 def _is_deep(value: object) -> bool:
     level = [value]
     for _ in range(DEEPEST):
-        level = [child for item in level for child in _children(item)]
+        nested = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [child for children in nested for child in children]
         if not level:
             return False
     return True
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _faults(values: dict[str, object], kind: type[Body]) -> Iterator[FieldError]:

@@ -19,10 +19,9 @@ from app.errors import (
     ProblemSpec,
     encode_problem,
     problem_for,
-    retry_after_s,
     title_of,
 )
-from storage.errors import StorageError
+from storage.errors import Retryable, StorageError
 
 Headers = Sequence[tuple[str, str]]
 
@@ -64,12 +63,6 @@ def respond_problem(
     return HTTPResponse(content, f"{status} {title_of(status)}", [("Content-Type", PROBLEM_TYPE), UNSTORED, *headers])
 
 
-def respond_error(error: BaseException, headers: Headers = ()) -> HTTPResponse:
-    """The response to *error*, as the table of errors has it; what the response does not name goes into the log."""
-    spec = note_error(error)
-    return respond_problem(spec.status, spec.code, spec.detail, headers=[*headers, *retry_after(error)])
-
-
 def note_error(error: BaseException) -> ProblemSpec:
     """How *error* is answered; its cause is logged where the response does not name it."""
     spec = problem_for(error)
@@ -85,8 +78,7 @@ def note_error(error: BaseException) -> ProblemSpec:
 
 def retry_after(error: BaseException) -> Headers:
     """The Retry-After header of the response to *error*; none when repeating will not help."""
-    wait_s = retry_after_s(error)
-    return () if wait_s is None else [("Retry-After", str(wait_s))]
+    return [("Retry-After", str(error.retry_after_s))] if isinstance(error, Retryable) else ()
 
 
 def is_conditional() -> bool:

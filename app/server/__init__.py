@@ -11,8 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from wsgiref.types import WSGIApplication
 
-from app.server.hooks import Hooks
-from app.server.server import Limits, Server, url_of
+from app.server.server import Hooks, Limits, Server, url_of
 from app.signals import stopping_with
 
 __all__ = ["CannotServe", "Hooks", "Limits", "Server", "open_socket", "serve", "url_of"]
@@ -27,11 +26,9 @@ class CannotServe(Exception):
 
 def serve(
     application: WSGIApplication,
-    *,
-    host: str,
-    port: int,
+    listening: socket.socket,
     on_ready: Callable[[str], None],
-    listening: socket.socket | None = None,
+    *,
     hooks: Hooks | None = None,
     limits: Limits | None = None,
 ) -> None:
@@ -39,12 +36,10 @@ def serve(
     Answer requests with *application* until SIGTERM, SIGINT or SIGHUP, then those already received, and return.
 
     Takes at most 15 s to return; a second signal ends the process at once. Call it in the main thread. *on_ready* gets
-    the address, as in "http://127.0.0.1:5000/", once connections are taken. *listening* is a socket already bound,
-    which *host* and *port* then do not matter to; it is closed at the end. For *hooks* and *limits* see Server. Raises
-    CannotServe.
+    the address, as in "http://127.0.0.1:5000/", once connections are taken. *listening*, as `open_socket` gives it, is
+    closed at the end. For *hooks* and *limits* see Server.
     """
-    opened = listening or open_socket(host, port)
-    with closing(Server(application, opened, hooks=hooks, limits=limits)) as server, stopping_with(server.stop):
+    with closing(Server(application, listening, hooks=hooks, limits=limits)) as server, stopping_with(server.stop):
         on_ready(server.url)
         server.run()
 

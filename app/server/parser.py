@@ -62,7 +62,7 @@ class StrictRequest(HTTPRequestParser):
     """
 
     error: ProblemSpec | WaitressError | None = None
-    body_rcv: "FixedBody | Chunks | None"
+    body_rcv: "FixedBody | None"
     command = ""  # for the response to a request line that cannot be read
     version = "1.1"
     path = query = request_uri = ""
@@ -186,13 +186,11 @@ class FixedBody:
         return self._body
 
 
-class Chunks:
+class Chunks(FixedBody):
     """A chunked body of at most BODY_LIMIT bytes (RFC 9112, section 7.1); what waitress calls a receiver."""
 
     def __init__(self) -> None:
-        self.completed = False
-        self.error: ProblemSpec | None = None
-        self._body = BytesIO()
+        super().__init__(0)
         self._waiting = b""  # incomplete, so not yet understood
         self._ended = False  # the chunks; a trailer follows
 
@@ -236,8 +234,3 @@ class Chunks:
     def _wait(self, at: int, *, bad: bool) -> int:
         self.error = _BAD_CHUNK if bad else None
         return at
-
-    def getfile(self) -> BinaryIO:
-        """The body, to be read from its beginning."""
-        self._body.seek(0)
-        return self._body

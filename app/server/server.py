@@ -18,7 +18,6 @@ from waitress import wasyncore
 from waitress.server import TcpWSGIServer
 
 from app.server.connection import Connection, State
-from app.server.hooks import Hooks
 from app.server.parser import BODY_LIMIT
 from app.server.poller import Poller
 from app.server.task import environ_base
@@ -67,6 +66,19 @@ class Limits:
     """The same of one connection."""
     turn_s: float = 0.05
     """A turn of the loop that takes longer is logged: something in it has waited."""
+
+
+class Hooks:
+    """What the server asks of the application beside responses, and reports to it. None may wait, or raise."""
+
+    def refused(self, method: str, status: int, address: str) -> None:
+        """Hear of a response that the application did not make; *method* is "" if unknown."""
+
+    def on_idle(self) -> None:
+        """Hear that a turn of the loop ends: everything that there was to do is done or begun."""
+
+    def tick(self) -> None:
+        """Do what is to be done about once a second."""
 
 
 class ReadyQueue(deque[Connection]):

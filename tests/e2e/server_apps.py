@@ -13,7 +13,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from bottle import HTTPResponse
 
 from app.deferred import DEFERRED, Deferred, Pool
-from app.server import Limits, serve
+from app.server import Limits, open_socket, serve
 
 
 def _unused(_result: object) -> HTTPResponse:
@@ -98,7 +98,7 @@ def main() -> None:
     """Serve `echo` or `gate` until a signal comes; say the address first, and "ended" last."""
     application = Pooled(Gate() if sys.argv[1] == "gate" else Echo(), threads=2)
     # On a busy machine any turn may take long, and the test looks at what is logged.
-    serve(application, host="127.0.0.1", port=0, on_ready=say, limits=Limits(turn_s=60))
+    serve(application, open_socket("127.0.0.1", 0), say, limits=Limits(turn_s=60))
     say("ended")
 
 

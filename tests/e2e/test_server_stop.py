@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from app.server import CannotServe, Limits, Server, _advice, open_socket, serve
+from app.server import CannotServe, Limits, Server, _advice, open_socket
 from tests.e2e.server_apps import Echo, Gate, Pooled
 from tests.e2e.server_wire import GET, PATIENCE_S, Wire, child_server, serving
 
@@ -22,7 +22,7 @@ APPS = ("-m", "tests.e2e.server_apps")
 def test_a_taken_port_is_said_in_one_sentence() -> None:
     """It names the port and what to do."""
     with open_socket("127.0.0.1", 0) as taken, pytest.raises(CannotServe, match=r"is taken: .* set PORT to a free one"):
-        serve(Echo(), host="127.0.0.1", port=taken.getsockname()[1], on_ready=pytest.fail)
+        open_socket("127.0.0.1", taken.getsockname()[1])
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 64])

@@ -5,8 +5,9 @@ import logging
 import pytest
 from bottle import HTTPError
 
-from app.errors import INTERNAL, problem_for, retry_after_s
+from app.errors import INTERNAL, problem_for
 from app.http.application import Application, create_app
+from app.http.responses import retry_after
 from storage import Tweets, errors
 from tests.http.client import Client
 from tests.http.conftest import SETTINGS
@@ -62,7 +63,7 @@ def test_table(kind: type[errors.StorageError]) -> None:
 
     expected = next((status for known, status in EXPECTED.items() if issubclass(kind, known)), 500)
     assert problem_for(kind()).status == problem_for(Special()).status == expected
-    assert (retry_after_s(kind()) is None) == (expected != 503)
+    assert (not retry_after(kind())) == (expected != 503)
 
 
 @pytest.fixture

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from app import logging as app_logging
 from app.http.application import create_app
-from app.logging import Lines, Objects, Request, log_request, set_up
+from app.logging import Formatter, Request, log_request, set_up
 from app.settings import Settings
 from storage import Tweets
 from storage.tokens import Tokens
 from tests.http.client import Client
 
 HOSTILE = 'a\r\n2026-01-01 00:00:00Z ERROR forged: b\x1b[2J\x85\u2028\u202e\x7f"}\n{"level": "error"'
+
+LINES, OBJECTS = Formatter(as_json=False), Formatter(as_json=True)
 
 
 def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
@@ -62,8 +64,8 @@ def accessed(request: Request) -> dict[str, Any]:
 
 def test_a_line_for_people() -> None:
     """Time in UTC, level, logger, message; a traceback stands indented below."""
-    assert Lines().format(record("gone: %s", 1))[19:] == "Z WARNING storage.reconciler: gone: 1"
-    first, *trace = Lines().format(record("gone", error=failed("why"))).split("\n")
+    assert LINES.format(record("gone: %s", 1))[19:] == "Z WARNING storage.reconciler: gone: 1"
+    first, *trace = LINES.format(record("gone", error=failed("why"))).split("\n")
     assert first.endswith("gone")
     assert trace[-1] == "  RuntimeError: why"
     assert all(row.startswith("  ") for row in trace)
@@ -71,10 +73,10 @@ def test_a_line_for_people() -> None:
 
 def test_an_object_for_programs() -> None:
     """The same as JSON, in ASCII, with the traceback as one more value."""
-    fields = json.loads(Objects().format(record("gone: %s", 1)))
+    fields = json.loads(OBJECTS.format(record("gone: %s", 1)))
     assert fields.pop("time")[19:][0] == "."
     assert fields == {"level": "warning", "logger": "storage.reconciler", "message": "gone: 1"}
-    traced = json.loads(Objects().format(record("gone", error=failed("why"))))
+    traced = json.loads(OBJECTS.format(record("gone", error=failed("why"))))
     assert traced["trace"].splitlines()[-1] == "RuntimeError: why"
 
 
@@ -83,11 +85,14 @@ def test_an_object_for_programs() -> None:
 def test_nothing_begins_a_line_of_its_own(text: str) -> None:
     """Whatever a message or an error says, its event stays one line, or lines that are plainly its own."""
     controls = {*map(chr, range(32)), *map(chr, range(127, 160)), "\u2028", "\u2029", "\u202e"}
-    line = Lines().format(record("%s", text))
+    line = LINES.format(record("%s", text))
     assert not controls & set(line)
-    _, *below = Lines().format(record("gone", error=failed(text))).split("\n")
+    _, *below = LINES.format(record("gone", error=failed(text))).split("\n")
     assert all(row.startswith("  ") and not controls & set(row) for row in below)
-    for written in (Objects().format(record("%s", text)), Objects().format(record("gone", error=failed(text)))):
+    for written in (
+        OBJECTS.format(record("%s", text)),
+        OBJECTS.format(record("gone", error=failed(text))),
+    ):
         assert set(written) <= set(string.printable) - set("\r\n\t\x0b\x0c")
         assert set(json.loads(written)) <= {"time", "level", "logger", "message", "trace"}
 
@@ -95,8 +100,8 @@ def test_nothing_begins_a_line_of_its_own(text: str) -> None:
 def test_what_is_written_has_bounds() -> None:
     """A message, a traceback, a path and a method of any length are cut."""
     long = "x" * 100_000
-    assert len(Lines().format(record(long))) < app_logging.LONGEST_MESSAGE + 100
-    assert len(Objects().format(record("gone", error=failed(long)))) < app_logging.LONGEST_TRACE + 300
+    assert len(LINES.format(record(long))) < app_logging.LONGEST_MESSAGE + 100
+    assert len(OBJECTS.format(record("gone", error=failed(long)))) < app_logging.LONGEST_TRACE + 300
     fields = accessed(Request(long, "/", f"/{long}", 200, 0.1, 1))
     assert (len(fields["path"]), len(fields["method"])) == (app_logging.LONGEST_PATH, app_logging.LONGEST_METHOD)
 

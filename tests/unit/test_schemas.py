@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.http import schemas
-from app.http.requests import PLACE_PATTERN, Body, cursor_of, explain_body, parse_place
+from app.http.requests import Body, cursor_of, explain_body, parse_place
 from storage import ids, records
 
 
@@ -56,7 +56,13 @@ def test_cursor_is_read_back(count: int, tweet_id: int) -> None:
     assert parse_place(cursor_of(place)) == place
 
 
-@given(st.one_of(st.text(max_size=40), st.from_regex(PLACE_PATTERN), st.from_regex(r"[0-9.]+\.[0-9A-Z]{13}")))
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.from_regex(r"^(0|[1-9][0-9]{0,15})\." + ids.PATTERN.removeprefix("^")),
+        st.from_regex(r"[0-9.]+\.[0-9A-Z]{13}"),
+    )
+)
 def test_any_text_may_be_a_cursor(text: str) -> None:
     """A text is refused as a cursor unless it is the one spelling of a place."""
     place = parse_place(text)
