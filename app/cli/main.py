@@ -1,14 +1,19 @@
-"""From the words of the command line to a command, and from what it raises to one sentence and an exit code."""
+"""
+The commands, their arguments and their help; from a command line to one of them, and from errors to sentences.
+
+Light: `--help` imports no module of a command.
+"""
 
 import gc
 import importlib
 import logging
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from app import __version__
 from app.cli import CommandError
-from app.cli.arguments import parser
 from app.cli.streams import finish_output
 from app.logging import set_up
 from app.settings import SettingError, Settings
@@ -41,6 +46,129 @@ COMMANDS = {
 
 MAKERS = ("serve", "import", "mirror", "seed", "restore", "migrate up", "token add")
 """The commands that make the embedded database if it is missing. For all others a folder without one is a mistake."""
+
+
+DESCRIPTION = """\
+Tweets, retweets and their ranking.
+
+Every command reads the same settings from the environment: HOST, PORT, DATA_DIR, DATABASE_URL, REDIS_URL and
+more (README has the table). All commands but `restore` work beside a running service as well as without one."""
+
+SERVE = """\
+Serve the API and the page until SIGTERM or Ctrl-C. Starts the embedded parts, and migrates an embedded database
+to the latest revision.
+
+examples:
+  simple-twitter serve
+  PORT=8080 DATA_DIR=/srv/tweets simple-twitter serve"""
+
+MIGRATE = """\
+Bring the database to the latest revision (up), take it back by one (down), list the revisions (status), or
+compare its tables with the declared ones (check: exit code 1 when they differ).
+
+Every start migrates an embedded database. A database named by DATABASE_URL is migrated only by this command.
+
+examples:
+  DATABASE_URL=sqlite:////srv/tweets.db simple-twitter migrate up
+  simple-twitter migrate status
+  simple-twitter migrate down --to base --yes"""
+
+VERIFY = """\
+Compare every count in Redis with a full count of the log. If any differs, print a table and end with exit code 1.
+A SQLite file is checked for damage first. Reads and writes go on meanwhile; progress is shown on stderr.
+
+examples:
+  simple-twitter verify
+  simple-twitter verify --repair"""
+
+REBUILD = """\
+Rebuild the index from the log, beside the old one, and swap. Reads and writes go on meanwhile.
+
+example:
+  simple-twitter rebuild"""
+
+IMPORT = """\
+Add the tweets of a file: lines of JSON as `export` writes them, plain or gzipped. A line may have a `key`, any text
+that names the tweet in another system, in place of an `id`; then `retweet` is the key of a line above, and the tweet
+gets an id of its time.
+
+All or nothing: the input is read and checked first, then stored in one transaction, for which other writers wait.
+What was imported before is refused. Exit code 0 says that all is stored, any other one that nothing is.
+
+A URL of Redis is the data of the original Flask application: each key a tweet, as a JSON string. Stop that service
+first. Nothing there is changed.
+
+examples:
+  simple-twitter import tweets.jsonl.gz
+  ssh other simple-twitter export | simple-twitter import -
+  simple-twitter import redis://127.0.0.1:6379/0 --zone Europe/Berlin --map ids.jsonl"""
+
+EXPORT = """\
+Write every tweet as a line of JSON, in the order of ids, as of one instant: ids, bases, times, parents and
+deletions. Imported into an empty store and exported again it is the same to the byte. Idempotency keys are not
+exported. A file is complete or not there; a name that ends in .gz is gzipped.
+
+examples:
+  simple-twitter export tweets.jsonl.gz
+  simple-twitter export | head"""
+
+BACKUP = """\
+Copy the database to a file as of one instant, while a service runs and writes. The whole copy is checked before it
+gets its name: a file of that name is a good backup, and an older file of that name stays until then.
+
+It holds everything; the index needs no backup. For PostgreSQL the command names the tool to use.
+
+examples:
+  simple-twitter backup tweets.backup
+  simple-twitter backup "/srv/backups/tweets-$(date +%F).db\""""
+
+RESTORE = """\
+Replace the database by a backup, after checking the whole backup. Stop the service first. What was posted since the
+backup is lost; the next start rebuilds the ranking.
+
+An existing database is replaced only with --force, also a damaged one.
+
+examples:
+  simple-twitter restore tweets.backup
+  simple-twitter restore --force tweets.backup"""
+
+MIRROR = """\
+Keep the database of these settings equal to SOURCE until stopped. SOURCE is the address of a running service, or the
+URL of a database. Ids, times, bases and deletions are kept; chains are spread over the partitions of this database.
+
+It may be stopped or killed at any moment and resumes where it was; its place is in mirror.json in DATA_DIR. The
+database must be empty at first, and nothing else may write to it. Tokens and idempotency keys come from a database
+only. To move a service: mirror it while it runs, stop it, `mirror --once` from its database, start the new one.
+
+examples:
+  DATA_DIR=/srv/new PARTITIONS=8 simple-twitter mirror http://127.0.0.1:8080
+  DATA_DIR=/srv/new simple-twitter mirror --once sqlite:////srv/old/tweets.db"""
+
+SEED = """\
+Add 120 tweets to look at: some users who retweet each other, over the last two days.
+
+example:
+  simple-twitter seed"""
+
+TOKENS = """\
+Manage API tokens. While there is no token, everyone who reaches the service may write. From the first token on,
+each write needs one: a token posts as its own user, and deletes that user's tweets. An admin's token may delete any
+tweet and set count_retweet.
+
+A token is shown once, when it is made. `list` shows ids, which `revoke` takes. A running service sees a change
+within about a second. Revoking the last token does not open the service again.
+
+examples:
+  simple-twitter token add ada
+  simple-twitter token add root --admin
+  simple-twitter token list
+  simple-twitter token revoke 3f9a1c2b7d04"""
+
+INFO = """\
+Print versions, settings, engines, tweets, partitions, and how far the index lags.
+
+example:
+  simple-twitter info"""
 
 
 def main(words: Sequence[str]) -> int:
@@ -115,3 +243,54 @@ def _sentence_of(error: Exception) -> str:
         return f"{what} ({error.strerror or error})."
     kind = type(error).__name__
     return f"This is a fault of simple-twitter ({kind}): please report what PYTHONDEVMODE=1 shows in addition."
+
+
+def parser() -> ArgumentParser:
+    """The parser of the whole command line: its result has `command`, and `action` where a command has some."""
+    form: dict[str, Any] = {"formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
+    whole = ArgumentParser(prog="simple-twitter", description=DESCRIPTION, **form)
+    whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+
+    def add(name: str, summary: str, description: str) -> ArgumentParser:
+        return commands.add_parser(name, help=summary, description=description, **form)
+
+    add("serve", "serve the API and the page", SERVE)
+    migrate = add("migrate", "bring the database up to date, or back", MIGRATE)
+    migrate.add_argument("action", choices=("up", "down", "status", "check"), help="what to do")
+    migrate.add_argument("--to", metavar="REVISION", help="down: the revision to go back to, `base` for none")
+    migrate.add_argument("--yes", action="store_true", help="down: yes, drop what the revisions added")
+    migrate.add_argument("--json", action="store_true", help="print the revisions as JSON")
+    verify = add("verify", "compare every count with the log", VERIFY)
+    verify.add_argument("--repair", action="store_true", help="rebuild the index when a count differs")
+    verify.add_argument("--json", action="store_true", help="print what was found as JSON")
+    add("rebuild", "rebuild the index from the log", REBUILD)
+    importing = add("import", "add the tweets of a file", IMPORT)
+    importing.add_argument("file", help="the file, - for standard input, or redis://HOST:PORT/DB")
+    importing.add_argument("--map", metavar="FILE", help="write a line of JSON for each tweet: its key, and its new id")
+    importing.add_argument("--zone", metavar="NAME", help="redis: the time zone of its times (that of this machine)")
+    importing.add_argument("--cut", action="store_true", help="redis: cut texts that are too long, do not refuse them")
+    export = add("export", "write all tweets to a file", EXPORT)
+    export.add_argument("file", nargs="?", default="-", help="the file, or - (the default) for standard output")
+    backup = add("backup", "copy the database while it is written", BACKUP)
+    backup.add_argument("file", help="the file to make, or - for standard output")
+    restore = add("restore", "replace the database by a backup", RESTORE)
+    restore.add_argument("file", help="the backup")
+    restore.add_argument("--force", action="store_true", help="yes, replace the existing database")
+    mirror = add("mirror", "keep this database equal to another one", MIRROR)
+    mirror.add_argument("source", metavar="SOURCE", help="http://HOST:PORT, sqlite:///FILE or postgresql://...")
+    mirror.add_argument("--once", action="store_true", help="end when there is nothing new")
+    mirror.add_argument("--token", help="http: a token to send, where a proxy asks for one")
+    add("seed", "add tweets to look at", SEED)
+    token = add("token", "manage API tokens", TOKENS)
+    actions = token.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    adding = actions.add_parser("add", help="make a token, and show it", allow_abbrev=False)
+    adding.add_argument("user", help="the only user_name that it writes as")
+    adding.add_argument("--admin", action="store_true", help="it may also delete any tweet and set count_retweet")
+    listing = actions.add_parser("list", help="show all tokens, without their secrets", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="print them as JSON")
+    actions.add_parser("revoke", help="revoke a token for good", allow_abbrev=False).add_argument(
+        "id", help="as `list` shows it"
+    )
+    add("info", "print what is where", INFO).add_argument("--json", action="store_true", help="print it as JSON")
+    return whole

@@ -18,24 +18,20 @@ def token(arguments: Namespace, settings: Settings) -> int:
     with opened_database(settings) as database:
         tokens = Tokens(database)
         if arguments.action == "add":
-            _add(tokens, arguments.user, admin=arguments.admin)
+            if not names_user(arguments.user):
+                raise CommandError(f"A user must be {RULES['user_name']}.")
+            first = not tokens.list_all()
+            # The token alone on stdout, so that a script can take it; all else goes to stderr.
+            print(tokens.add(arguments.user, admin=arguments.admin), flush=True)
+            print("Keep it: it is not shown again. Send it as `Authorization: Bearer TOKEN`.", file=sys.stderr)
+            if first:
+                print("It is the first one: from now on every write needs a token.", file=sys.stderr)
         elif arguments.action == "revoke":
             tokens.revoke(arguments.id)
             print(f"Revoked {arguments.id}.")
         else:
             _print_all(tokens.list_all(), as_json=arguments.json)
     return 0
-
-
-def _add(tokens: Tokens, user_name: str, *, admin: bool) -> None:
-    """Print the token alone on stdout, so that a script can take it; all else goes to stderr."""
-    if not names_user(user_name):
-        raise CommandError(f"A user must be {RULES['user_name']}.")
-    first = not tokens.list_all()
-    print(tokens.add(user_name, admin=admin), flush=True)
-    print("Keep it: it is not shown again. Send it as `Authorization: Bearer TOKEN`.", file=sys.stderr)
-    if first:
-        print("It is the first one: from now on every write needs a token.", file=sys.stderr)
 
 
 def _print_all(tokens: Sequence[Token], *, as_json: bool) -> None:

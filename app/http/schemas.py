@@ -221,14 +221,9 @@ def tweet_of(tweet: records.Tweet) -> Tweet:
     return Tweet(*seven_of(tweet))
 
 
-def link_of(tweet: records.Tweet) -> Link:
-    """The seven keys of *tweet*, which may be a tombstone."""
-    return Link(*seven_of(tweet))
-
-
 def chain_of(page: records.Page) -> Chain:
     """The body of a part of a chain."""
-    return Chain([link_of(tweet) for tweet in page.tweets], _cursor_after(page))
+    return Chain([Link(*seven_of(tweet)) for tweet in page.tweets], _cursor_after(page))
 
 
 def list_of(page: records.Page) -> TweetList:

@@ -17,8 +17,7 @@ from redis import Redis
 
 from app import __version__
 from app.cli.admin import _compare, _rebuild
-from app.cli.arguments import parser
-from app.cli.main import COMMANDS
+from app.cli.main import COMMANDS, parser
 from app.cli.progress import Progress
 from storage import Tweets, open_storage
 from storage.ids import encode

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.arguments import parser
+from app.cli.main import parser
 from app.settings import Settings
 from storage.index.keys import keys_of
 from storage.sql.schema import metadata
