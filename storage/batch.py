@@ -25,6 +25,11 @@ from storage.sql.log import Head, Row, Store
 TEXT_LIMIT = 2_000_000
 """Characters of the texts that one batch stores, 2 to 8 MB: bounds how long its commit takes."""
 
+COLUMNS = (
+    *("id", "parent", "partition", "depth", "seq", "nonce"),
+    *("base", "created_at", "user_name", "title", "body", "key_digest", "call_digest"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteTweet:
@@ -71,7 +76,8 @@ class Batch:
         self._heads: dict[int, Head] = {}
         self._targets: dict[int, Row] = {}
         self._calls: dict[bytes, tuple[int, bytes]] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._nonces: list[int] = []
         self._text = 0
         self._deletions: list[dict[str, int]] = []
         self._entries: dict[int, list[Entry]] = {}
@@ -83,9 +89,10 @@ class Batch:
     def append(self, commands: Sequence[Command], now_ms: int) -> list[Outcome]:
         """Store *commands*, posted at *now_ms*, in the caller's transaction: their outcomes. Raises StoreReplaced."""
         before = self._lock_and_read(commands)
+        self._nonces = log.new_nonces(len(commands))
         outcomes = [self._outcome(command, now_ms) for command in commands]
         if self._rows:
-            log.append_tweets(self._connection, self._rows)
+            log.insert_tweets(self._connection, COLUMNS, self._rows)
         if self._deletions:
             log.append_deletions(self._connection, self._deletions)
         self.ranges = {
@@ -143,23 +150,8 @@ class Batch:
         self._text += text
         tweet_id = next_id(self._heads[ancestry.partition].last_id, now_ms, ancestry.partition)
         seq, nonce = self._enter(ancestry.partition, tweet_id, ancestry.parent, new.base, 1)
-        self._rows.append(
-            {
-                "id": tweet_id,
-                "parent": ancestry.parent,
-                "partition": ancestry.partition,
-                "depth": ancestry.depth,
-                "seq": seq,
-                "nonce": nonce,
-                "base": new.base,
-                "created_at": now_ms,
-                "user_name": new.user_name,
-                "title": title,
-                "body": body,
-                "key_digest": key,
-                "call_digest": call,
-            }
-        )
+        place = (tweet_id, *ancestry, seq, nonce)
+        self._rows.append((*place, new.base, now_ms, new.user_name, title, body, key, call))
         self.posted[tweet_id] = ancestry
         if key and call:
             self._calls[key] = (tweet_id, call)
@@ -182,7 +174,7 @@ class Batch:
     def _enter(self, partition: int, tweet_id: int, parent: int | None, base: int, sign: int) -> tuple[int, int]:
         """Give an entry the next place in *partition*, and return its seq and nonce."""
         head = self._heads[partition]
-        seq, nonce = head.seq + 1, log.new_nonce()
+        seq, nonce = head.seq + 1, self._nonces.pop()
         last_id = tweet_id if sign > 0 else head.last_id
         self._heads[partition] = Head(seq, nonce, last_id, head.live + sign)
         self._entries.setdefault(partition, []).append(Entry(seq, nonce, tweet_id, parent, base, sign))

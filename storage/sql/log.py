@@ -89,13 +89,8 @@ def tweet_of(row: Row, count: int | None) -> Tweet:
     return Tweet(row.id, row.user_name, row.title, row.body, row.parent, count, row.created_at)
 
 
-def new_nonce() -> int:
-    """A random number that tells an entry from one with the same seq in another timeline of this database."""
-    return secrets.randbits(NONCE_BITS)
-
-
 def new_nonces(count: int) -> list[int]:
-    """*count* of them, from one call of the system."""
+    """*count* random numbers, each to tell an entry from one with the same seq in another timeline of this database."""
     return [number >> (64 - NONCE_BITS) for number in array("Q", secrets.token_bytes(8 * count))]
 
 

@@ -251,7 +251,7 @@ def new_id(now_ms: int, number: int, partition: int) -> int:
 
 def new_nonce() -> int:
     """The nonce of an entry."""
-    return log.new_nonce()
+    return log.new_nonces(1)[0]
 
 
 def product_modules() -> list[ModuleType]:
@@ -314,8 +314,7 @@ def _without_position_check() -> AbstractContextManager[None]:
 
 
 def _without_nonce() -> AbstractContextManager[None]:
-    new_nonce = log.new_nonce
-    return _patched(log, "new_nonce", lambda: new_nonce() and 7)
+    return _patched(log, "new_nonces", lambda count: [7] * count)
 
 
 def _without_freshness() -> AbstractContextManager[None]:
