@@ -45,8 +45,8 @@ define install
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
 		{ echo "$(VENV) has no pip that works: run make clean, then repeat." >&2; exit 1; }
 	@echo "Installing packages into $(VENV): once, about a minute ..."
-	@$(BIN)/python -m pip install -q --require-hashes -r $(1)
-	@$(BIN)/python -m pip install -q --no-deps $(2) --editable .
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(2) --editable .
 	@touch $@
 endef
 
