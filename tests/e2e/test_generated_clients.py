@@ -106,8 +106,8 @@ def installed(packages: Sequence[str], *commands: Sequence[str]) -> Path:
                 try:
                     subprocess.run(words, cwd=made, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
                 except subprocess.SubprocessError as error:
-                    said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
-                    pytest.skip(f"{packages[0]} cannot be installed: {said}")
+                    said = " ".join((getattr(error, "stderr", "") or str(error)).split())
+                    pytest.skip(f"{packages[0]} cannot be installed: {said[:300]}")
             shutil.copytree(made, folder.with_suffix(".new"), symlinks=True, dirs_exist_ok=True)
         folder.with_suffix(".new").rename(folder)
     return folder
