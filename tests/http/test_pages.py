@@ -201,7 +201,7 @@ def away(fresh: Client, tweets: Tweets, monkeypatch: pytest.MonkeyPatch, request
 
 
 def test_away_is_a_friendly_page(away: Client) -> None:
-    """When nothing can be told the answer is 503, for people, with the time after which to ask again."""
+    """When nothing is known the answer is 503, for people, with the time after which to ask again."""
     reply = away.get("/", HTTP_ACCEPT=BROWSER)
 
     assert (reply.status, reply.headers["retry-after"], reply.headers["cache-control"]) == (503, "1", "no-store")
@@ -211,7 +211,7 @@ def test_away_is_a_friendly_page(away: Client) -> None:
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
 def test_away_is_a_problem_for_programs(away: Client, accept: str | None) -> None:
-    """Who asks for no page is told the same as everywhere else."""
+    """A client that asks for no page gets the same as everywhere else."""
     reply = away.get("/", HTTP_ACCEPT=accept)
 
     assert (reply.status, reply.json()["status"]) == (503, 503)
