@@ -56,6 +56,7 @@ def pages_of(given: list[ImportRow], limit: int) -> list[Ranking]:
         Ranking(
             tuple(tweet_of(by_id[place.id], place.count_retweet) for place in places[start : start + limit]),
             places[start + limit - 1] if start + limit < len(places) else None,
+            above=start,
         )
         for start in starts
     ]
