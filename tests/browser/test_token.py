@@ -2,9 +2,8 @@
 
 from playwright.sync_api import Page, expect
 
-from storage.tokens import Tokens
 from tests.browser.conftest import OpenPage, Site
-from tests.browser.test_writing import fill, posted_by
+from tests.browser.test_writing import add_token, fill, posted_by
 
 
 def write(page: Page, user_name: str, title: str) -> None:
@@ -16,9 +15,8 @@ def write(page: Page, user_name: str, title: str) -> None:
 
 def test_the_form_asks_for_a_token(open_page: OpenPage, site: Site) -> None:
     """Refused, the form says so and shows a field for a token; one that was right is kept for the next tweet."""
-    tokens = Tokens(site.tweets.database)
-    token = tokens.add("grace")
     page = open_page()
+    token = add_token(page, site, "grace")
     form = page.get_by_role("dialog")
 
     write(page, "grace", "First")
@@ -31,7 +29,7 @@ def test_the_form_asks_for_a_token(open_page: OpenPage, site: Site) -> None:
 
     form.get_by_label("Token").fill(f" {token}")
     form.get_by_role("button", name="Post").click()
-    expect(form).to_have_count(0)
+    page.wait_for_url("**/tweet/*")
     page.reload()
     write(page, "grace", "Second")
     expect(form).to_have_count(0)
@@ -40,8 +38,8 @@ def test_the_form_asks_for_a_token(open_page: OpenPage, site: Site) -> None:
 
 def test_a_token_of_somebody_else(open_page: OpenPage, site: Site) -> None:
     """With a token of another user the form names that user, and lets another token be given."""
-    token = Tokens(site.tweets.database).add("ada")
     page = open_page()
+    token = add_token(page, site, "ada")
     page.evaluate("token => sessionStorage.setItem('token', token)", token)
     form = page.get_by_role("dialog")
 
