@@ -59,7 +59,7 @@ def test_a_row_says_all_of_its_tweet(open_page: OpenPage, site: Site) -> None:
 
 
 def test_a_deleted_target_is_named_as_such(open_page: OpenPage, site: Site) -> None:
-    """The name of a deleted tweet's author is not told."""
+    """The name of a deleted tweet's author is not shown."""
     root = site.post("Root", user_name="grace")
     site.post("Leaf", 3, root.id)
     site.tweets.delete(root.id).result()

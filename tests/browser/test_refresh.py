@@ -18,7 +18,7 @@ def look(page: Page, site: Site, wait_ms: int = A_TURN_MS) -> int:
 
 
 def set_hidden(page: Page, *, hidden: bool) -> None:
-    """Put the page into the background, or show it again, as it is told of that."""
+    """Put the page into the background, or show it again, and let it know."""
     page.evaluate(
         "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
         " document.dispatchEvent(new Event('visibilitychange')); }",
@@ -104,7 +104,7 @@ def test_offline_and_back(open_page: OpenPage, site: Site) -> None:
     page, cut = open_page(frozen=True), True
 
     def pass_on(route: Route) -> None:
-        # The page may be told of the network a moment before that is cut, or joined again.
+        # The page may learn of the network a moment before that is cut, or joined again.
         if cut:
             route.abort("internetdisconnected")
         else:
