@@ -93,6 +93,16 @@ def test_a_lost_lease_ends_a_rebuild(tweets: Tweets) -> None:
     assert index.swap(0, second, state, head, "")
 
 
+def test_a_lease_without_an_end_is_not_held(tweets: Tweets) -> None:
+    """A lease that a tool copied without its time to live keeps no rebuild waiting."""
+    post(tweets)
+    tweets.reconciler.stop()
+    tweets.index._client.set(keys_of(tweets.store.id, 0).lease, "copied")
+
+    assert tweets.index.acquire(0)
+    assert tweets.index.acquire(0) is None
+
+
 def test_a_process_does_not_break_its_own_lease(tweets: Tweets) -> None:
     """A reconciler that looks for leases of dead processes, late, leaves alone the one of a rebuild beside it."""
     post(tweets)

@@ -23,8 +23,8 @@ from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
 
 ACL = (
-    "~twitter:* -@all +get +set +unlink +exists +rename +persist +pexpire +zadd +zrem +zcard +zscore +zmscore +zcount "
-    "+zrevrange +zrevrank +zscan +eval +evalsha +ping +info"
+    "~twitter:* -@all +get +set +unlink +exists +rename +persist +pexpire +pttl +zadd +zrem +zcard +zscore +zmscore "
+    "+zcount +zrevrange +zrevrank +zscan +eval +evalsha +ping +info"
 )
 """The exact permissions that docs/operations.md lists."""
 

@@ -4,10 +4,11 @@
 -- KEYS[2]  staging
 -- ARGV[1]  token of the lease, ARGV[2] its time to live in milliseconds
 --
--- Returns 1, or 0 while another holds the lease; then nothing is written.
+-- Returns 1, or 0 while another holds the lease; then nothing is written. A lease without a time to live is not held:
+-- what copied the keys has lost the time, and it would never end.
 -- Cost: O(1), but freeing m staged members is O(m), done in the background where the server can.
 
-if redis.call('EXISTS', KEYS[1]) == 1 then
+if redis.call('PTTL', KEYS[1]) >= 0 then
     return 0
 end
 redis.call('UNLINK', KEYS[2])
