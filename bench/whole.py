@@ -64,8 +64,8 @@ def measure_rebuild(options: Options, fields: Fields, tables: list[Table]) -> No
 
 def _rebuild_raw(data_dir: Path) -> float:
     """The seconds to read the rows and add them to an empty sorted set."""
-    began = time.perf_counter()
     with closing(sqlite3.connect(data_dir / "tweets.db")) as connection, redis_alone() as client:
+        began = time.perf_counter()
         rows = connection.execute(SELECT)
         while part := rows.fetchmany(AT_ONCE):
             pipeline = client.pipeline(transaction=False)
