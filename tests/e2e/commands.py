@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,9 +60,9 @@ def done(data_dir: Path, *words: str | Path, given: bytes | None = None, **setti
 
 
 def refused(data_dir: Path, *words: str | Path, given: bytes | None = None, **settings: str) -> str:
-    """The one sentence of a verb that must fail: on stderr, without a traceback."""
+    """The one sentence of a command that must fail: on stderr, after lines of progress, without a traceback."""
     ended = run(data_dir, *words, given=given, **settings)
-    said = ended.stderr.decode()
+    said = re.sub(r"(?m)^\w+: +\d+% .*\n", "", ended.stderr.decode())
     assert (ended.returncode, ended.stdout) == (1, b""), said
     assert said.count("\n") == 1, said
     return said.rstrip("\n")
