@@ -113,11 +113,6 @@ def get_store(connection: Connection) -> Store:
     return Store(*found[0])
 
 
-def list_heads(connection: Connection) -> dict[int, Head]:
-    """The head of every partition."""
-    return {row[0]: Head(*row[1:]) for row in rows(connection, statements.HEADS)}
-
-
 def get_state(connection: Connection) -> LogState:
     """Where the log stands, read in one statement. Raises StoreConflict when it was never founded."""
     return read_state(rows(connection, statements.STATE))

@@ -146,10 +146,12 @@ def rows(connection: Connection, statement: Any, **parameters: Any) -> list[Any]
 
 
 # Heads, each with what `Store` holds.
-_HEADS = select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live)
 STORE = select(store.c.id, store.c.partitions)
-STATE = _HEADS.add_columns(*STORE.selected_columns).join_from(heads, store, true()).order_by(heads.c.partition)
-HEADS = _HEADS
+STATE = (
+    select(heads.c.partition, heads.c.seq, heads.c.nonce, heads.c.last_id, heads.c.live, *STORE.selected_columns)
+    .join_from(heads, store, true())
+    .order_by(heads.c.partition)
+)
 LOCKED_HEADS = STATE.where(in_list(heads.c.partition, ids())).with_for_update(of=heads)
 MOVE_HEAD = (
     update(heads)

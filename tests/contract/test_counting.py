@@ -34,7 +34,7 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
     """Send a batch to Redis that it has had already, as a client does that never saw the reply."""
     partition = rng.randrange(tweets.store.partitions)
     with tweets.database.reading() as connection:
-        head = log.list_heads(connection)[partition]
+        head = log.get_state(connection).heads[partition]
         if head.seq == 0:
             return
         start = rng.randrange(head.seq)

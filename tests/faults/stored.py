@@ -15,5 +15,5 @@ def bodies(tweets: Tweets) -> list[str]:
 def is_gapless(tweets: Tweets) -> bool:
     """Whether the places of partition 0 are 1, 2, 3 up to its head."""
     with tweets.database.reading() as connection:
-        head = log.list_heads(connection)[0].seq
+        head = log.get_state(connection).heads[0].seq
         return [entry.seq for entry in log.list_entries(connection, 0, 0, head + 1)] == list(range(1, head + 1))

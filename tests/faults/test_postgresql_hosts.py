@@ -62,7 +62,7 @@ def test_two_hosts_with_eight_threads_each(several: str, data_dir: Path, tmp_pat
         posted = reports[0].posted + reports[1].posted
         assert len(set(posted)) == len(posted) == 2 * THREADS * (1 + 2 * ROUNDS)
         with tweets.database.reading() as connection:
-            heads = log.list_heads(connection)
+            heads = log.get_state(connection).heads
         assert all(seqs(tweets, partition) == list(range(1, head.seq + 1)) for partition, head in heads.items())
         assert sum(head.live for head in heads.values()) == 1 + len(posted) + THREADS * ROUNDS
         assert tweets.get(root.id).result().count_retweet == 2 * THREADS * ROUNDS + THREADS * ROUNDS // 2
