@@ -60,10 +60,10 @@ def test_a_silent_connection_is_closed() -> None:
 
 def test_a_request_that_waits_behind_a_slow_answer_is_not_given_up(gate: Gate) -> None:
     """The deadline is the client's: while the application works it does not count."""
-    with serving(Pooled(gate), limits=Limits(request_s=1, idle_s=60)) as server, Wire(server.url) as wire:
+    with serving(Pooled(gate), limits=Limits(request_s=4, idle_s=60)) as server, Wire(server.url) as wire:
         wire.send(GET + GET[:-4])
         gate.entered.acquire()
-        time.sleep(3)
+        time.sleep(6)
         gate.open.set()
         assert wire.ask(b"").status == 200
         assert wire.ask(b"\r\n\r\n").status == 200

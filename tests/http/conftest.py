@@ -12,7 +12,7 @@ from tests.http.client import Client
 SETTINGS = Settings.from_environment({})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client on storage that other tests have written to: for facts that do not depend on what is there."""
     with open_storage(tmp_path_factory.mktemp("shared") / "data") as tweets:
