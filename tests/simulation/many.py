@@ -1,11 +1,15 @@
-"""Many seeds, by several processes, each with a valkey of its own."""
+"""Many seeds, by processes of their own: no other thread is in them, and each has a valkey."""
 
 import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 
+from tests.simulation.hosts import MUTATIONS
 from tests.simulation.run import Bench, Result, simulate
 
 
@@ -44,6 +48,12 @@ class Totals:
         )
 
 
+def open_pool(jobs: int | None = None) -> ProcessPoolExecutor:
+    """*jobs* processes, one for each CPU unless said otherwise, in which `simulate_one` may be called."""
+    # Spawned: a copy of this process would have its threads' locks.
+    return ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), _open)
+
+
 def simulate_many(
     seeds: Iterable[int],
     jobs: int | None = None,
@@ -51,20 +61,23 @@ def simulate_many(
 ) -> Totals:
     """What comes of *seeds*, with *jobs* processes; *hear* is called after each of them."""
     totals, began = Totals(), time.monotonic()
-    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=_open) as pool:
-        for result in pool.map(_simulate, seeds, chunksize=4):
+    with open_pool(jobs) as pool:
+        for result in pool.map(partial(simulate_one, traced=False), seeds, chunksize=4):
             totals.add(result)
             totals.took_s = time.monotonic() - began
             hear(totals, result)
     return totals
 
 
+def simulate_one(seed: int, mutation: str | None = None, *, traced: bool = True) -> Result:
+    """What comes of *seed*, in a process of a pool; with a *mutation*, by a product that is broken so."""
+    assert _Own.bench
+    with MUTATIONS[mutation]() if mutation else nullcontext():
+        result = simulate(seed, _Own.bench)
+    if not traced:
+        result.trace = []
+    return result
+
+
 def _open() -> None:
     _Own.bench = Bench()  # it ends with this process
-
-
-def _simulate(seed: int) -> Result:
-    assert _Own.bench
-    result = simulate(seed, _Own.bench)
-    result.trace = []
-    return result
