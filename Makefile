@@ -18,8 +18,8 @@ check: $(VENV)/.dev ## ruff, mypy --strict, words and names, lock files up to da
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python bench/check_words.py
-	@$(BIN)/python bench/check_lock.py
+	@$(BIN)/python .ci/check_words.py
+	@$(BIN)/python .ci/check_lock.py
 
 bench: $(VENV)/.dev ## measure the service beside its limits (BENCH=--quick: a short run)
 	@$(BIN)/python -m bench $(BENCH)

@@ -28,10 +28,7 @@ def application(answers: dict[str, Any]) -> Bottle:
     app.config["catchall"] = False
     app.uninstall(True)  # as in the service: no plugin is needed
     new_tweet, new_retweet = msgspec.json.Decoder(NewTweet), msgspec.json.Decoder(NewRetweet)
-    ready = {
-        name: (body.encode(), status, [tuple(header) for header in headers])
-        for name, (status, headers, body) in answers.items()
-    }
+    ready = {name: (body.encode(), status, list(headers.items())) for name, (status, headers, body) in answers.items()}
     tag = dict(ready["page"][2])["Etag"]
 
     def body() -> bytes:
@@ -48,13 +45,8 @@ def application(answers: dict[str, Any]) -> Bottle:
         new_retweet.decode(body())
         return HTTPResponse(*ready["retweet"])
 
-    @app.get("/api/v1/top")
-    def get_top() -> HTTPResponse:
-        return HTTPResponse(*ready["top"])
-
-    @app.get("/api/v1/tweet/<_tweet_id>")
-    def get_tweet(_tweet_id: str) -> HTTPResponse:
-        return HTTPResponse(*ready["tweet"])
+    app.get("/api/v1/top")(lambda: HTTPResponse(*ready["top"]))
+    app.get("/api/v1/tweet/<_tweet_id>")(lambda _tweet_id: HTTPResponse(*ready["tweet"]))
 
     @app.get("/")
     def get_page() -> HTTPResponse:

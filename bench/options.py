@@ -1,13 +1,14 @@
 """What to measure, and how long: the arguments of `python -m bench`."""
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.servers import ROOT
 from bench.workloads import WORKLOADS, Workload
 
-SECTIONS = ("sizes", "limits", "rebuild", "log", "import", "memory")
+SECTIONS = ("rebuild", "log", "import", "memory")
 CASCADES = ROOT.parent / "shared" / "data" / "cascades.tsv.gz"
 SAMPLE = ROOT / "tests" / "data" / "cascades-sample.tsv.gz"
 EPILOG = f"""\
@@ -16,29 +17,29 @@ NAME is one of {", ".join(WORKLOADS)}, or one of {", ".join(SECTIONS)}.
 examples:
   python -m bench --quick
   python -m bench --only post --only mixed --connections 64 --pairs 9
-  python -m bench --tweets 10000,10000000 --only top --only sizes --only rebuild --only memory --only log
+  python -m bench --tweets 10000,10000000 --only top --only rebuild --only memory --only log
   git worktree add ../old COMMIT && python -m bench --beside ../old --connections 16,64 --pairs 9"""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to measure. `tweets` rises: most is measured on the last of them."""
+    """What to measure. `tweets` rises: all is measured on the last, some beside the first."""
 
-    quick: bool
-    only: tuple[str, ...]
-    tweets: tuple[int, ...]
-    connections: tuple[int, ...]
+    only: list[str]
+    tweets: list[int]
+    connections: list[int]
     seconds: int
     pairs: int
     beside: Path | None
-    gunicorn: bool
     cascades: Path
     planted: Path | None
     results: Path
 
     def wants(self, name: str) -> bool:
-        """Whether the section *name* is to be measured. Beside another checkout there is nothing else in some."""
-        return name in self.only if self.only else not (self.beside and name in {"sizes", "limits", "log"})
+        """Whether the section *name* is to be measured. Beside another checkout the log is not."""
+        if name == "workloads":
+            return bool(self.workloads)
+        return name in self.only if self.only else not (self.beside and name == "log")
 
     @property
     def workloads(self) -> list[Workload]:
@@ -46,16 +47,12 @@ class Options:
         return [workload for name, workload in WORKLOADS.items() if not self.only or name in self.only]
 
     @property
-    def checkouts(self) -> list[Path]:
-        """The checkouts to be measured: this one, and that of `beside`."""
-        return [ROOT, *([self.beside] if self.beside else [])]
-
-    def name_of(self, checkout: Path) -> str:
-        """How a row of *checkout* says that it is not this one's."""
-        return "" if checkout == ROOT else f" ({checkout.name})"
+    def checkouts(self) -> dict[Path, str]:
+        """The checkouts to be measured, this one and that of `beside`, and what a row of each has after its name."""
+        return {ROOT: "", **({self.beside: f" ({self.beside.name})"} if self.beside else {})}
 
 
-def read_options(arguments: list[str] | None = None) -> Options:
+def read_options() -> Options:
     """The options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
@@ -64,42 +61,30 @@ def read_options(arguments: list[str] | None = None) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add, names = parser.add_argument, (*WORKLOADS, *SECTIONS)
     add("--quick", action="store_true", help="few and short measurements on 100,000 tweets")
-    add("--only", action="append", choices=(*WORKLOADS, *SECTIONS), metavar="NAME", help="this alone; may be repeated")
-    add("--tweets", type=_numbers, help="how many tweets are in place (10000,100000,1000000)")
-    add("--connections", type=_numbers, help="clients at once (1,16,64)")
-    add("--seconds", type=_number, help="length of one measurement (3)")
-    add("--pairs", type=_number, help="measurements of each side (5)")
+    add("--only", action="append", default=[], choices=names, metavar="NAME", help="this alone; may be repeated")
+    add("--tweets", type=_numbers, default="10000,1000000", help="how many are in place (%(default)s)")
+    add("--connections", type=_numbers, default="1,16,64", help="clients at once (%(default)s)")
+    add("--seconds", type=lambda text: _numbers(text)[0], default=3, help="length of one measurement (%(default)s)")
+    add("--pairs", type=lambda text: _numbers(text)[0], default=5, help="measurements of each side (%(default)s)")
     add("--beside", type=Path, metavar="DIR", help="a checkout of another commit, to be measured in turn with this one")
-    add("--gunicorn", action="store_true", help="the service under gunicorn as well, which must be installed")
-    add("--cascades", type=Path, help="the file to import")
+    add("--cascades", type=Path, default=CASCADES if CASCADES.exists() else SAMPLE, help="the file to import")
     add("--planted", type=Path, help="a folder that keeps the tweets in place for the next run")
     add("--results", type=Path, default=ROOT / "bench" / "results", help="where the tables go")
-    given = parser.parse_args(arguments)
-    if given.beside and not (given.beside / "wsgi.py").exists():
-        parser.error(f"{given.beside} is no checkout of the service.")
-    return Options(
-        quick=given.quick,
-        only=tuple(given.only or ()),
-        tweets=tuple(sorted(given.tweets or ([10_000, 100_000] if given.quick else [10_000, 100_000, 1_000_000]))),
-        connections=tuple(given.connections or ([64] if given.quick else [1, 16, 64])),
-        seconds=given.seconds or (1 if given.quick else 3),
-        pairs=given.pairs or (2 if given.quick else 5),
-        beside=given.beside and given.beside.resolve(),
-        gunicorn=given.gunicorn,
-        cascades=given.cascades or (CASCADES if CASCADES.exists() and not given.quick else SAMPLE),
-        planted=given.planted,
-        results=given.results,
-    )
-
-
-def _number(text: str) -> int:
-    return _numbers(text)[0]
+    given = parser.parse_args()
+    if vars(given).pop("quick"):
+        parser.set_defaults(tweets="10000,100000", connections="64", seconds=1, pairs=2, cascades=SAMPLE)
+        given = parser.parse_args()
+        del given.quick
+    if given.beside:
+        given.beside = given.beside.resolve()
+        if not (given.beside / "wsgi.py").exists():
+            parser.error(f"{given.beside} is no checkout of the service.")
+    return Options(**vars(given))
 
 
 def _numbers(text: str) -> list[int]:
-    numbers = [int(part) for part in text.split(",") if part.isascii() and part.isdigit() and int(part) > 0]
-    if len(numbers) != len(text.split(",")):
+    if not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", text):
         raise argparse.ArgumentTypeError(f"{text!r} must be whole numbers from 1 up, with commas between")
-    return numbers
+    return sorted(map(int, text.split(",")))

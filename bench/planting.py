@@ -11,11 +11,11 @@ import random
 import shutil
 import time
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 
 from bench.servers import ROOT, CannotMeasure, Server, run_command, service
 from bench.workloads import Planted, Workload, capture, write_requests
@@ -45,10 +45,6 @@ WORDS = (
 )
 
 
-Start = Callable[[Path, Path], AbstractContextManager[Server]]
-"""Brings a service of a checkout up on a data directory."""
-
-
 class Field:
     """Numbered tweets: id, and the number of the parent or -1."""
 
@@ -62,41 +58,33 @@ class Field:
         for number in range(tweets):
             last_id = ids.next_id(last_id, first_ms + number * step_ms, 0)
             self.ids.append(last_id)
-            self._parents.append(self._parent(number))
+            if number <= self._chain:
+                self._parents.append(number - 1 if number > 1 else -1)
+            else:
+                self._parents.append(self._popular() if self._random.random() < RETWEETS else -1)
 
     def lines(self) -> Iterator[bytes]:
         """The tweets as lines of JSON, parents first."""
-        for number, tweet_id in enumerate(self.ids):
-            parent = self._parents[number]
+        for tweet_id, parent in zip(self.ids, self._parents, strict=True):
+            seconds, rest_ms = divmod(ids.time_of(tweet_id), 1000)
             line = {
                 "id": ids.encode(tweet_id),
                 "retweet": None if parent < 0 else ids.encode(self.ids[parent]),
-                "base": 0,
-                "created_at": _timestamp(ids.time_of(tweet_id)),
+                "created_at": time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest_ms:03}Z", time.gmtime(seconds)),
                 "user_name": f"user{self._random.randrange(1, 50_000)}",
-                "title": self._text(4),
-                "body": self._text(16),
+                "title": " ".join(self._random.choices(WORDS, k=4)),
+                "body": " ".join(self._random.choices(WORDS, k=16)),
             }
             yield json.dumps(line).encode() + b"\n"
 
     def planted(self) -> Planted:
         """What is to be known of them."""
-        anyone = [self._random.randrange(len(self.ids)) for _ in range(CHOSEN)]
-        popular = [self._popular() for _ in range(CHOSEN)]
         return Planted(
-            tweets=len(self.ids),
             viral=ids.encode(self.ids[0]),
             deep=ids.encode(self.ids[self._chain]),
-            random=[ids.encode(self.ids[number]) for number in anyone],
-            popular=[ids.encode(self.ids[number]) for number in popular],
+            random=[ids.encode(self._random.choice(self.ids)) for _ in range(CHOSEN)],
+            popular=[ids.encode(self.ids[self._popular()]) for _ in range(CHOSEN)],
         )
-
-    def _parent(self, number: int) -> int:
-        if number <= 1:
-            return -1
-        if number <= self._chain:
-            return number - 1
-        return self._popular() if self._random.random() < RETWEETS else -1
 
     def _popular(self) -> int:
         """A tweet outside of the chain, a popular one more often than not."""
@@ -106,9 +94,6 @@ class Field:
             number = self._parents[number]
         return number
 
-    def _text(self, words: int) -> str:
-        return " ".join(self._random.choices(WORDS, k=words))
-
 
 class Fields:
     """Planted data directories in *kept*, each made when it is asked for first, and copies of them in *folder*."""
@@ -116,7 +101,6 @@ class Fields:
     def __init__(self, folder: Path, kept: Path | None = None) -> None:
         self._folder = folder
         self._kept = kept or folder
-        self._copies = 0
 
     @contextmanager
     def copied(self, tweets: int, checkout: Path = ROOT) -> Iterator[tuple[Path, Planted]]:
@@ -126,15 +110,11 @@ class Fields:
         if not known.exists():
             shutil.rmtree(source, ignore_errors=True)
             source.mkdir(parents=True)
-            known.write_text(json.dumps(asdict(plant(source / "data", tweets, checkout))))
-        self._copies += 1
-        copy = self._folder / f"copy-{self._copies}"
-        shutil.copytree(source / "data", copy, ignore=shutil.ignore_patterns("*.sock"))
-        os.sync()  # else it is written to the disk while its services are measured
-        try:
-            yield copy, Planted(**json.loads(known.read_text()))
-        finally:
-            shutil.rmtree(copy, ignore_errors=True)
+            known.write_text(json.dumps(asdict(_plant(source, tweets, checkout))))
+        with TemporaryDirectory(dir=self._folder) as copy:
+            data_dir = shutil.copytree(source / "data", Path(copy) / "data", ignore=shutil.ignore_patterns("*.sock"))
+            os.sync()  # else it is written to the disk while its services are measured
+            yield data_dir, Planted(**json.loads(known.read_text()))
 
 
 def write_field(tweets: int, file: Path) -> Field:
@@ -145,20 +125,19 @@ def write_field(tweets: int, file: Path) -> Field:
     return field
 
 
-def plant(data_dir: Path, tweets: int, checkout: Path = ROOT) -> Planted:
-    """Import so many tweets into *data_dir*, by the command of *checkout*."""
-    with NamedTemporaryFile(suffix=".jsonl") as file:
-        field = write_field(tweets, Path(file.name))
-        ended = run_command(data_dir, "import", file.name, checkout=checkout)
+def _plant(folder: Path, tweets: int, checkout: Path) -> Planted:
+    """Import so many tweets into `data` of *folder*, by the command of *checkout*."""
+    lines, data_dir = folder / "lines.jsonl", folder / "data"
+    field = write_field(tweets, lines)
+    ended = run_command(data_dir, "import", str(lines), checkout=checkout)
+    lines.unlink()
     print(f"  {ended.said}", flush=True)
-    if ended.code != 0:
-        raise CannotMeasure("The tweets to measure on cannot be imported; the reason is above.")
-    for wait_s in SETTLED_WITHIN_S:  # the first start may compare all counts: not while it is measured
+    for wait_s in SETTLED_WITHIN_S:  # the first start of an older version compares all counts: not while it is measured
         with service(data_dir, checkout):
             time.sleep(wait_s)
         if (data_dir / "index.trusted").exists():
             return field.planted()
-    raise CannotMeasure("The service does not come to trust the index of the tweets to measure on.")
+    raise CannotMeasure("The tweets to measure on cannot be imported, or the index of them is never trusted.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,26 +148,23 @@ class Stage:
     checkout: Path
     planted: Planted
     server: Server
-    answers: Path
     requests: Path
+    """`answers.json` beside it has what the bare app answers."""
 
     def total(self) -> int:
         """How many tweets are ranked now."""
-        rank = self.server.get(f"/api/v1/tweet/{self.planted.viral}/rank")
-        return int(rank["total"])
+        return int(self.server.get(f"/api/v1/tweet/{self.planted.viral}/rank")["total"])
 
 
 @contextmanager
-def staged(
-    fields: Fields, workload: Workload, tweets: int, checkout: Path = ROOT, start: Start = service
-) -> Iterator[Stage]:
-    """A service of *checkout*, brought up by *start*, on so many tweets."""
-    with fields.copied(tweets, checkout) as (data_dir, planted), start(data_dir, checkout) as server:
+def staged(fields: Fields, workload: Workload, tweets: int, checkout: Path = ROOT) -> Iterator[Stage]:
+    """A service of *checkout* on so many tweets."""
+    with fields.copied(tweets, checkout) as (data_dir, planted), service(data_dir, checkout) as server:
         asked = data_dir / "asked"
         asked.mkdir()
         tag = capture(server.url, planted, asked / "answers.json")
         requests = write_requests(workload, asked, planted, tag)
-        yield Stage(data_dir, checkout, planted, server, asked / "answers.json", requests)
+        yield Stage(data_dir, checkout, planted, server, requests)
 
 
 def verified(stage: Stage, workload: Workload, before: int, acknowledged: int, in_flight: int) -> str:
@@ -205,8 +181,3 @@ def verified(stage: Stage, workload: Workload, before: int, acknowledged: int, i
         if not acknowledged <= stored <= acknowledged + in_flight:
             raise CannotMeasure(f"{workload.title}: {acknowledged:,} were acknowledged, and {stored:,} are there.")
     return said.partition(" right")[0] + " right"
-
-
-def _timestamp(time_ms: int) -> str:
-    seconds, rest_ms = divmod(time_ms, 1000)
-    return time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest_ms:03}Z", time.gmtime(seconds))

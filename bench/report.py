@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,21 +20,11 @@ BUSY = 0.3
 PACKAGES = ("bottle", "msgspec", "redis", "sqlalchemy", "waitress")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a figure must reach, or must stay under."""
-
-    at_least: float | None = None
-    at_most: float | None = None
-    text: str = ""
-
-    def __str__(self) -> str:
-        return self.text or (f"≥ {self.at_least:.2f}" if self.at_least is not None else f"≤ {self.at_most:.2f}")
-
-    def verdict(self, value: float) -> str:
-        """`yes` when *value* holds it, else `NO`."""
-        holds = (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-        return "yes" if holds else "NO"
+def verdict(target: str, value: float) -> str:
+    """`yes` when *value* holds *target*, which has a bound in it, as "p99 ≤ 3 medians" has; else `NO`."""
+    sign, bound = re.findall(r"([≤≥]) ([\d.,]+)", target)[0]
+    reached = float(bound.replace(",", ""))
+    return "yes" if (value <= reached if sign == "≤" else value >= reached) else "NO"
 
 
 @dataclass(slots=True)
@@ -50,19 +39,14 @@ class Table:
     def add(self, *cells: object) -> None:
         """Add a row, and print it: a run takes long."""
         self.rows.append([str(cell) for cell in cells])
-        print(
-            "  "
-            + "  |  ".join(f"{name}: {cell}" for name, cell in zip(self.columns, self.rows[-1], strict=True) if cell)
-        )
-        sys.stdout.flush()
+        named = zip(self.columns, self.rows[-1], strict=True)
+        print("  " + "  |  ".join(f"{name}: {cell}" for name, cell in named if cell), flush=True)
 
     def markdown(self) -> str:
         """The table as Markdown."""
-        if not self.columns:
-            return f"## {self.title}\n\n{self.note}\n"
-        lines = [list(self.columns), ["---"] * len(self.columns), *self.rows]
-        body = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-        return f"## {self.title}\n\n{self.note}\n\n{body}\n"
+        lines = [list(self.columns), ["---"] * len(self.columns), *self.rows] if self.columns else []
+        body = "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+        return f"## {self.title}\n\n{self.note}\n\n{body}"
 
 
 def look_at_machine() -> dict[str, str]:
@@ -85,9 +69,8 @@ def look_at_machine() -> dict[str, str]:
 def warning(machine: Mapping[str, str]) -> str:
     """What to think of the figures, empty when nothing is against them."""
     load = machine["load average before"]
-    if float(load) <= BUSY:
-        return ""
-    return f"THE MACHINE WAS BUSY: the load average was {load} before the run, more than {BUSY}: figures mean nothing."
+    said = f"THE MACHINE WAS BUSY: the load average was {load} before the run, more than {BUSY}: figures mean nothing."
+    return said if float(load) > BUSY else ""
 
 
 def write(folder: Path, machine: Mapping[str, str], tables: Sequence[Table]) -> Path:
@@ -97,8 +80,8 @@ def write(folder: Path, machine: Mapping[str, str], tables: Sequence[Table]) -> 
     facts = "\n".join(f"- {name}: {fact}" for name, fact in machine.items())
     head = f"# Measured on {machine['date'][:10]}\n\n{facts}\n\n{warning(machine)}\n"
     file.write_text("\n".join([head, *(table.markdown() for table in tables)]))
-    whole = {"machine": dict(machine), "tables": [asdict(table) for table in tables]}
-    file.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
+    everything = {"machine": dict(machine), "tables": [asdict(table) for table in tables]}
+    file.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
     return file
 
 
