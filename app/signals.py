@@ -24,6 +24,9 @@ SAME_SIGNAL_S = 0.5
 STOP_WITHIN_S = 15.0
 """After the first signal the process has ended within this time, whatever it waits for."""
 
+IMPORTED_S = 0.01
+"""A signal that comes while a module is imported looks again after this time whether that has ended."""
+
 STUCK_S = 1.0
 """Ctrl-C ends a process whose main thread has not come back to Python code within this time."""
 
@@ -60,6 +63,7 @@ def handle_signals(exit_code: int | None = None) -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _received)
+    signal.signal(signal.SIGALRM, lambda _number, frame: _exit_if_asked(frame))
 
 
 @contextmanager
@@ -91,14 +95,14 @@ def signals_held() -> Iterator[None]:
     _exit_if_asked()
 
 
-def _received(number: int, _frame: FrameType | None) -> None:
+def _received(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _State.number is None:
         _State.number, _State.stopped_at = number, now
         if _State.stop:
             _State.stop()
         else:
-            _exit_if_asked()
+            _exit_if_asked(frame)
     elif now - _State.stopped_at > SAME_SIGNAL_S:
         if _State.kill:
             _State.kill()
@@ -106,8 +110,13 @@ def _received(number: int, _frame: FrameType | None) -> None:
         os.kill(os.getpid(), number)
 
 
-def _exit_if_asked() -> None:
+def _exit_if_asked(frame: FrameType | None = None) -> None:
     if _State.number is not None and not _State.held and not _State.stop:
+        while frame:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):  # it loses exceptions, and leaves files open
+                signal.setitimer(signal.ITIMER_REAL, IMPORTED_S)
+                return
+            frame = frame.f_back
         raise SystemExit(128 + _State.number if _State.exit_code is None else _State.exit_code)
 
 

@@ -104,7 +104,7 @@ class EmbeddedServer:
             find_server()
             self.socket = socket_of(self._folder)
             os.close(self._open_lock())
-            (self._folder / "server.log").open("ab").close()
+            (self._folder / "server.log").touch()
         except BaseException:
             self._owner.close()
             raise
