@@ -14,9 +14,10 @@ POLL_S = 0.00025
 """How often a waiter tries at first: a small fraction of what a batch takes."""
 
 POLL_SLOWLY_S = 0.02
-"""How often it tries after the first quarter of a second: then the holder is a long one."""
+"""How often it tries at least."""
 
-POLL_FAST_FOR_S = 0.25
+WAITED_SHARE = 0.1
+"""In between it sleeps for this share of what it has waited: fifty tries in the first quarter of a second."""
 
 
 class FileLock:
@@ -46,7 +47,7 @@ class FileLock:
                 waited_s = time.monotonic() - began
                 if waited_s >= within_s:
                     raise StoreBusy("The database is busy: another process is writing.")
-                time.sleep(POLL_S if waited_s < POLL_FAST_FOR_S else POLL_SLOWLY_S)
+                time.sleep(min(max(POLL_S, waited_s * WAITED_SHARE), POLL_SLOWLY_S))
             try:
                 yield
             finally:

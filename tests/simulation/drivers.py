@@ -4,6 +4,7 @@ The calls of sqlite3 and redis-py as they leave the product: each is a switch po
 A call takes effect at once, on the real file or the real server; whether its answer comes is what the seed decides.
 """
 
+import functools
 import math
 import select
 import sqlite3
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis
+import redis.utils
 from redis.connection import AbstractConnection
 
 from tests.simulation.scheduler import Killed, Life, Scheduler
@@ -246,6 +247,9 @@ def _connect(*arguments: Any, **named: Any) -> Any:
     calls.connections.append((life, connection))
     return connection
 
+
+# Each connection asks for the version of its library, whose file is read each time.
+redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 
 _send: Any = AbstractConnection.send_packed_command
 _read: Any = AbstractConnection.read_response

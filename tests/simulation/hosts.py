@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import storage.index
+import storage.locks
 import storage.reader
 import storage.rebuild
 import storage.reconciler
@@ -294,6 +295,9 @@ LIMITS: tuple[tuple[ModuleType, str, int], ...] = (
 LEASE_S = 2.0
 """How long the lease of a rebuild outlives a process that was killed: less than in fact, as all others wait for it."""
 
+POLLS = (("POLL_S", 0.002), ("POLL_SLOWLY_S", 0.1))
+"""How often one tries who waits for the lock of another process: less often than in fact, as each try is a switch."""
+
 
 @contextmanager
 def small_limits(chosen: Sequence[bool]) -> Iterator[None]:
@@ -301,6 +305,8 @@ def small_limits(chosen: Sequence[bool]) -> Iterator[None]:
     with ExitStack() as patched:
         for module in (ranking, storage.rebuild):
             patched.enter_context(_patched(module, "LEASE_S", LEASE_S))
+        for name, pause_s in POLLS:
+            patched.enter_context(_patched(storage.locks, name, pause_s))
         for (module, name, small), is_small in zip(LIMITS, chosen, strict=True):
             if is_small:
                 patched.enter_context(_patched(module, name, small))

@@ -190,11 +190,12 @@ class Simulation:
         self.hosts = Hosts()
         self.feed = FeedReader(self.scheduler, self.hosts, self.ledger)
         self.weather = Weather(self.scheduler, self.calls, self.hosts, self.ledger, bench.redis, self._database)
-        self.weather.kill, self.weather.bury = self._kill, self._bury
+        self.weather.kill, self.weather.bury, self.weather.restart = self._kill, self._bury, self._restart
         self.weather.restart_redis = bench.restart_redis
         self.calls.on_kill = self._note_killed
         self._closing = False
         self._down: list[Task] = []
+        self._restarts: set[Life] = set()
         self._working = 0
         self._log = _Log(self.scheduler)
 
@@ -274,6 +275,10 @@ class Simulation:
         self.scheduler.kill(life)
         self._note_killed(life)
 
+    def _restart(self, life: Life) -> None:
+        self._restarts.add(life)
+        self.scheduler.wake(self._down)
+
     def _note_killed(self, life: Life) -> None:
         self.hosts.up.pop(life.name, None)
         self.weather.happened.add("killed")
@@ -316,14 +321,12 @@ class Simulation:
 
     def _serve(self, life: Life) -> None:
         """Wait until the host is killed or is to end."""
-        while life.is_alive and not self._closing and life.name not in self.weather.restarts:
-            self.scheduler.block(self._down, 0.5)
+        while life.is_alive and not self._closing and life not in self._restarts:
+            self.scheduler.block(self._down, None)
         self.hosts.up.pop(life.name, None)
 
     def _stop(self, life: Life, host: Host, task: Task) -> None:
         """End a host in order."""
-        if life.name in self.weather.restarts:
-            self.weather.restarts.remove(life.name)
         began, task.life = self.scheduler.now, life
         self.scheduler.note("stopping")
         try:

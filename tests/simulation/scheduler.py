@@ -1,5 +1,6 @@
 """Tasks, of which exactly one runs at a time: the seed chooses which, at each switch point, in simulated time."""
 
+import math
 import random
 from collections.abc import Callable
 
@@ -173,29 +174,29 @@ class Scheduler:
         self.current = None
 
     def _choose(self) -> Task | None:
+        ready: list[Task] = []
+        next_s, sleeper = math.inf, None
         for task in self.tasks:
             if task.life and not task.life.is_alive:
                 self._make_ready(task)
                 return task
-        for task in self.tasks:
-            if not task.is_ready and task.wake_at is not None and task.wake_at <= self.now:
+            if not task.is_ready:
+                if task.wake_at is None:
+                    continue
+                if task.wake_at > self.now:
+                    if task.wake_at < next_s:
+                        next_s, sleeper = task.wake_at, task
+                    continue
                 self._make_ready(task)
-        ready = [task for task in self.tasks if task.is_ready]
-        if not ready or (self.haste and self.rng.random() < self.haste):
-            sleeper = min(
-                (task for task in self.tasks if not task.is_ready and task.wake_at is not None),
-                key=lambda task: task.wake_at or 0.0,
-                default=None,
-            )
-            if sleeper:
-                self.now = max(self.now, sleeper.wake_at or 0.0)
-                self._make_ready(sleeper)
-                return sleeper
+            ready.append(task)
+        if sleeper and (not ready or (self.haste and self.rng.random() < self.haste)):
+            self.now = next_s
+            self._make_ready(sleeper)
+            return sleeper
         if not ready:
             return None
-        if self._last in ready and self.rng.random() < self.stickiness:
-            return self._last
-        self._last = self.rng.choice(ready)
+        if self._last not in ready or self.rng.random() >= self.stickiness:
+            self._last = self.rng.choice(ready)
         return self._last
 
     _last: Task | None = None

@@ -43,8 +43,8 @@ class Weather:
         self._copies: list[dict[str, list[tuple[Any, ...]]]] = []
         self._locking: sqlite3.Connection | None = None
         self._imports = 0
-        self.restarts: list[str] = []
-        """Hosts that are to end in order and start again."""
+        self.restart: Callable[[Life], None] = lambda _life: None
+        """Let a host end in order and start again."""
         self.kill: Callable[[Life], None] = lambda _life: None
         self.bury: Callable[[Life], None] = lambda _life: None
         """Close what the process of a command that has ended had open."""
@@ -327,7 +327,7 @@ class Weather:
 
     def _restart(self) -> None:
         if up := self._up():
-            self.restarts.append(up.life.name)
+            self.restart(up.life)
 
     def _rebuilds(self) -> None:
         for up in self._rng.sample([*self._hosts.up.values()], self._rng.randint(0, len(self._hosts.up))):
@@ -359,7 +359,7 @@ class Weather:
         """A command that imports waits in its transaction, and all others with it, while a host is to end."""
         if up := self._up():
             life, longest_s = Life(f"importer{self._imports}"), self._rng.choice((0.3, 3.0))
-            self.restarts.append(up.life.name)
+            self.restart(up.life)
 
             def stall() -> None:
                 self._scheduler.note("* stalled in its transaction")
