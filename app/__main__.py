@@ -13,7 +13,7 @@ from app.signals import handle_signals
 def run() -> int:
     """Run the command of the command line; returns the exit code."""
     open_streams()
-    handle_signals()  # Ctrl-C while the rest is imported is no fault
+    handle_signals(0 if sys.argv[1:2] == ["serve"] else None)  # Ctrl-C while the rest is imported is no fault
     gc.disable()  # see `app.cli.main`
     from app.cli.main import main  # noqa: PLC0415  # what is imported is not to be collected
 
