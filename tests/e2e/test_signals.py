@@ -110,6 +110,13 @@ def writers_locked_out(data_dir: Path, by: str) -> Iterator[None]:
         yield
 
 
+def handles_signals(pid: int) -> bool:
+    """Whether that process has come as far as to handle SIGTERM itself."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.mark.parametrize("by", ["ours", "SQLite's"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_waits_for_the_database_ends(tmp_path: Path, number: int, by: str) -> None:
@@ -137,6 +144,8 @@ def test_a_command_that_waits_for_the_database_ends(tmp_path: Path, number: int,
             stack.callback(processes[name].kill)
         time.sleep(3)  # by now each waits, or has ended
         for process in processes.values():
+            while process.poll() is None and not handles_signals(process.pid):
+                time.sleep(0.1)
             process.send_signal(number)
         for name, process in processes.items():
             allowed = {0, 1} if name == "serve" else {0, 1, 128 + number}
