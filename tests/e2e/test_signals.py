@@ -148,7 +148,8 @@ def test_a_command_that_waits_for_the_database_ends(tmp_path: Path, number: int,
                 time.sleep(0.1)
             process.send_signal(number)
         for name, process in processes.items():
-            allowed = {0, 1} if name == "serve" else {0, 1, 128 + number}
+            # After Ctrl-C one whose main thread does not come back within a second ends at once, `serve` as well.
+            allowed = {0, 1} if name == "serve" and number == signal.SIGTERM else {0, 1, 128 + number}
             assert process.wait(ENDS_WITHIN_S) in allowed, name
     assert [name for name in WORDS if not nothing_runs(tmp_path / name)] == []
 
