@@ -4,7 +4,6 @@ Errors as HTTP says them: one shape for all, RFC 9457, and the table from what s
 Used by the routes and by the server below them. Nothing here repeats what the caller sent, nor what a driver said.
 """
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -25,23 +24,8 @@ _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Co
 """The names of RFC 9110, section 15.5, where Python before 3.13 has older ones."""
 
 
-class FieldError(msgspec.Struct, frozen=True):
-    """What is wrong with one field of a body, or with one parameter: `code` for programs, `detail` for people."""
-
-    field: str
-    code: str
-    detail: str
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every error (RFC 9457, section 3). `errors` names the faults of fields and parameters."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: Sequence[FieldError] = ()
+FieldError = dict[str, str]
+"""What is wrong with one field of a body, or with one parameter: `field`, a `code` for programs, a `detail`."""
 
 
 class ProblemSpec(NamedTuple):
@@ -92,10 +76,16 @@ def title_of(status: int) -> str:
     return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
-def encode_problem(status: int, code: str, detail: str, errors: Sequence[FieldError] = ()) -> bytes:
+def field_error(field: str, code: str, detail: str) -> FieldError:
+    """An entry of the `errors` of a problem."""
+    return {"field": field, "code": code, "detail": detail}
+
+
+def encode_problem(status: int, code: str, detail: str, **members: object) -> bytes:
     """
-    The body of an error response, of media type `PROBLEM_TYPE`.
+    The body of an error response, of media type `PROBLEM_TYPE`; *members* are added (RFC 9457, section 3.2).
 
     `{"type":"about:blank","title":"Not Found","status":404,"code":"tweet_not_found","detail":"No tweet has this id."}`
     """
-    return msgspec.json.encode(Problem("about:blank", title_of(status), status, code, detail, errors))
+    problem = {"type": "about:blank", "title": title_of(status), "status": status, "code": code, "detail": detail}
+    return msgspec.json.encode(problem | members)

@@ -129,7 +129,7 @@ def _entry_of(change: Change) -> EntryRow:
         1,
         _id_of(posted.id),
         parent,
-        posted.count_retweet,
+        posted.count_retweet or 0,
         created_at,
         posted.user_name,
         posted.title,

@@ -9,7 +9,7 @@ from bottle import Bottle, HTTPError, HTTPResponse, request
 
 from app.deferred import DEFERRED, Deferred, Pool, Response
 from app.errors import SECURITY, ProblemSpec
-from app.http import openapi, pages, routes
+from app.http import pages, ranking, routes
 from app.http.auth import RATE_HEADERS, TOKEN_ID, Guard
 from app.http.responses import JSON, UNSTORED, Headers, note_error, respond_problem, retry_after
 from app.logging import Request, Watch, log_request
@@ -193,8 +193,8 @@ def create_app(tweets: Tweets, settings: Settings) -> Application:
     app = Application(tweets, guard, pool, observers, settings.cors_origins.replace(",", " ").split())
     app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
     routes.mount(app, tweets, guard, pool)
+    ranking.mount(app, tweets, pool)
+    routes.mount_health(app, tweets, pool, metrics)
+    routes.mount_description(app, settings)
     pages.mount(app, tweets, guard, pool)
-    openapi.mount(app, settings)
-    if metrics:
-        routes.mount_metrics(app, metrics, pool)
     return app

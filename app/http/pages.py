@@ -21,9 +21,9 @@ from app import __version__
 from app.deferred import Pool, Response, defer
 from app.errors import ProblemSpec
 from app.http.auth import Guard
-from app.http.explore import WINDOW, WINDOWS_MS
 from app.http.icicle import Picture, picture
 from app.http.presenters import Row, rows, rows_of_window
+from app.http.ranking import WINDOW, WINDOWS_MS
 from app.http.requests import Rule, cursor_of, find_id, parse_id, parse_place, read_parameters
 from app.http.responses import REVALIDATED, UNSTORED, Headers, Tagged, respond_problem
 from app.http.schemas import names_user, timestamp
@@ -56,7 +56,7 @@ _NO_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff
 """What no XML document may hold (XML 1.0, section 2.2)."""
 
 _NO_PAGE = "No page of this list has this address."
-_CURSOR = Rule(find_id, _NO_PAGE)
+_CURSOR: Rule = (find_id, _NO_PAGE)
 _NO_USER = ProblemSpec(404, "not_found", "No user of this name has tweets here.")
 
 _HTML = "text/html; charset=utf-8"
@@ -165,7 +165,7 @@ def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
 
 def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     shown: tuple[Ranking | None, int, Future[Tagged]] = (None, 0, Future())
-    rules = {"window": WINDOW["window"], "cursor": Rule(parse_place, _NO_PAGE)}
+    rules: dict[str, Rule] = {"window": WINDOW["window"], "cursor": (parse_place, _NO_PAGE)}
 
     def rendered(ranking: Ranking, *, is_first: bool) -> Tagged:
         listed = _rows(tweets, ranking.tweets, first=ranking.above + 1)
@@ -254,7 +254,7 @@ def _mount_lists(app: Bottle, tweets: Tweets, pool: Pool) -> None:
 
 
 def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
-    rules = {"cursor": _CURSOR, "chain": Rule(lambda text: text == "all" or None, "Must be all.")}
+    rules: dict[str, Rule] = {"cursor": _CURSOR, "chain": (lambda text: text == "all" or None, "Must be all.")}
 
     @app.get("/tweet/<text>")
     def tweet(text: str) -> Response:
@@ -308,7 +308,7 @@ def _read(rules: Mapping[str, Rule]) -> dict[str, Any]:
     except HTTPResponse:
         if not prefers_html(request.environ.get("HTTP_ACCEPT", "")):
             raise
-        means = " ".join(rule.means for name, rule in rules.items() if f"{name}=" in request.environ["QUERY_STRING"])
+        means = " ".join(means for name, (_, means) in rules.items() if f"{name}=" in request.environ["QUERY_STRING"])
         raise error_page(ProblemSpec(422, "invalid_query", means), []) from None
 
 

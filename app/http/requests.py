@@ -8,14 +8,14 @@ the response names all its faults at once.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from bottle import HTTPResponse, request
 from msgspec import structs
 
-from app.errors import FieldError
+from app.errors import FieldError, field_error
 from app.http.responses import respond_problem
 from app.http.schemas import NewRetweet, NewTweet, is_visible
 from storage import ids
@@ -30,12 +30,15 @@ _MOST_FAULTS = 100  # named in one response, so that it does not grow far beyond
 _LONGEST_NAME = 100
 
 LARGEST_LIMIT = 100
+LARGEST_PAGE = 1000
+"""Of rows that are small, or for programs alone."""
+
 _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _PLACE = re.compile(r"(0|[1-9][0-9]{0,15})\.(.*)")
 
-CURSOR_FAULT = FieldError("cursor", "invalid", "Must be the `next` of the page before.")
-_QUERY_FAULT = FieldError("query", "invalid", "Must be `name=value` pairs joined by `&`, percent-encoded in UTF-8.")
+CURSOR_FAULT = field_error("cursor", "invalid", "Must be the `next` of the page before.")
+_QUERY_FAULT = field_error("query", "invalid", "Must be `name=value` pairs joined by `&`, percent-encoded in UTF-8.")
 
 Body = TypeVar("Body", NewTweet, NewRetweet)
 Cursor = TypeVar("Cursor")
@@ -127,11 +130,11 @@ def _faults(values: dict[str, object], kind: type[Body]) -> Iterator[FieldError]
     for field in fields:
         code = _fault(field, values.get(field.name))
         if code:
-            yield FieldError(field.name, code, f"Must be {kind.rules[field.name]}.")
+            yield field_error(field.name, code, f"Must be {kind.rules[field.name]}.")
     known = {field.name for field in fields}
     for name in values:
         if name not in known:
-            yield FieldError(name[:_LONGEST_NAME], "unknown", "There is no such field.")
+            yield field_error(name[:_LONGEST_NAME], "unknown", "There is no such field.")
 
 
 def _fault(field: structs.FieldInfo, value: object) -> str | None:
@@ -150,11 +153,8 @@ def _fault(field: structs.FieldInfo, value: object) -> str | None:
     return None
 
 
-class Rule(NamedTuple):
-    """How a parameter is read: *parse* returns its value, None for a bad text; *means* says what it must be."""
-
-    parse: Callable[[str], Any]
-    means: str
+Rule = tuple[Callable[[str], Any], str]
+"""How a parameter is read: a function gives its value, None for a bad text; the sentence says what it must be."""
 
 
 def limit_rule(largest: int) -> Rule:
@@ -163,7 +163,19 @@ def limit_rule(largest: int) -> Rule:
     def parse(text: str) -> int | None:
         return int(text) if _LIMIT.fullmatch(text) and int(text) <= largest else None
 
-    return Rule(parse, f"Must be an integer from 1 to {largest}.")
+    return parse, f"Must be an integer from 1 to {largest}."
+
+
+def read_page(
+    default_limit: int, parse: Callable[[str], Cursor | None], largest: int = LARGEST_LIMIT
+) -> tuple[int, Cursor | None]:
+    """
+    How many rows are asked for, and after what: `limit`, and `cursor` as *parse* reads it, None for the first page.
+
+    Raises the refusal, 422, that names all faults.
+    """
+    asked = read_parameters({"limit": limit_rule(largest), "cursor": (parse, CURSOR_FAULT["detail"])})
+    return asked.get("limit", default_limit), asked.get("cursor")
 
 
 def read_parameters(rules: Mapping[str, Rule], needed: str = "") -> dict[str, Any]:
@@ -180,19 +192,18 @@ def read_parameters(rules: Mapping[str, Rule], needed: str = "") -> dict[str, An
         pairs = parse_qsl(query or "", keep_blank_values=True, errors="strict")
     except ValueError:
         pairs, faults = [], [_QUERY_FAULT]
-    names = [name for name, _ in pairs]
     values: dict[str, Any] = {}
-    for name, rule in rules.items():
-        if names.count(name) > 1:
-            faults.append(FieldError(name, "repeated", "Must be given once."))
-        elif name in names:
-            text = dict(pairs)[name]
-            values[name] = rule.parse(text)
+    for name, (parse, means) in rules.items():
+        texts = [text for given, text in pairs if given == name]
+        if len(texts) > 1:
+            faults.append(field_error(name, "repeated", "Must be given once."))
+        elif texts:
+            values[name] = parse(texts[0])
             if values[name] is None:
-                code = "out_of_range" if name == "limit" and _INTEGER.fullmatch(text) else "invalid"
-                faults.append(FieldError(name, code, rule.means))
+                code = "out_of_range" if name == "limit" and _INTEGER.fullmatch(texts[0]) else "invalid"
+                faults.append(field_error(name, code, means))
         elif name == needed:
-            faults.append(FieldError(name, "missing", rule.means))
+            faults.append(field_error(name, "missing", means))
     if faults:
         raise refuse_query(faults)
     return values
@@ -202,16 +213,6 @@ def refuse_query(faults: Sequence[FieldError]) -> HTTPResponse:
     """The refusal of parameters, 422."""
     detail = "Some parameters are not as they must be; `errors` names them."
     return respond_problem(422, "invalid_query", detail, faults)
-
-
-def read_query(default_limit: int, parse: Callable[[str], Cursor | None]) -> tuple[int, Cursor | None]:
-    """
-    How many tweets are asked for, and after what: `limit`, and `cursor` as *parse* reads it, None for the first page.
-
-    Raises the refusal, 422, that names all faults.
-    """
-    asked = read_parameters({"limit": limit_rule(LARGEST_LIMIT), "cursor": Rule(parse, CURSOR_FAULT.detail)})
-    return asked.get("limit", default_limit), asked.get("cursor")
 
 
 def cursor_of(place: Place) -> str:

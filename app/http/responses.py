@@ -34,10 +34,10 @@ _TAG = re.compile(r'(?:W/)?"[^"]*"')
 _log = logging.getLogger(__name__)
 
 encode = msgspec.json.Encoder().encode
-"""The JSON of a struct, its keys in the order of its fields."""
+"""The JSON of a struct or dict, its keys in their order."""
 
 
-def respond_json(body: msgspec.Struct, status: int = 200, headers: Headers = ()) -> HTTPResponse:
+def respond_json(body: object, status: int = 200, headers: Headers = ()) -> HTTPResponse:
     """A response of JSON that no cache keeps."""
     return HTTPResponse(encode(body), status, [JSON, UNSTORED, *headers])
 
@@ -56,10 +56,10 @@ def link_to_next(limit: int, cursor: str | None) -> Headers:
 
 
 def respond_problem(
-    status: int, code: str, detail: str, errors: Sequence[FieldError] = (), headers: Headers = ()
+    status: int, code: str, detail: str, errors: Sequence[FieldError] = (), headers: Headers = (), **members: object
 ) -> HTTPResponse:
-    """An error response, to be returned or raised."""
-    content = encode_problem(status, code, detail, errors)
+    """An error response, to be returned or raised; *errors* are the faults of fields and parameters."""
+    content = encode_problem(status, code, detail, **({"errors": errors} if errors else {}), **members)
     return HTTPResponse(content, f"{status} {title_of(status)}", [("Content-Type", PROBLEM_TYPE), UNSTORED, *headers])
 
 

@@ -1,21 +1,29 @@
 """
-The routes of the API: each parses, calls and responds.
+The routes of the API, but for the ranking: each parses, calls and responds.
 
 None waits: what may wait is a future of storage, or a call in the pool, and `defer` says what is made of its result.
 """
 
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from bottle import Bottle, HTTPResponse
 
+from app import __version__
 from app.deferred import Pool, Response, defer
-from app.errors import PROBLEM_TYPE, title_of
-from app.http import explore
 from app.http.auth import Guard, check_may_delete, check_may_post
-from app.http.requests import cursor_of, find_id, parse_id, parse_place, read_body, read_key, read_query
+from app.http.requests import (
+    CURSOR_FAULT,
+    LARGEST_PAGE,
+    find_id,
+    parse_id,
+    read_body,
+    read_key,
+    read_page,
+    refuse_query,
+)
 from app.http.responses import (
     UNSTORED,
     Tagged,
@@ -24,25 +32,12 @@ from app.http.responses import (
     link_to_next,
     respond_encoded,
     respond_json,
+    respond_problem,
 )
-from app.http.schemas import (
-    Chain,
-    Live,
-    NewRetweet,
-    NewTweet,
-    NotReady,
-    Rank,
-    Ready,
-    Top,
-    TweetList,
-    chain_of,
-    list_of,
-    names_user,
-    tweet_of,
-)
-from storage import records
-from storage.errors import TweetDeleted, TweetNotFound
-from storage.records import Health, Posted, Ranking, Tweet
+from app.http.schemas import Change, NewRetweet, NewTweet, list_of, names_user, timestamp, tweet_of
+from app.settings import Settings
+from storage import ids, records
+from storage.errors import CursorUnknown, TweetDeleted, TweetNotFound
 from storage.tweets import Tweets
 
 if TYPE_CHECKING:
@@ -50,44 +45,54 @@ if TYPE_CHECKING:
 
 LIST_LIMIT = 20
 CHAIN_LIMIT = 100
-RANKING_LIMIT = 10
+PAGE_LIMIT = 100
+"""Of descendants, and of changes."""
 
 LAG_AT_MOST = 10_000
 """Log entries that the index may lack and be ready: it takes in so many in a second, so more means that it cannot."""
 
-LARGE_TEXT = 100_000
-"""Characters of all bodies in a response from which it is encoded in the pool: some milliseconds of work."""
+SHAPES_WAITING = 16
+"""Shapes of cascades that may wait. They are computed one at a time: each takes up to 0.5 s of processor and 17 MB."""
 
 _new_tweet = msgspec.json.Decoder(NewTweet)
 _new_retweet = msgspec.json.Decoder(NewRetweet)
 
 
 def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
-    """Add the routes of the API to *app*; *tweets* does the work, and *guard* says who may write."""
+    """Add the routes to *app*; *tweets* does the work, and *guard* says who may write."""
     _mount_posts(app, tweets, guard)
     _mount_delete(app, tweets, guard, pool)
-    _mount_reads(app, tweets, pool)
-    _mount_ranking(app, tweets, pool)
-    explore.mount(app, tweets, pool)
-    _mount_health(app, tweets, pool)
+    _mount_lists(app, tweets, pool)
+    shapes = Pool(1, SHAPES_WAITING)
+
+    @app.get("/api/v1/tweet/<tweet_id>")
+    def get_tweet(tweet_id: str) -> Response:
+        """The tweet with its count, or 304."""
+        return defer(tweets.get(parse_id(tweet_id)), lambda tweet: _tagged(tweet).response())
+
+    @app.get("/api/v1/tweet/<tweet_id>/cascade")
+    def get_cascade(tweet_id: str) -> Response:
+        """The shape of a cascade, also of that of a deleted tweet."""
+        return defer(shapes.submit(_encode_cascade, tweets, parse_id(tweet_id)), Tagged.response)
 
 
 def _mount_posts(app: Bottle, tweets: Tweets, guard: Guard) -> None:
+    def post(decoder: msgspec.json.Decoder[Any]) -> Response:
+        token, key, new = guard.authenticate(), read_key(), read_body(decoder)
+        check_may_post(token, new.user_name, new.count_retweet)
+        target = parse_id(new.retweet) if new.retweet else None
+        asked = records.NewTweet(new.user_name, new.title, new.body, target, new.count_retweet or 0, key)
+        return defer(tweets.post(asked), _created)
+
     @app.post("/api/v1/tweet")
     def post_tweet() -> Response:
         """Post an original: 201 with the new tweet."""
-        token, key, new = guard.authenticate(), read_key(), read_body(_new_tweet)
-        check_may_post(token, new.user_name, new.count_retweet)
-        base = new.count_retweet or 0
-        return defer(tweets.post(records.NewTweet(new.user_name, new.title, new.body, None, base, key)), _created)
+        return post(_new_tweet)
 
     @app.post("/api/v1/retweet")
     def post_retweet() -> Response:
         """Post a retweet: 201 with the new tweet, 404 or 410 when there is no such target."""
-        token, key, new = guard.authenticate(), read_key(), read_body(_new_retweet)
-        check_may_post(token, new.user_name, new.count_retweet)
-        target, base = parse_id(new.retweet), new.count_retweet or 0
-        return defer(tweets.post(records.NewTweet(new.user_name, new.title, new.body, target, base, key)), _created)
+        return post(_new_retweet)
 
 
 def _mount_delete(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
@@ -108,7 +113,7 @@ def _mount_delete(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None
             check_may_delete(token, author)
             return delete()
 
-        def check_state(tweet: Tweet) -> Response:
+        def check_state(tweet: records.Tweet) -> Response:
             check_may_delete(token, str(tweet.user_name))
             _tagged(tweet).check_write()
             return delete()
@@ -120,7 +125,7 @@ def _mount_delete(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None
         return delete()
 
 
-def _created(posted: Posted) -> HTTPResponse:
+def _created(posted: records.Posted) -> HTTPResponse:
     tweet = tweet_of(posted.tweet)
     headers = [("Location", f"/api/v1/tweet/{tweet.id}")]
     if posted.replayed:
@@ -128,126 +133,162 @@ def _created(posted: Posted) -> HTTPResponse:
     return respond_json(tweet, 201, headers)
 
 
-def _tagged(tweet: Tweet) -> Tagged:
+def _tagged(tweet: records.Tweet) -> Tagged:
     return Tagged(encode(tweet_of(tweet)))
 
 
-def _mount_reads(app: Bottle, tweets: Tweets, pool: Pool) -> None:
-    @app.get("/api/v1/tweet/<tweet_id>")
-    def get_tweet(tweet_id: str) -> Response:
-        """The tweet with its count, or 304."""
-        return defer(tweets.get(parse_id(tweet_id)), lambda tweet: _tagged(tweet).response())
-
+def _mount_lists(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     @app.get("/api/v1/tweet/<tweet_id>/chain")
     def get_chain(tweet_id: str) -> Response:
         """The tweet and its ancestors, root last."""
-        (limit, after), found = read_query(CHAIN_LIMIT, find_id), parse_id(tweet_id)
-        return _respond_list(pool, limit, lambda: chain_of(tweets.list_chain(found, limit, after)))
+        (limit, after), found = read_page(CHAIN_LIMIT, find_id), parse_id(tweet_id)
+        return _respond_list(pool, limit, lambda: list_of(tweets.list_chain(found, limit, after)))
 
     @app.get("/api/v1/tweet/<tweet_id>/retweets")
     def list_retweets(tweet_id: str) -> Response:
         """The direct retweets of a tweet, newest first."""
-        (limit, after), found = read_query(LIST_LIMIT, find_id), parse_id(tweet_id)
+        (limit, after), found = read_page(LIST_LIMIT, find_id), parse_id(tweet_id)
         return _respond_list(pool, limit, lambda: list_of(tweets.list_retweets(found, limit, after)))
 
     @app.get("/api/v1/tweets")
     def list_newest() -> Response:
         """All tweets, newest first."""
-        limit, after = read_query(LIST_LIMIT, find_id)
+        limit, after = read_page(LIST_LIMIT, find_id)
         return _respond_list(pool, limit, lambda: list_of(tweets.list_newest(limit, after)))
 
     @app.get("/api/v1/users/<user_name>/tweets")
     def list_by_user(user_name: str) -> Response:
         """The tweets of a user, newest first; none of a text that cannot be a name."""
-        limit, after = read_query(LIST_LIMIT, find_id)
+        limit, after = read_page(LIST_LIMIT, find_id)
         if not names_user(user_name):
-            return respond_json(TweetList((), None))
+            return respond_json(list_of(records.Page((), None)))
         return _respond_list(pool, limit, lambda: list_of(tweets.list_by_user(user_name, limit, after)))
 
+    @app.get("/api/v1/tweet/<tweet_id>/descendants")
+    def list_descendants(tweet_id: str) -> Response:
+        """The tweets below one, in pre-order."""
+        (limit, after), found = read_page(PAGE_LIMIT, find_id, LARGEST_PAGE), parse_id(tweet_id)
+        return _respond_list(pool, limit, lambda: _descendants(tweets, found, limit, after), is_tagged=True)
 
-def _respond_list(pool: Pool, limit: int, read: Callable[[], Chain | TweetList]) -> Response:
+    @app.get("/api/v1/changes")
+    def list_changes() -> Response:
+        """A page of the log."""
+        limit, cursor = read_page(PAGE_LIMIT, str, LARGEST_PAGE)
+        return _respond_list(pool, limit, lambda: _changes(tweets, cursor, limit), is_tagged=True)
+
+
+def _respond_list(
+    pool: Pool, limit: int, read: Callable[[], Mapping[str, Any]], *, is_tagged: bool = False
+) -> Response:
     """A page of a list, read and encoded in *pool*, with a link to the next one."""
 
-    def encoded() -> tuple[bytes, str | None]:
-        page = read()
-        return encode(page), page.next
+    def encoded() -> tuple[Tagged | bytes, str | None]:
+        try:
+            page = read()
+        except CursorUnknown:
+            raise refuse_query([CURSOR_FAULT]) from None
+        content = encode(page)
+        is_end = page.get("changes") == []  # of the log, which has a cursor there too
+        return Tagged(content) if is_tagged else content, None if is_end else page["next"]
 
-    return defer(pool.submit(encoded), lambda page: respond_encoded(page[0], link_to_next(limit, page[1])))
+    def show(page: tuple[Tagged | bytes, str | None]) -> HTTPResponse:
+        content, link = page[0], link_to_next(limit, page[1])
+        return content.response(link) if isinstance(content, Tagged) else respond_encoded(content, link)
 
-
-def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
-    shown: tuple[Ranking | None, Future[Tagged]] = (None, Future())
-
-    def tagged(ranking: Ranking) -> Tagged:
-        following = None if ranking.next is None else cursor_of(ranking.next)
-        return Tagged(encode(Top([tweet_of(tweet) for tweet in ranking.tweets], following, ranking.stale)))
-
-    def show(ranking: Ranking, limit: int) -> Response:
-        """The JSON of a ranking; of one that was shown just before, the same bytes."""
-        nonlocal shown
-        if shown[0] is not ranking:
-            if sum(len(tweet.body or "") for tweet in ranking.tweets) > LARGE_TEXT:
-                shown = ranking, pool.submit(tagged, ranking)
-            else:
-                content: Future[Tagged] = Future()
-                content.set_result(tagged(ranking))
-                shown = ranking, content
-        link = link_to_next(limit, None if ranking.next is None else cursor_of(ranking.next))
-        headers = [*link, ("Stale", "true")] if ranking.stale else link
-        return defer(shown[1], lambda content: content.response(headers))
-
-    @app.get("/api/v1/top")
-    def get_top() -> Response:
-        """A page of the ranking, or 304; said to be stale, in a field and a header, when the index is away."""
-        if explore.is_window_asked():
-            return explore.get_window_top(tweets, pool)
-        limit, after = read_query(RANKING_LIMIT, parse_place)
-        return defer(tweets.top(limit, after), lambda ranking: show(ranking, limit))
-
-    @app.get("/api/v1/tweet/<tweet_id>/rank")
-    def get_rank(tweet_id: str) -> Response:
-        """The place of a tweet in the ranking."""
-        return defer(
-            pool.submit(tweets.rank, parse_id(tweet_id)),
-            lambda rank: respond_json(Rank(rank.rank, rank.count_retweet, rank.total)),
-        )
+    return defer(pool.submit(encoded), show)
 
 
-def _mount_health(app: Bottle, tweets: Tweets, pool: Pool) -> None:
+def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
+    found = tweets.get_cascade(tweet_id)
+    shape = {
+        "size": len(found.nodes),
+        "deleted": found.deleted,
+        "depth": len(found.breadths) - 1,
+        "max_breadth": max(found.breadths),
+        "breadths": found.breadths,
+        "structural_virality": found.structural_virality,
+        "base": found.base,
+        "count_retweet": found.count_retweet,
+    }
+    return Tagged(encode(shape))
+
+
+def _descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -> dict[str, Any]:
+    found = tweets.list_descendants(tweet_id, limit + 1, after)
+    listed = [
+        {
+            "id": ids.encode(each.id),
+            "retweet": ids.encode(each.parent),
+            "user_name": each.user_name,
+            "created_at": timestamp(each.created_at),
+            "depth": each.depth,
+        }
+        for each in found[:limit]
+    ]
+    return {"tweets": listed, "next": listed[-1]["id"] if len(found) > limit else None}
+
+
+def _changes(tweets: Tweets, cursor: str | None, limit: int) -> dict[str, Any]:
+    page = tweets.list_changes(cursor, limit)
+    listed = []
+    for partition, entry in page.changes:
+        if entry.sign < 0:
+            listed.append(Change(partition, entry.seq, deleted=ids.encode(entry.id)))
+            continue
+        texts = (entry.user_name, entry.title, entry.body)
+        posted = records.Tweet(entry.id, *texts, entry.parent, entry.base, entry.created_at)
+        listed.append(Change(partition, entry.seq, tweet_of(posted)))
+    return {"changes": listed, "next": page.next}
+
+
+def mount_health(app: Bottle, tweets: Tweets, pool: Pool, metrics: "Metrics | None") -> None:
+    """Add what a supervisor asks to *app*, and the page of *metrics*."""
+
     @app.get("/livez")
     def live() -> Response:
         """Always 200: the process lives."""
-        return respond_json(Live("ok"))
+        return respond_json({"status": "ok"})
 
     @app.get("/readyz")
     def ready() -> Response:
         """200 when SQL and Redis answer, and Redis is not far behind; else 503."""
         return defer(pool.submit(tweets.health), _health)
 
-
-def _health(health: Health) -> HTTPResponse:
-    if health.store and health.index and (health.lag or 0) <= LAG_AT_MOST:
-        return respond_json(Ready(store=True, index=True, lag=health.lag))
-    body = NotReady(
-        type="about:blank",
-        title=title_of(503),
-        status=503,
-        code="not_ready",
-        detail="The index is too far behind the log; it is catching up."
-        if health.store and health.index
-        else "The database or the index does not answer.",
-        store=health.store,
-        index=health.index,
-        lag=health.lag,
-    )
-    return HTTPResponse(encode(body), 503, [("Content-Type", PROBLEM_TYPE), UNSTORED, ("Retry-After", "1")])
-
-
-def mount_metrics(app: Bottle, metrics: "Metrics", pool: Pool) -> None:
-    """Add the page of numbers to *app*."""
-
-    @app.get("/metrics")
-    def get_metrics() -> Response:
-        """All numbers, of all processes, in the text format of Prometheus."""
+    if metrics:
         headers = [("Content-Type", metrics.content_type), UNSTORED]
-        return defer(pool.submit(metrics.page), lambda page: HTTPResponse(page, 200, headers))
+        read = metrics.page
+
+        @app.get("/metrics")
+        def get_metrics() -> Response:
+            """All numbers, of all processes, in the text format of Prometheus."""
+            return defer(pool.submit(read), lambda page: HTTPResponse(page, 200, headers))
+
+
+def _health(health: records.Health) -> HTTPResponse:
+    parts: dict[str, Any] = {"store": health.store, "index": health.index, "lag": health.lag}
+    if not (health.store and health.index):
+        detail = "The database or the index does not answer."
+    elif (health.lag or 0) > LAG_AT_MOST:
+        detail = "The index is too far behind the log; it is catching up."
+    else:
+        return respond_json(parts)
+    return respond_problem(503, "not_ready", detail, headers=[("Retry-After", "1")], **parts)
+
+
+def mount_description(app: Bottle, settings: Settings) -> None:
+    """Add the route of the description of the API to *app*."""
+    content = Tagged(build_description(settings))
+
+    @app.get("/api/v1/openapi.json")
+    def get_openapi() -> HTTPResponse:
+        """The description, or 304."""
+        return content.response()
+
+
+def build_description(settings: Settings) -> bytes:
+    """The API as OpenAPI 3.1: `openapi.json` with the version of the service, and the longest chain of *settings*."""
+    document = msgspec.json.decode(Path(__file__).with_name("openapi.json").read_bytes())
+    info = document["info"]
+    info["version"] = __version__
+    info["description"] = info["description"].format(max_ancestors=settings.max_ancestors)
+    return msgspec.json.encode(document)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from sqlalchemy import text
 
-from app.http.explore import SHAPES_WAITING
+from app.http.routes import SHAPES_WAITING
 from storage import Tweets
 from storage.cascade import Cascade
 from storage.ids import LARGEST, encode

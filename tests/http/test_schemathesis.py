@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from app.http.openapi import build_description
+from app.http.routes import build_description
 from tests.http.client import Client
 from tests.http.conftest import SETTINGS
 

@@ -91,10 +91,10 @@ def _codes_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _field_codes_in(tree: ast.AST) -> Iterator[str]:
-    """The code of each FieldError, and those that `_fault` returns."""
+    """The code of each `field_error`, and those that `_fault` returns."""
     for call in _calls(tree):
         words = _constants(call)
-        if _name_of(call) == "FieldError" and isinstance(words[1], str):
+        if _name_of(call) == "field_error" and isinstance(words[1], str):
             yield words[1]
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef) and function.name == "_fault":
