@@ -1,81 +1,95 @@
 # ruff: noqa: INP001  # a script, no package
 """
-Make the pictures in docs/images: the ranking, and a tweet in its chain.
+Make the pictures in docs/images: the ranking, and a tweet in its chain with the cascade below it.
 
-Run it as `python -m docs.pictures` in the root of the project. It needs chromium, and what the tests need.
+Run it as `python -m docs.pictures` in the root of the project. It needs chromium, and what the tests need. The cascade
+is a real one of tests/data, with names and words made up.
 """
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from app.http.application import create_app
-from app.settings import Settings
-from storage import Tweets, ids, open_storage
-from storage.tools.import_export import ImportRow, import_tweets
+from bench.convert import read_cells
 from tests.browser.conftest import CHROMIUM, QUIET
-from tests.e2e.server_wire import serving
+from tests.e2e.commands import CASCADES, done, serving
 
 IMAGES = Path(__file__).parent / "images"
+HOUR_S = 3600
 
-MINUTE_MS = 60_000
-"""Between a tweet of an example and the next one, at least."""
+FIRST, SHOWN = "52737", "53284"
+"""The root of the cascade, and the tweet whose page is shown: it has few retweets and many tweets below."""
 
 TEXTS = (
-    ("ada", "On counting", "We count them all: each retweet counts for the whole chain, back to the first."),
-    ("grace", "Ships", "A ship in port is safe, but that is not what ships are built for."),
-    ("edsger", "Simplicity", "Simplicity is prerequisite for reliability.\n\nIt is also hard to sell."),
-    ("leila", "قصيدة", "الخيل والليل والبيداء تعرفني"),
-    ("barbara", "Two rules", "Abstract what changes.\nName what stays."),
-    ("kristen", "For the evening", "Reading a proof aloud finds the step that was never written down."),
+    ("grace", "Ships", "A ship in port is safe, but that is not what ships are built for.", 1280),
+    ("edsger", "Simplicity", "Simplicity is prerequisite for reliability.\n\nIt is also hard to sell.", 803),
+    ("leila", "قصيدة", "الخيل والليل والبيداء تعرفني", 511),
+    ("barbara", "Two rules", "Abstract what changes.\nName what stays.", 246),
+    ("kristen", "For the evening", "Reading a proof aloud finds the step that was never written down.", 97),
 )
-WORDS = ("So true", "Read this twice", "What my teacher meant", "Once more, slowly", "For the archive")
-NAMES = ("farid", "mei", "tomas", "olu", "ines", "kofi", "sara", "yuki")
+WORDS = {
+    FIRST: ("On counting", "We count them all: each retweet counts for the whole chain, back to the first."),
+    "52742": ("So true", "What my teacher meant, in one sentence."),
+    SHOWN: ("Read this twice", "And then count who passed it on."),
+}
+NAMES = (
+    "farid",
+    "mei",
+    "tomas",
+    "olu",
+    "ines",
+    "kofi",
+    "sara",
+    "yuki",
+    "noor",
+    "pavel",
+    "rosa",
+    "amir",
+    "lena",
+    "juan",
+)
 
 
-def examples(now_ms: int) -> Iterator[ImportRow]:
-    """Six originals, each with a cascade, and below the first one a chain of 60."""
-    step, name = 7 * MINUTE_MS, 0
-    for number, (author, *first) in enumerate(TEXTS):
-        began = now_ms - (5 - number) * 600 * MINUTE_MS - 500 * MINUTE_MS
-        words, parent = first, str(name)
-        yield ImportRow(0, parent, None, began, author, words[0], words[1], (1480, 803, 511, 246, 97, 12)[number])
-        name += 1
-        for below in range(59 if number == 0 else 9):
-            if below % 4 == 3:
-                words = [WORDS[below % len(WORDS)], f"{WORDS[(below + 1) % len(WORDS)]}, and pass it on."]
-            user = NAMES[(number + below) % len(NAMES)]
-            yield ImportRow(0, str(name), parent, began + (below + 1) * step, user, words[0], words[1])
-            if number == 0 or below % 3:
-                parent = str(name)
-            name += 1
+def examples() -> Iterator[bytes]:
+    """The tweets as JSON lines: the cascade, which has ended by now, and five others."""
+    rows, words = [], dict(WORDS)
+    for number, _, parent, began, _ in read_cells(CASCADES):
+        if number == FIRST or parent in words:
+            words.setdefault(number, words.get(parent, ("", "")))
+            rows.append((number, parent or None, datetime.fromisoformat(began).replace(tzinfo=UTC).timestamp()))
+    later_s = time.time() - 60 - max(row[2] for row in rows)
+    for key, above, began_s in rows:
+        user = "ada" if key == FIRST else NAMES[int(key) % len(NAMES)]
+        yield _line(key, above, began_s + later_s, user, *words[key], 0)
+    for place, (author, title, body, count) in enumerate(TEXTS):
+        yield _line(title, None, time.time() - (7 * place + 1) * HOUR_S, author, title, body, count)
 
 
-@contextmanager
-def example_site() -> Iterator[tuple[str, Tweets]]:
-    """A service with the examples, and its address."""
-    now_ms = time.time_ns() // 1_000_000
-    with tempfile.TemporaryDirectory() as folder, open_storage(Path(folder), "") as tweets:
-        import_tweets(tweets.database, examples(now_ms), Path(folder), 1000, now_ms)
-        tweets.reconciler.catch_up()
-        app = create_app(tweets, Settings.from_environment({}))
-        with serving(app, hooks=app) as server:
-            yield server.url.rstrip("/"), tweets
+def _line(key: str, parent: str | None, at_s: float, user: str, title: str, body: str, count: int) -> bytes:
+    values = {"key": key, "retweet": parent, "created_at": datetime.fromtimestamp(at_s, UTC).isoformat()}
+    return json.dumps({**values, "user_name": user, "title": title, "body": body, "base": count}).encode() + b"\n"
 
 
 def main() -> None:
     """Write the pictures."""
-    with example_site() as (url, tweets), sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        data, lines, made = Path(folder, "data"), Path(folder, "tweets.jsonl"), Path(folder, "map")
+        lines.write_bytes(b"".join(examples()))
+        done(data, "import", lines, "--map", made)
+        ids = {line["key"]: line["id"] for line in map(json.loads, made.read_text().splitlines())}
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1000, "height": 900}, device_scale_factor=1.5)
-        chain = ids.encode(tweets.list_newest(100).tweets[-60 + 24].id)
-        for name, path in (("top", "/"), ("chain", f"/tweet/{chain}")):
-            page.goto(url + path)
-            page.screenshot(path=IMAGES / f"{name}.png")
+        with serving(data) as service:
+            page = browser.new_page(
+                viewport={"width": 1000, "height": 900}, device_scale_factor=1.5, reduced_motion="reduce"
+            )
+            for name, path in (("top", "/"), ("cascade", f"/tweet/{ids[SHOWN]}#target")):
+                page.goto(service.url + path)
+                page.screenshot(path=IMAGES / f"{name}.png")
         browser.close()
 
 

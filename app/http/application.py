@@ -8,7 +8,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from bottle import Bottle, HTTPError, HTTPResponse, request
 
 from app.deferred import DEFERRED, Deferred, Pool, Response
-from app.errors import SECURITY, ProblemSpec
+from app.errors import PROBLEM_TYPE, SECURITY, ProblemSpec
 from app.http import pages, ranking, routes
 from app.http.auth import RATE_HEADERS, TOKEN_ID, Guard
 from app.http.responses import JSON, UNSTORED, Headers, note_error, respond_problem, retry_after
@@ -20,6 +20,9 @@ from storage.errors import StorageError
 from storage.tokens import Tokens
 
 _BEGAN = "simple_twitter.began"
+
+_FOR_PROGRAMS = ("/api/", "/readyz")
+"""Paths whose errors are never a page."""
 
 _NOT_FOUND = ProblemSpec(404, "not_found", "There is nothing at this path.")
 _BAD_PATH = ProblemSpec(400, "bad_path", "The path is not UTF-8, or begins with two slashes.")
@@ -37,7 +40,6 @@ class Application(Bottle, Hooks):
         self._guard = guard
         self._pool = pool
         self._observers = observers
-        self._error_page = pages.error_page
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """
@@ -65,6 +67,8 @@ class Application(Bottle, Hooks):
             response = self._explain_bottle(response)
         elif not isinstance(response, HTTPResponse):
             response = self._explain_error(response)
+        if response.status_code >= 400 and not environ["PATH_INFO"].startswith(_FOR_PROGRAMS):
+            response = self._for_people(response)
         return self._send(response, environ, start_response)
 
     def _call_route(self, environ: WSGIEnvironment) -> Response:
@@ -156,12 +160,15 @@ class Application(Bottle, Hooks):
         return self._explain(ProblemSpec(error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}."))
 
     def _explain(self, spec: ProblemSpec, headers: Headers = ()) -> HTTPResponse:
-        """An error: a page for people, except under /api/, and problem+json for programs."""
-        if not request.environ["PATH_INFO"].startswith("/api/"):
-            headers = [("Vary", "Accept"), *headers]
-            if pages.prefers_html(request.environ.get("HTTP_ACCEPT", "")):
-                return self._error_page(spec, headers)
         return respond_problem(spec.status, spec.code, spec.detail, headers=headers)
+
+    def _for_people(self, response: HTTPResponse) -> HTTPResponse:
+        """An error as a page where the client prefers one, else as it is."""
+        if ("Content-Type", PROBLEM_TYPE) not in response.headerlist:
+            return response
+        response.add_header("Vary", "Accept")
+        is_page = pages.prefers_html(request.environ.get("HTTP_ACCEPT", ""))
+        return pages.error_page(response) if is_page else response
 
     def refused(self, method: str, status: int, address: str) -> None:
         """Tell the observers of a request that the server below has answered."""

@@ -12,19 +12,13 @@ from typing import NamedTuple
 from storage import ids
 from storage.cascade import Cascade, Node
 
-WIDTH_PX = 720
-ROW_PX = 18
-NARROWEST_ROW_PX = 6
-TALLEST_PX = 480
+WIDTH_PX, TALLEST_PX = 720, 480
+ROW_PX, NARROWEST_ROW_PX = 18, 6
+NARROWEST_BLOCK_PX, LABEL_FROM_PX = 0.5, 70
 MOST_DRAWN = 400
 """Tweets in one picture: some 45 kB."""
 
-NARROWEST_BLOCK_PX = 0.5
-LABEL_FROM_PX = 70
 LEVELS_SHOWN = 20
-
-HATCHED = ' fill="url(#hatched)"'
-CLASS_OF_DELETED = ' class="deleted"'
 
 FindNames = Callable[[Collection[int]], Mapping[int, str | None]]
 """The authors of tweets, None for deleted ones."""
@@ -34,20 +28,20 @@ class Level(NamedTuple):
     """The tweets at some depth; `largest` is the id of the one with most below it, whose author is `user_name`."""
 
     depth: str
-    tweets: str
+    tweets: int
     largest: str
     user_name: str | None
-    below: str
+    below: int
 
 
 class Picture(NamedTuple):
-    """A cascade as a page shows it; numbers are written with separators, as in "1,204"."""
+    """A cascade as a page shows it; all depths from the 20th on are one of `levels`."""
 
-    size: str
-    deleted: str
-    depth: str
-    max_breadth: str
-    mean_distance: str
+    size: int
+    deleted: int
+    depth: int
+    max_breadth: int
+    mean_distance: float
     svg: str
     levels: list[Level]
 
@@ -56,49 +50,41 @@ def picture(cascade: Cascade, find_names: FindNames) -> Picture | None:
     """The numbers of *cascade*, its icicle and its table; None for a tweet with nothing below it."""
     if cascade.structural_virality is None:
         return None
-    return Picture(
-        f"{len(cascade.nodes):,}",
-        f"{cascade.deleted:,}" if cascade.deleted else "",
-        f"{len(cascade.breadths) - 1:,}",
-        f"{max(cascade.breadths):,}",
-        f"{cascade.structural_virality:.2f}",
-        draw(cascade, find_names),
-        list_levels(cascade, find_names),
-    )
-
-
-def list_levels(cascade: Cascade, find_names: FindNames) -> list[Level]:
-    """What there is at each depth; all depths from the 20th on are one."""
+    size, breadths = len(cascade.nodes), cascade.breadths
+    row_px = max(NARROWEST_ROW_PX, min(ROW_PX, TALLEST_PX // len(breadths)))
+    high = [node for node in cascade.nodes if node.depth < TALLEST_PX // row_px]
+    # A parent is always larger than its child, so that whatever is large enough has all above it drawn as well.
+    sizes = sorted((node.size for node in high), reverse=True)
+    smallest = max(size / WIDTH_PX, sizes[MOST_DRAWN] + 1 if len(sizes) > MOST_DRAWN else 0)
+    drawn = [node for node in high if node.size >= smallest]
     largest: dict[int, Node] = {}
     for node in cascade.nodes:
         level = min(node.depth, LEVELS_SHOWN)
         if level not in largest or node.size > largest[level].size:
             largest[level] = node
-    names = find_names([node.id for node in largest.values()])
-    counts = [*cascade.breadths[:LEVELS_SHOWN], sum(cascade.breadths[LEVELS_SHOWN:])]
-    return [
+    names = find_names({node.id for node in [*drawn, *largest.values()]})
+    counts = [*breadths[:LEVELS_SHOWN], sum(breadths[LEVELS_SHOWN:])]
+    levels = [
         Level(
             f"{level} and more" if level == LEVELS_SHOWN else str(level),
-            f"{counts[level]:,}",
+            counts[level],
             ids.encode(node.id),
             names.get(node.id),
-            f"{node.size - 1:,}",
+            node.size - 1,
         )
         for level, node in sorted(largest.items())
     ]
+    rows = len(breadths) if len(drawn) == size else max(node.depth for node in drawn) + 2
+    svg = _draw(drawn, names, WIDTH_PX / size, row_px, rows * row_px)
+    return Picture(size, cascade.deleted, len(breadths) - 1, max(breadths), cascade.structural_virality, svg, levels)
 
 
-def draw(cascade: Cascade, find_names: FindNames) -> str:
+def _draw(drawn: list[Node], names: Mapping[int, str | None], px_each: float, row_px: int, height: int) -> str:
     """
-    The icicle of *cascade* as an SVG element.
+    The icicle of *drawn*, in the order of ids, as an SVG element.
 
     Its links are for the pointer: the table beside it has those for the keyboard and for readers without the picture.
     """
-    rows = len(cascade.breadths)
-    row_px = max(NARROWEST_ROW_PX, min(ROW_PX, TALLEST_PX // rows))
-    drawn = _choose(cascade, TALLEST_PX // row_px)
-    names = find_names([node.id for node in drawn])
-    px_each = WIDTH_PX / len(cascade.nodes)
 
     def rectangle(start: int, level: int, size: int, look: str) -> str:
         place = f'x="{start * px_each:.5g}" y="{level * row_px}" width="{size * px_each:.4g}" height="{row_px}"'
@@ -111,34 +97,22 @@ def draw(cascade: Cascade, find_names: FindNames) -> str:
         start = free[node.parent]
         free[node.parent] = ends[node.id] = start + node.size
         free[node.id] = start
-        name = names.get(node.id)
+        name, label = names.get(node.id), ""
+        look = "" if name else ' class="deleted"'
         title = f"{f'@{name}' if name else 'A deleted tweet'}: {node.size - 1:,} below"
-        label = ""
         if name and node.size * px_each >= LABEL_FROM_PX and row_px == ROW_PX:
             label = f'<text x="{start * px_each + 6:.5g}" y="{node.depth * row_px + 13}">{escape(name[:9])}</text>'
         parts.append(
             f'<a href="/tweet/{ids.encode(node.id)}" tabindex="-1"><title>{escape(title)}</title>'
-            f"{rectangle(start, node.depth, node.size, '' if name else CLASS_OF_DELETED)}{label}</a>"
+            f"{rectangle(start, node.depth, node.size, look)}{label}</a>"
         )
     for node in drawn:
         hidden = ends[node.id] - 1 - free[node.id]  # the last place below a tweet is its own
         if hidden * px_each >= NARROWEST_BLOCK_PX:
-            block = rectangle(free[node.id], node.depth + 1, hidden, HATCHED)
+            block = rectangle(free[node.id], node.depth + 1, hidden, ' fill="url(#hatched)"')
             parts.append(f"<g><title>{hidden:,} more</title>{block}</g>")
-    height = (max(node.depth for node in drawn) + 2 if len(drawn) < len(cascade.nodes) else rows) * row_px
     return (
-        f'<svg class="icicle" viewBox="0 0 {WIDTH_PX} {height}" aria-hidden="true"><defs>'
-        '<pattern id="hatched" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        f'<path d="M0 0V5"/></pattern></defs>{"".join(parts)}</svg>'
+        f'<svg class="icicle" viewBox="0 0 {WIDTH_PX} {height}" height="{height}" preserveAspectRatio="none" '
+        'aria-hidden="true"><defs><pattern id="hatched" width="5" height="5" patternUnits="userSpaceOnUse" '
+        f'patternTransform="rotate(45)"><path d="M0 0V5"/></pattern></defs>{"".join(parts)}</svg>'
     )
-
-
-def _choose(cascade: Cascade, rows: int) -> list[Node]:
-    """The tweets that get a rectangle of their own, in the order of ids; never one without its parent."""
-    high = [node for node in cascade.nodes if node.depth < rows]
-    sizes = sorted((node.size for node in high), reverse=True)
-    # A parent is always larger than its child, so that whatever is large enough has all above it drawn as well.
-    smallest = len(cascade.nodes) / WIDTH_PX
-    if len(sizes) > MOST_DRAWN:
-        smallest = max(smallest, sizes[MOST_DRAWN] + 1)
-    return [node for node in high if node.size >= smallest]

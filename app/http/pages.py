@@ -7,25 +7,24 @@ leads out of it. Their addresses carry the hash of the content, so that a browse
 address.
 """
 
+import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, SimpleTemplate, request
 
 from app import __version__
 from app.deferred import Pool, Response, defer
-from app.errors import ProblemSpec
 from app.http.auth import Guard
 from app.http.icicle import Picture, picture
 from app.http.presenters import Row, rows, rows_of_window
 from app.http.ranking import WINDOW, WINDOWS_MS
 from app.http.requests import Rule, cursor_of, find_id, parse_id, parse_place, read_parameters
-from app.http.responses import REVALIDATED, UNSTORED, Headers, Tagged, respond_problem
+from app.http.responses import REVALIDATED, UNSTORED, Tagged, respond_problem
 from app.http.schemas import names_user, timestamp
 from storage import ids
 from storage.errors import Overloaded
@@ -33,13 +32,8 @@ from storage.records import Page, Place, Ranking, Tweet
 from storage.tweets import Tweets
 from storage.windows import Window
 
-_APP = Path(__file__).parent.parent
-
-_TOP = 10
-"""How many tweets the page ranks."""
-
-_LISTED = 20
-"""Tweets of one page of the other lists."""
+_TOP, _LISTED, _FED = 10, 20, 100
+"""Tweets on a page of the ranking, on one of another list, and in a feed."""
 
 _FROM_TARGET, _FROM_ROOT = 5, 3
 """Links of a long chain that are shown at its ends; all of one that has no more than these together."""
@@ -47,17 +41,12 @@ _FROM_TARGET, _FROM_ROOT = 5, 3
 _UNFOLDED = 100
 """Links above a tweet that are shown when its chain is unfolded."""
 
-_FED = 100
-"""Entries of a feed."""
-
-_TABS = (("", "All time"), ("year", "Year"), ("month", "Month"), ("week", "Week"), ("day", "Day"))
 _DURING = {"hour": "in the last hour", "day": "today", "week": "this week", "month": "this month", "year": "this year"}
 _NO_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """What no XML document may hold (XML 1.0, section 2.2)."""
 
 _NO_PAGE = "No page of this list has this address."
 _CURSOR: Rule = (find_id, _NO_PAGE)
-_NO_USER = ProblemSpec(404, "not_found", "No user of this name has tweets here.")
 
 _HTML = "text/html; charset=utf-8"
 _POLICY = (
@@ -79,54 +68,49 @@ _TYPES = {
 """The types of static files; licences and notes lie in the folder too, as plain text."""
 
 _KEPT = ("Cache-Control", "public, max-age=31536000, immutable")
+_FILES = Path(__file__).parent.parent / "static"
 
 
-class Assets:
-    """The static files, by their paths inside the folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._contents: dict[str, tuple[str, Tagged, Tagged]] = {}
-        for path in folder.rglob("*"):
-            if path.is_file():
-                body, media_type = path.read_bytes(), _TYPES.get(path.suffix, "text/plain; charset=utf-8")
-                self._contents[path.relative_to(folder).as_posix()] = (
-                    sha256(body).hexdigest()[:16],
-                    Tagged(body, media_type, (_KEPT, *_POLICY)),
-                    Tagged(body, media_type, (REVALIDATED, *_POLICY)),
-                )
-
-    def respond(self, name: str, query: str) -> HTTPResponse | None:
-        """The file *name*, to be kept when *query* names the hash of what it is; None when there is no such file."""
-        if name not in self._contents:
-            return None
-        version, kept, revalidated = self._contents[name]
-        return (kept if query == f"v={version}" else revalidated).response()
-
-    def address_of(self, name: str) -> str:
-        """The path and query under which *name* is served. Raises KeyError when there is no such file."""
-        return f"/static/{name}?v={self._contents[name][0]}"
+def _load(path: Path) -> tuple[str, Tagged, Tagged]:
+    body, kind = path.read_bytes(), _TYPES.get(path.suffix, "text/plain; charset=utf-8")
+    kept = Tagged(body, kind, (_KEPT, *_POLICY))
+    return sha256(body).hexdigest()[:16], kept, Tagged(body, kind, (REVALIDATED, *_POLICY))
 
 
-_assets = Assets(_APP / "static")
+_files = {path.relative_to(_FILES).as_posix(): _load(path) for path in _FILES.rglob("*") if path.is_file()}
+"""The static files: the hash of each, and the file as it is served under its hash and without."""
+
 _templates = {
-    path.stem: SimpleTemplate(name=path.name, lookup=[str(path.parent)]) for path in (_APP / "templates").glob("*.tpl")
+    path.stem: SimpleTemplate(name=path.name, lookup=[str(path.parent)])
+    for path in (_FILES.parent / "templates").glob("*.tpl")
 }
 
 
-def render(name: str, **values: object) -> bytes:
-    """The page that template *name* makes of *values*, as UTF-8."""
-    return str(_templates[name].render(static=_assets.address_of, version=__version__, **values)).encode()
+def _render(name: str, **values: object) -> bytes:
+    def address(file: str) -> str:
+        return f"/static/{file}?v={_files[file][0]}"
+
+    return str(_templates[name].render(static=address, version=__version__, **values)).encode()
 
 
-def page(content: bytes) -> Tagged:
-    """A page with its policy, to be asked for each time."""
-    return Tagged(content, _HTML, (REVALIDATED, *_POLICY))
+def _page(name: str, **values: object) -> Tagged:
+    """The page that template *name* makes of *values*, to be asked for each time."""
+    return Tagged(_render(name, **values), _HTML, (REVALIDATED, *_POLICY))
 
 
-def error_page(spec: ProblemSpec, headers: Headers) -> HTTPResponse:
-    """An error as a page."""
-    content = render("error", detail=spec.detail, repeat=any(name == "Retry-After" for name, _ in headers))
-    return HTTPResponse(content, spec.status, [("Content-Type", _HTML), UNSTORED, *_POLICY, *headers])
+def _unstored(code: int, name: str, **values: object) -> HTTPResponse:
+    return HTTPResponse(_render(name, **values), code, [("Content-Type", _HTML), UNSTORED, *_POLICY])
+
+
+def error_page(problem: HTTPResponse) -> HTTPResponse:
+    """A response of problem+json as a page for people."""
+    said = json.loads(problem.body)
+    detail = " ".join(fault["detail"] for fault in said.get("errors", [])) or said["detail"]
+    response = _unstored(said["status"], "error", status=said["status"], detail=detail)
+    for name, value in problem.headerlist:
+        if name not in ("Content-Type", "Cache-Control"):
+            response.add_header(name, value)
+    return response
 
 
 def prefers_html(accept: str) -> bool:
@@ -145,7 +129,7 @@ def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
     _mount_ranking(app, tweets, pool)
     _mount_lists(app, tweets, pool)
     _mount_tweet(app, tweets, guard, pool)
-    swagger = page(render("swagger"))
+    swagger = _page("swagger")
 
     @app.get("/api/v1")
     def to_swagger() -> Response:
@@ -159,22 +143,23 @@ def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
 
     @app.get("/static/<name:path>")
     def static(name: str) -> Response:
-        """A static file; 404 when there is none of that name."""
-        return _assets.respond(name, request.environ.get("QUERY_STRING", "")) or HTTPError(404)
+        """A static file, to be kept when the query is its hash; 404 when there is none of that name."""
+        if name not in _files:
+            return HTTPError(404)
+        version, kept, revalidated = _files[name]
+        return (kept if request.environ.get("QUERY_STRING") == f"v={version}" else revalidated).response()
 
 
 def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
     shown: tuple[Ranking | None, int, Future[Tagged]] = (None, 0, Future())
     rules: dict[str, Rule] = {"window": WINDOW["window"], "cursor": (parse_place, _NO_PAGE)}
 
-    def rendered(ranking: Ranking, *, is_first: bool) -> Tagged:
-        listed = _rows(tweets, ranking.tweets, first=ranking.above + 1)
-        says = ""
+    def rendered(ranking: Ranking, is_first: bool) -> Tagged:
+        listed, says = _rows(tweets, ranking.tweets, first=ranking.above + 1), ""
         if listed and (ranking.next or not is_first):
             says = f"{listed[0].rank:,} to {listed[-1].rank:,} of {tweets.count_live():,}"
-        pager = _pager("/", is_first=is_first, following=ranking.next)
-        values = {"stale": ranking.stale, "tabs": _TABS, "window": "", "during": "", "says": says, **pager}
-        return page(render("ranking", rows=listed, **values))
+        following = ranking.next and cursor_of(ranking.next)
+        return _page("ranking", rows=listed, stale=ranking.stale, says=says, is_first=is_first, following=following)
 
     def show(ranking: Ranking) -> Response:
         """The first page: rendered again only when what it shows has changed, or a minute has passed."""
@@ -184,73 +169,70 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         is_shown = shown[0] is ranking and shown[1] == minute
         if not is_shown or (shown[2].done() and shown[2].exception()):
             # Once for all who ask meanwhile.
-            shown = ranking, minute, pool.submit(lambda: rendered(ranking, is_first=True))
+            shown = ranking, minute, pool.submit(rendered, ranking, is_first=True)
         return defer(shown[2], lambda content: content.response([("Stale", "true")] if ranking.stale else []))
 
     def show_further(ranking: Ranking) -> Response:
-        return defer(pool.submit(lambda: rendered(ranking, is_first=False)), Tagged.response)
+        return defer(pool.submit(rendered, ranking, is_first=False), Tagged.response)
 
     @app.get("/")
     def ranking() -> Response:
         """A page of the ranking of all time, or of a window; 304 when the browser has it, 503 when it is not known."""
-        asked = _read(rules)
+        asked = read_parameters(rules)
         if "window" in asked:
-            return _show_window(tweets, pool, *asked["window"])
-        after: Place | None = asked.get("cursor")
-        return defer(tweets.top(_TOP, after), show_further if after else show)
+            return _show_window(tweets, pool, *asked["window"], is_feed=False)
+        return defer(tweets.top(_TOP, asked.get("cursor")), show_further if "cursor" in asked else show)
 
     @app.get("/top.atom")
     def feed() -> Response:
         """The top 100 of a window, by default of a day, as an Atom feed (RFC 4287)."""
-        window, length_ms = _read(rules).get("window") or ("day", WINDOWS_MS["day"])
-        return _show_window(tweets, pool, window, length_ms, is_feed=True)
+        return _show_window(
+            tweets, pool, *(read_parameters(rules).get("window") or ("day", WINDOWS_MS["day"])), is_feed=True
+        )
 
 
-def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_feed: bool = False) -> Response:
+def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_feed: bool) -> Response:
     during = _DURING.get(window, f"in {window}")
 
     def rendered(ending: Window, places: list[Place]) -> Tagged:
         received = {place.id: place.count_retweet for place in places}
         listed = tweets.list_live([*received], _FED if is_feed else _TOP)
-        parents = _find_parents(tweets, listed)
-        shown = rows_of_window(listed, received, "" if is_feed else during, parents, _minute() * 60_000)
-        if is_feed:
-            until = timestamp(ending.until_ms)
-            content = render("atom", rows=shown, window=window, during=during, until=until)
-            return Tagged(_NO_XML.sub("", content.decode()).encode(), "application/atom+xml")
-        values = {"stale": False, "tabs": _TABS, "window": window, "during": during, "says": ""}
-        return page(render("ranking", rows=shown, **values, **_pager("/", is_first=True, following=None)))
+        parents, now_ms = _find_parents(tweets, listed), _minute() * 60_000
+        ranked = rows_of_window(listed, received, "" if is_feed else during, parents, now_ms)
+        if not is_feed:
+            return _page("ranking", rows=ranked, window=window, during=during, is_first=True, following=None)
+        content = _render("atom", rows=ranked, window=window, during=during, until=timestamp(ending.until_ms))
+        return Tagged(_NO_XML.sub("", content.decode()).encode(), "application/atom+xml")
 
     return defer(tweets.windows.top(length_ms), lambda top: defer(pool.submit(rendered, *top), Tagged.response))
 
 
 def _mount_lists(app: Bottle, tweets: Tweets, pool: Pool) -> None:
-    def rendered(path: str, heading: str, listed: Page, *, is_first: bool) -> Tagged:
-        pager = _pager(path, is_first=is_first, following=listed.next)
-        return page(render("list", path=path, heading=heading, rows=_rows(tweets, listed.tweets), **pager))
+    def show(path: str, heading: str, read: Callable[[int | None], Page]) -> Response:
+        after = read_parameters({"cursor": _CURSOR}).get("cursor")
+
+        def rendered() -> Tagged:
+            listed = read(after)
+            if heading != "Newest" and not listed.tweets and after is None:
+                raise respond_problem(404, "not_found", "No user of this name has tweets here.")
+            following, shown = listed.next and ids.encode(listed.next), _rows(tweets, listed.tweets)
+            return _page("list", path=path, heading=heading, rows=shown, is_first=after is None, following=following)
+
+        return defer(pool.submit(rendered), Tagged.response)
 
     @app.get("/newest")
     def newest() -> Response:
         """All tweets, newest first."""
-        after = _read({"cursor": _CURSOR}).get("cursor")
+        return show("/newest", "Newest", lambda after: tweets.list_newest(_LISTED, after))
 
-        def read() -> Tagged:
-            return rendered("/newest", "Newest", tweets.list_newest(_LISTED, after), is_first=after is None)
-
-        return defer(pool.submit(read), Tagged.response)
-
-    @app.get("/users/<user_name>")
-    def user(user_name: str) -> Response:
+    @app.get("/users/<name>")
+    def user(name: str) -> Response:
         """The tweets of a user, newest first; 404 when there are none."""
-        after = _read({"cursor": _CURSOR}).get("cursor")
 
-        def read() -> Tagged | None:
-            listed = tweets.list_by_user(user_name, _LISTED, after) if names_user(user_name) else Page((), None)
-            if not listed.tweets and after is None:
-                return None
-            return rendered(f"/users/{user_name}", f"@{user_name}", listed, is_first=after is None)
+        def read(after: int | None) -> Page:
+            return tweets.list_by_user(name, _LISTED, after) if names_user(name) else Page((), None)
 
-        return defer(pool.submit(read), lambda found: found.response() if found else _explain(_NO_USER))
+        return show(f"/users/{name}", f"@{name}", read)
 
 
 def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
@@ -259,19 +241,28 @@ def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
     @app.get("/tweet/<text>")
     def tweet(text: str) -> Response:
         """A tweet at the end of its chain, its retweets, the cascade below it; 410 with what stays of a deleted one."""
-        tweet_id, asked = parse_id(text), _read(rules)
+        tweet_id, asked = parse_id(text), read_parameters(rules)
+        is_unfolded, after = "chain" in asked, asked.get("cursor")
 
-        def read(drawn: Picture | None) -> Tagged | HTTPResponse:
-            values = _chain_view(tweets, tweet_id, asked.get("cursor"), is_unfolded="chain" in asked)
-            content = render("tweet", picture=drawn, tokens=guard.tokens.are_needed(), **values)
-            if values["target"].user_name is None:
-                return HTTPResponse(content, 410, [("Content-Type", _HTML), UNSTORED, *_POLICY])
-            return page(content)
-
-        def show(drawn: Picture | None) -> Response:
-            return defer(
-                pool.submit(read, drawn), lambda found: found.response() if isinstance(found, Tagged) else found
-            )
+        def rendered(drawn: Picture | None) -> Tagged:
+            ends = tweets.list_chain_ends(tweet_id, _UNFOLDED if is_unfolded else _FROM_TARGET, _FROM_ROOT)
+            retweets = tweets.list_retweets(tweet_id, _LISTED, after)
+            chain = _rows(tweets, [*ends.far, *reversed(ends.near)], target=tweet_id)
+            values = {
+                "target": chain[-1],
+                "chain": chain,
+                "folded_at": len(ends.far) if ends.hidden else -1,
+                "hidden": ends.hidden,
+                "unfolds": ids.encode(ends.near[-1].id if is_unfolded else tweet_id),
+                "retweets": _rows(tweets, retweets.tweets),
+                "is_first": after is None,
+                "following": retweets.next and ids.encode(retweets.next),
+                "picture": drawn,
+                "tokens": guard.tokens.are_needed(),
+            }
+            if chain[-1].user_name is None:
+                raise _unstored(410, "tweet", **values)
+            return _page("tweet", **values)
 
         drawn: Future[Picture | None] = Future()
         try:
@@ -280,44 +271,7 @@ def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
             drawing.add_done_callback(lambda done: drawn.set_result(None if done.exception() else done.result()))
         except Overloaded:
             drawn.set_result(None)
-        return defer(drawn, show)
-
-
-def _chain_view(tweets: Tweets, tweet_id: int, after: int | None, *, is_unfolded: bool) -> dict[str, Any]:
-    """The values of the tweet template. Raises TweetNotFound."""
-    ends = tweets.list_chain_ends(tweet_id, _UNFOLDED if is_unfolded else _FROM_TARGET, _FROM_ROOT)
-    retweets = tweets.list_retweets(tweet_id, _LISTED, after)
-    chain = _rows(tweets, [*ends.far, *reversed(ends.near)], target=tweet_id)
-    unfolds = ids.encode(ends.near[-1].id if is_unfolded else tweet_id)
-    path = f"/tweet/{ids.encode(tweet_id)}"
-    return {
-        "target": chain[-1],
-        "chain": chain,
-        "folded_at": len(ends.far) if ends.hidden else -1,
-        "hidden": ends.hidden,
-        "unfolds": f"/tweet/{unfolds}?chain=all",
-        "retweets": _rows(tweets, retweets.tweets),
-        **_pager(path, is_first=after is None, following=retweets.next, part="#retweets"),
-    }
-
-
-def _read(rules: Mapping[str, Rule]) -> dict[str, Any]:
-    """The parameters of the query that *rules* name. Raises the refusal, 422, which is a page for a person."""
-    try:
-        return read_parameters(rules)
-    except HTTPResponse:
-        if not prefers_html(request.environ.get("HTTP_ACCEPT", "")):
-            raise
-        means = " ".join(means for name, (_, means) in rules.items() if f"{name}=" in request.environ["QUERY_STRING"])
-        raise error_page(ProblemSpec(422, "invalid_query", means), []) from None
-
-
-def _explain(spec: ProblemSpec) -> HTTPResponse:
-    """An error as a page for people, and as problem+json for programs."""
-    headers = [("Vary", "Accept")]
-    if prefers_html(request.environ.get("HTTP_ACCEPT", "")):
-        return error_page(spec, headers)
-    return respond_problem(spec.status, spec.code, spec.detail, headers=headers)
+        return defer(drawn, lambda found: defer(pool.submit(rendered, found), Tagged.response))
 
 
 def _find_parents(tweets: Tweets, listed: Sequence[Tweet]) -> dict[int, Tweet]:
@@ -327,15 +281,6 @@ def _find_parents(tweets: Tweets, listed: Sequence[Tweet]) -> dict[int, Tweet]:
 
 def _rows(tweets: Tweets, listed: Sequence[Tweet], *, first: int = 1, target: int | None = None) -> list[Row]:
     return rows(listed, _find_parents(tweets, listed), _minute() * 60_000, first=first, target=target)
-
-
-def _pager(path: str, *, is_first: bool, following: Place | int | None, part: str = "") -> dict[str, str]:
-    """The links from a page of a list to its first page and to the next one, "" for none."""
-    next_page = ""
-    if following is not None:
-        cursor = cursor_of(following) if isinstance(following, Place) else ids.encode(following)
-        next_page = f"{path}?cursor={cursor}{part}"
-    return {"first_page": "" if is_first else path + part, "next_page": next_page}
 
 
 def _minute() -> int:

@@ -5,6 +5,8 @@ const NAME_KEY = 'user_name';
 const TOKEN_KEY = 'token';
 const TOKEN_USER_KEY = 'token_user';
 const SAID_KEY = 'said';
+const SHORTCUT_KEY = 'shortcut';
+const shortcut = document.querySelector('[data-shortcut]');
 const COUNTED_FROM = 40; // characters before the limit, from which they are counted
 
 /** What a person reads, by the code of the problem; other problems have a sentence of their own. */
@@ -217,6 +219,7 @@ function open(button) {
   const form = dialog.querySelector('form');
   if (button.dataset.tweet) aim(form, button);
   showFaults(form, {});
+  notice.replaceChildren();
   dialog.showModal();
   if (form.dataset.method === 'DELETE') return;
   form.elements.user_name.value ||= remembered('localStorage', NAME_KEY);
@@ -254,7 +257,7 @@ document.addEventListener('keydown', (event) => {
   const form = event.target.closest('dialog form');
   if (form && event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
     form.requestSubmit();
-  } else if (event.key === 'n' && isPlain && !document.querySelector('dialog[open]') && !event.target.closest('input, textarea')) {
+  } else if (event.key === 'n' && isPlain && shortcut.checked && !event.target.closest('dialog, a, button, input, summary')) {
     event.preventDefault(); // else the letter would be the first one of the draft
     open(document.querySelector('[data-opens="post"]'));
   }
@@ -265,6 +268,8 @@ document.addEventListener('submit', (event) => {
   submit(event.target);
 });
 
+shortcut.checked = remembered('localStorage', SHORTCUT_KEY) !== 'off';
+shortcut.addEventListener('change', () => remember('localStorage', SHORTCUT_KEY, shortcut.checked ? 'on' : 'off'));
 offerDelete();
 if (remembered('sessionStorage', SAID_KEY)) {
   tell(remembered('sessionStorage', SAID_KEY));

@@ -21,7 +21,7 @@
 <a class="brand" href="/">
 <svg viewBox="0 0 32 32" width="28" height="28" aria-hidden="true"><path d="M7 25 16 16 25 7"/><circle cx="7" cy="25" r="3.5"/><circle cx="16" cy="16" r="3.5"/><circle class="full" cx="25" cy="7" r="4.5"/></svg>
 Simple Twitter</a>
-<button type="button" class="main needs-script" data-opens="post" aria-keyshortcuts="n">Write<span class="roomy"> a tweet</span></button>
+<button type="button" class="main needs-script" data-opens="post">Write<span class="roomy"> a tweet</span></button>
 <nav class="tabs views" aria-label="Lists">
 <a href="/"{{!' aria-current="page"' if view == 'top' else ''}}>Top</a>
 <a href="/newest"{{!' aria-current="page"' if view == 'newest' else ''}}>Newest</a>
@@ -31,7 +31,7 @@ Simple Twitter</a>
 {{!base}}
 </main>
 <footer>
-<p><a href="/api/v1/">API documentation</a> <span>Simple Twitter {{version}}</span></p>
+<p><a href="/api/v1/">API documentation</a> <span>Simple Twitter {{version}}</span> <label class="needs-script"><input type="checkbox" data-shortcut autocomplete="off" checked> The key N opens the form</label></p>
 <p class="without-script">Reading works without JavaScript. To post or retweet, switch it on, or use the API.</p>
 </footer>
 <p id="state" role="status"></p>

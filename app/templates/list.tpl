@@ -13,12 +13,12 @@
 </li>
 % end
 </ol>
-% elif first_page:
+% elif not is_first:
 <div class="empty">
 <h3>There are no older tweets</h3>
 </div>
 % else:
 % include('empty.tpl')
 % end
-% include('pager.tpl', says='')
+% include('pager.tpl', part='')
 </section>

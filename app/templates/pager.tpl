@@ -1,11 +1,11 @@
-% if first_page or next_page:
+% if not is_first or following:
 <nav class="pager" aria-label="Pages">
-% if first_page:
-<a href="{{first_page}}">First page</a>
+% if not is_first:
+<a href="{{path}}{{part}}">First page</a>
 % end
-<span>{{says}}</span>
-% if next_page:
-<a href="{{next_page}}" rel="next">Next page</a>
+<span>{{get('says', '')}}</span>
+% if following:
+<a href="{{path}}?cursor={{following}}{{part}}" rel="next">Next page</a>
 % end
 </nav>
 % end

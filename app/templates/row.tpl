@@ -54,7 +54,7 @@ a deleted tweet\\
 <p class="acts">
 <a class="count" href="/tweet/{{row.id}}#retweets" data-control="retweets" aria-describedby="title-{{row.id}}">\\
 % if row.received:
-<strong>{{row.received}}</strong>{{', ' + row.count + ' in all' if row.count else ''}}\\
+<strong>{{row.received}}</strong>{{', ' + row.count + '\xa0in\xa0all' if row.count else ''}}\\
 % else:
 <strong>{{row.count}}</strong> retweet{{many}}\\
 % end

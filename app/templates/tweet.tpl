@@ -1,6 +1,6 @@
 % is_gone = target.user_name is None
 % rebase('layout.tpl', title=(target.title or 'A deleted tweet') + ' · Simple Twitter')
-<div class="lead">
+<div class="lead quiet">
 % length = len(chain) + hidden
 <h1>{{'An original tweet' if length == 1 else 'A tweet and its chain'}}</h1>
 % if length > 1:
@@ -13,7 +13,7 @@
 <ol class="chain" role="list" data-patch>
 % for place, row in enumerate(chain):
 % if place == folded_at:
-<li class="fold"><a href="{{unfolds}}" data-control="unfold">… {{f'{hidden:,}'}} more in between</a></li>
+<li class="fold"><a href="/tweet/{{unfolds}}?chain=all" data-control="unfold">… {{f'{hidden:,}'}} more in between</a></li>
 % end
 <li data-id="{{row.id}}"{{!' id="target" class="target"' if row is target else ' class="slim"' if row.compact else ''}}>
 % include('row.tpl', row=row, onto=False, is_target=row is target)
@@ -22,7 +22,7 @@
 </ol>
 </section>
 <section id="retweets" data-patch aria-labelledby="retweets-heading">
-<h2 id="retweets-heading">{{'Retweets of this tweet' if retweets or first_page else 'No one has retweeted this tweet yet'}}</h2>
+<h2 id="retweets-heading">{{'Retweets of this tweet' if retweets or not is_first else 'No one has retweeted this tweet yet'}}</h2>
 <ol class="list retweets" role="list" data-patch>
 % for row in retweets:
 <li data-id="{{row.id}}"{{!' class="slim"' if row.compact else ''}}>
@@ -30,18 +30,19 @@
 </li>
 % end
 </ol>
-% include('pager.tpl', says='')
+% include('pager.tpl', path='/tweet/' + target.id, part='#retweets')
 </section>
 </div>
 % if picture:
 <section class="cascade" aria-labelledby="cascade-heading">
 <h2 id="cascade-heading">The cascade below it</h2>
 <dl>
-<div><dt>Tweets</dt><dd>{{picture.size}}{{', ' + picture.deleted + ' deleted' if picture.deleted else ''}}</dd></div>
-<div><dt>Depth</dt><dd>{{picture.depth}}</dd></div>
-<div><dt>Widest level</dt><dd>{{picture.max_breadth}}</dd></div>
-<div><dt>Mean distance</dt><dd>{{picture.mean_distance}}</dd></div>
+<div><dt>Tweets</dt><dd>{{f'{picture.size:,}'}}{{f', {picture.deleted:,} deleted' if picture.deleted else ''}}</dd></div>
+<div><dt>Depth</dt><dd>{{f'{picture.depth:,}'}}</dd></div>
+<div><dt>Widest level</dt><dd>{{f'{picture.max_breadth:,}'}}</dd></div>
+<div><dt>Mean distance</dt><dd>{{f'{picture.mean_distance:.2f}'}}</dd></div>
 </dl>
+<p>Each tweet is as wide as all that it started, and stands above its retweets.{{' Hatched: too many to draw one by one.' if '<g>' in picture.svg else ''}}</p>
 {{!picture.svg}}
 <details>
 <summary>The same as a table</summary>
@@ -49,13 +50,13 @@
 <thead><tr><th scope="col">Depth</th><th scope="col">Tweets</th><th scope="col">Most below</th></tr></thead>
 <tbody>
 % for level in picture.levels:
-<tr><th scope="row">{{level.depth}}</th><td>{{level.tweets}}</td><td><a href="/tweet/{{level.largest}}">\\
+<tr><th scope="row">{{level.depth}}</th><td>{{f'{level.tweets:,}'}}</td><td><a href="/tweet/{{level.largest}}">\\
 % if level.user_name:
 <bdi>@{{level.user_name}}</bdi>\\
 % else:
 a deleted tweet\\
 % end
-</a>: {{level.below}}</td></tr>
+</a>: {{f'{level.below:,}'}}</td></tr>
 % end
 </tbody>
 </table>

@@ -183,6 +183,28 @@ def test_newest_and_users(open_page: OpenPage, site: Site) -> None:
     expect(page.get_by_text(f"Simple Twitter {__version__}")).to_be_visible()
 
 
+def test_the_tabs_of_time(open_page: OpenPage, site: Site) -> None:
+    """Each leads to the ranking of its window, where a row says what was received in it, and what in all."""
+    page = open_page("/?window=day")
+    expect(page.get_by_role("heading", name="Nothing was retweeted today")).to_be_visible()
+    root = site.post("Root", 2578)
+    for future in [site.tweets.post(NewTweet("alan", "Own", "Words", root.id)) for _ in range(412)]:
+        future.result()
+    tabs = page.get_by_role("navigation", name="Time").get_by_role("link")
+    expect(tabs).to_have_text(["All time", "Year", "Month", "Week", "Day"])
+    page.goto(site.url)
+    expect(page.get_by_role("article", name="Root").locator(".count")).to_have_text("2,990 retweets")
+
+    for tab, during in (("Year", "this year"), ("Month", "this month"), ("Week", "this week"), ("Day", "today")):
+        tabs.filter(has_text=tab).click()
+        expect(page.locator("[aria-label=Time] [aria-current=page]")).to_have_text(tab)
+        expect(page.get_by_role("article", name="Root").locator(".count")).to_have_text(f"412 {during}, 2,990 in all")
+        assert titles(page) == ["Root"]
+    places = tabs.evaluate_all("all => all.map((each) => each.getBoundingClientRect().top)")
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert len(set(places)) == len({link.bounding_box()["y"] for link in tabs.all()}) == 1  # type: ignore[index]
+
+
 @pytest.mark.parametrize("path", ["/", "/newest", "/users/ada", "/tweet/{id}"])
 def test_reading_needs_no_javascript(open_page: OpenPage, site: Site, path: str) -> None:
     """Without JavaScript the texts are all there, and no button that would do nothing."""

@@ -135,6 +135,22 @@ def test_a_draft_is_kept(open_page: OpenPage, site: Site) -> None:
     expect(form.locator("[data-draft]")).to_be_hidden()
 
 
+def test_the_shortcut_can_be_switched_off(open_page: OpenPage) -> None:
+    """A single key acts only on the page itself, and not at all for those who switch it off (WCAG 2.1.4)."""
+    page = open_page()
+    switch, dialog = page.get_by_label("The key N opens the form"), page.get_by_role("dialog")
+    page.get_by_role("link", name="Newest").focus()
+    page.keyboard.press("n")
+    expect(dialog).to_have_count(0)
+    for is_on in (True, False, True):
+        switch.set_checked(is_on)
+        page.reload()
+        assert switch.is_checked() is is_on
+        page.keyboard.press("n")
+        expect(dialog).to_have_count(int(is_on))
+        page.keyboard.press("Escape")
+
+
 def test_delete_from_the_page(open_page: OpenPage, site: Site) -> None:
     """Without tokens, after a question that says what stays; with them, only with the author's in this tab."""
     root = site.post("Root", user_name="grace")

@@ -228,7 +228,7 @@ def test_who_names_html_is_told_in_a_page(client: Client, path: str, accept: str
     reply = client.get(path, HTTP_ACCEPT=accept)
 
     assert (reply.status, reply.headers["content-type"], reply.headers["vary"]) == (404, HTML, "Accept")
-    assert b"There is nothing here" in reply.body
+    assert b"<h1>Not found</h1>" in reply.body
 
 
 def test_a_page_of_a_list_that_is_none(client: Client) -> None:
