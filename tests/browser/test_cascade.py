@@ -57,10 +57,10 @@ def test_the_picture_and_its_table(open_page: OpenPage, root: Tweet, look: dict[
     ]
     assert rows[0] == ["Depth", "Tweets", "Most below"]
     assert [[" ".join(cell.split()) for cell in row] for row in rows[1:]] == [
-        ["0", "1", "@ada : 831"],
-        ["1", "801", "@grace : 30"],
-        ["2", "21", "a deleted tweet : 9"],
-        ["3", "9", "@alan : 0"],
+        ["0", "1", "@ada: 831"],
+        ["1", "801", "@grace: 30"],
+        ["2", "21", "a deleted tweet: 9"],
+        ["3", "9", "@alan: 0"],
     ]
     assert not is_too_wide(page)
     assert_accessible(page)
