@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from bench.convert import read_cells
+from bench.convert import convert
 from tests.browser.conftest import CHROMIUM, QUIET
 from tests.e2e.commands import CASCADES, done, serving
 
@@ -58,10 +58,11 @@ NAMES = (
 def examples() -> Iterator[bytes]:
     """The tweets as JSON lines: the cascade, which has ended by now, and five others."""
     rows, words = [], dict(WORDS)
-    for number, _, parent, began, _ in read_cells(CASCADES):
-        if number == FIRST or parent in words:
-            words.setdefault(number, words.get(parent, ("", "")))
-            rows.append((number, parent or None, datetime.fromisoformat(began).replace(tzinfo=UTC).timestamp()))
+    for line in map(json.loads, convert(CASCADES)):
+        key, above = line["key"], line["retweet"]
+        if key == FIRST or above in words:
+            words.setdefault(key, words.get(above, ("", "")))
+            rows.append((key, above, datetime.fromisoformat(line["created_at"]).timestamp()))
     later_s = time.time() - 60 - max(row[2] for row in rows)
     for key, above, began_s in rows:
         user = "ada" if key == FIRST else NAMES[int(key) % len(NAMES)]
