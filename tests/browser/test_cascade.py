@@ -29,7 +29,7 @@ WIDTHS = "all => all.map((each) => each.getAttribute('width'))"
 
 
 def titles(page: Page) -> list[str]:
-    """What a pointer is told of the parts of the picture."""
+    """The titles of the parts of the picture, as a pointer shows them."""
     return page.locator(".icicle title").all_text_contents()
 
 
