@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 
 if __name__ == "__main__":
     gc.disable()  # see `app.cli.main`
@@ -36,7 +37,6 @@ START_WITHIN_S = 60
 STOP_WITHIN_S = 12
 """Longer than a worker answers what it has received (`app.server.Limits.drain_s`)."""
 
-LOOK_EVERY_S = 0.1
 LONGEST_PAUSE_S = 30.0
 STEADY_AFTER_S = 60
 """A worker that lived so long is replaced at once; each that lived shorter doubles the pause, from half a second."""
@@ -44,108 +44,94 @@ STEADY_AFTER_S = 60
 _log = logging.getLogger(__name__)
 
 
-class Worker:
-    """One of the processes: ready, starting, or to be started at `starts_at`."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.is_ready = False
-        self.starts_at = self.started_at = 0.0
-        self._pause_s = 0.0
-        self._ready = -1
-
-    def start(self, listening: socket.socket, parent_pipe: int) -> None:
-        """Start the process."""
-        self._ready, writing = os.pipe()
-        handed = (listening.fileno(), writing, parent_pipe)
-        try:
-            self.process = subprocess.Popen(  # noqa: S603  # our own program
-                [sys.executable, "-m", "app.supervisor", *map(str, handed)],
-                pass_fds=handed,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C is for the parent, which tells its workers
-            )
-        finally:
-            os.close(writing)
-        self.is_ready, self.started_at = False, time.monotonic()
-
-    def look(self) -> None:
-        """See whether it is ready by now, or has ended: then `process` is None, and `starts_at` is set."""
-        if self.process is None:
-            return
-        if self._ready >= 0 and select.select([self._ready], [], [], 0)[0]:
-            self.is_ready = os.read(self._ready, 1) != b""
-            os.close(self._ready)
-            self._ready = -1
-        now = time.monotonic()
-        if not self.is_ready and now - self.started_at > START_WITHIN_S:
-            self.process.kill()
-            self.process.wait()
-        code = self.process.poll()
-        if code is None:
-            return
-        self._pause_s = (
-            0.0 if now - self.started_at > STEADY_AFTER_S else min(self._pause_s * 2 or 0.5, LONGEST_PAUSE_S)
-        )
-        self.process, self.starts_at = None, now + self._pause_s
-        _log.error("a worker ended with code %d; another one starts in %.1f s", code, self._pause_s)
-
-
 class Supervisor:
     """As many workers as wanted; one that dies is replaced, after a pause that grows while they keep dying."""
 
     def __init__(self, wanted: int, listening: socket.socket) -> None:
+        self._wanted = wanted
         self._listening = listening
         self._parent_pipe, self._writing_end = os.pipe()
-        self._workers = [Worker() for _ in range(wanted)]
+        self._files = listening.fileno(), self._parent_pipe
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._stopping = threading.Event()
+        self._events: SimpleQueue[tuple[int, bool] | None] = SimpleQueue()
+        """For each start the number of the worker, and whether it takes requests; None to stop."""
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """
         Keep the workers until a signal; returns when all have ended. Call it in the main thread.
 
-        A second signal ends them at once. Raises CannotServe when they do not start.
+        *on_ready* is called once all take requests. A second signal ends them at once. Raises CannotServe when they do
+        not start.
         """
-        with stopping_with(self._stopping.set, kill=self._kill):
+        missing = set(range(self._wanted))
+        keepers = [threading.Thread(target=self._keep, args=(number,), daemon=True) for number in missing]
+        with stopping_with(self._stop, self._kill):
             try:
-                for worker in self._workers:
-                    worker.start(self._listening, self._parent_pipe)
-                while not all(worker.is_ready for worker in self._workers) and not self._stopping.wait(0.01):
-                    for worker in self._workers:
-                        worker.look()
-                        if worker.process is None:
-                            raise CannotServe("The worker processes do not start; their reasons are above.")
-                if not self._stopping.is_set():
-                    on_ready()
-                while not self._stopping.wait(LOOK_EVERY_S):
-                    for worker in self._workers:
-                        worker.look()
-                        if worker.process is None and worker.starts_at <= time.monotonic():
-                            worker.start(self._listening, self._parent_pipe)
+                for keeper in keepers:
+                    keeper.start()
+                while event := self._events.get():
+                    number, is_ready = event
+                    if missing and not is_ready:
+                        raise CannotServe("The worker processes do not start; their reasons are above.")
+                    if missing and not (missing := missing - {number}):
+                        on_ready()
             finally:
-                self._stop()
+                # First: while a socket listens, the kernel goes on taking connections, which the workers then do not
+                # see. What it has taken by now the workers answer, each before it closes its own.
+                self._listening.close()
+                self._stopping.set()
+                os.close(self._writing_end)  # whose end the workers see
+                deadline = time.monotonic() + STOP_WITHIN_S
+                for keeper in keepers:
+                    keeper.join(max(0.1, deadline - time.monotonic()))
+                self._kill()
+
+    def _keep(self, number: int) -> None:
+        pause_s = 0.0
+        while not self._stopping.wait(pause_s):
+            began = time.monotonic()
+            reading, writing = os.pipe()
+            with os.fdopen(reading, "rb", buffering=0) as ready:
+                process = None
+                try:
+                    process = self._processes[number] = start_worker(*self._files, writing)
+                except OSError as error:
+                    _log.error("a worker cannot be started (%s)", error)
+                finally:
+                    os.close(writing)
+                is_ready = select.select([ready], [], [], START_WITHIN_S)[0] != [] and ready.read(1) != b""
+            self._events.put((number, is_ready))
+            if process and not is_ready:
+                process.kill()
+            code = process.wait() if process else 1
+            if not self._stopping.is_set():
+                pause_s = pause_after(pause_s, time.monotonic() - began)
+                _log.error("a worker ended with code %d; another one starts in %.1f s", code, pause_s)
 
     def _stop(self) -> None:
-        # First: while a socket listens, the kernel goes on taking connections, which the workers then do not see. What
-        # it has taken by now the workers answer, each before it closes its own.
-        self._listening.close()
-        processes = [worker.process for worker in self._workers if worker.process]
-        for process in processes:
-            process.terminate()
-        deadline = time.monotonic() + STOP_WITHIN_S
-        for process in processes:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        os.close(self._parent_pipe)
-        os.close(self._writing_end)
+        self._stopping.set()
+        self._events.put(None)
 
     def _kill(self) -> None:
-        for worker in self._workers:
-            if worker.process:
-                worker.process.kill()
+        for process in list(self._processes.values()):
+            process.kill()
+
+
+def start_worker(listening_fileno: int, parent_pipe: int, ready: int) -> subprocess.Popen[bytes]:
+    """A new process with these files."""
+    handed = (listening_fileno, ready, parent_pipe)
+    return subprocess.Popen(  # noqa: S603  # our own program
+        [sys.executable, "-m", "app.supervisor", *map(str, handed)],
+        pass_fds=handed,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is for the parent, which tells its workers
+    )
+
+
+def pause_after(pause_s: float, lived_s: float) -> float:
+    """The pause before a worker that lived so long is replaced, if the one before it was *pause_s* long."""
+    return 0.0 if lived_s > STEADY_AFTER_S else min(pause_s * 2 or 0.5, LONGEST_PAUSE_S)
 
 
 def work(listening_fileno: int, ready: int, parent_pipe: int) -> int:

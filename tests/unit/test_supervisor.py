@@ -1,40 +1,41 @@
-"""When a worker that has ended is started again."""
+"""When a worker that has ended is started again, and how long one may take to start."""
 
+import socket
 import subprocess
 import sys
-import time
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
 from app import supervisor
-from app.supervisor import LONGEST_PAUSE_S, Worker
+from app.server import CannotServe
+from app.supervisor import LONGEST_PAUSE_S, STEADY_AFTER_S, Supervisor, pause_after
 
 
-def pause_after_death(worker: Worker) -> float:
-    """The seconds until *worker*, which ends now, is started again."""
-    worker.process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
-    worker.is_ready, worker.started_at = True, time.monotonic()
-    worker.process.wait()
-    before = time.monotonic()
-    worker.look()
-    assert worker.starts_at > 0
-    return round(worker.starts_at - before, 1)
-
-
-def test_a_worker_that_keeps_dying_is_started_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_keeps_dying_is_started_ever_later() -> None:
     """The pause doubles from half a second to half a minute; one that has lived for long is replaced at once."""
-    worker = Worker()
-    pauses = [pause_after_death(worker) for _ in range(8)]
-    assert pauses == [0.5, 1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
-    monkeypatch.setattr(supervisor, "STEADY_AFTER_S", -1)
-    assert pause_after_death(worker) == 0
+    pauses = [0.0]
+    while len(pauses) < 9:
+        pauses.append(pause_after(pauses[-1], STEADY_AFTER_S - 1))
+    assert pauses[1:] == [0.5, 1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+    assert pause_after(LONGEST_PAUSE_S, STEADY_AFTER_S + 1) == 0
 
 
-def test_a_worker_that_does_not_become_ready_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And then started again as any that has died."""
-    monkeypatch.setattr(supervisor, "START_WITHIN_S", 0)
-    worker = Worker()
-    worker.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    worker.started_at = time.monotonic() - 1
-    worker.look()
-    assert worker.starts_at > 0
+@pytest.mark.parametrize("script", ["import time; time.sleep(600)", "raise SystemExit(1)", None])
+def test_workers_that_do_not_become_ready(monkeypatch: pytest.MonkeyPatch, script: str | None) -> None:
+    """They are ended, and the start has failed, whether they do nothing, die, or cannot be started at all."""
+    monkeypatch.setattr(supervisor, "START_WITHIN_S", 0.5)
+    monkeypatch.setattr(supervisor, "stopping_with", lambda *_: nullcontext())  # the signals here are pytest's
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(_listening: int, _parent: int, ready: int) -> Any:
+        if script is None:
+            raise BlockingIOError("no more processes")
+        started.append(subprocess.Popen([sys.executable, "-c", script], pass_fds=(ready,)))
+        return started[-1]
+
+    monkeypatch.setattr(supervisor, "start_worker", start)
+    with socket.socket() as listening, pytest.raises(CannotServe):
+        Supervisor(2, listening).run(lambda: pytest.fail("none is ready"))
+    assert all(process.wait() in {1, -9} for process in started)
