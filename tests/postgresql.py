@@ -57,16 +57,17 @@ class PostgreSQL:
     """
     A server with the superuser `postgres`, who needs no password, and `locked`, whose password is `secret`.
 
-    *settings* go before the unkind ones that it has otherwise. It is a standby *of* another one.
+    *settings* go before the unkind ones that it has otherwise. It is a standby *of* another one. *binaries* is a folder
+    of programs to use instead of those that are found.
     """
 
-    def __init__(self, of: "PostgreSQL | None" = None, **settings: str) -> None:
+    def __init__(self, of: "PostgreSQL | None" = None, binaries: Path | None = None, **settings: str) -> None:
         self._settings = SETTINGS | settings
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._account = _account()
         if self._account:
             shutil.chown(self.folder, self._account["user"], self._account["group"])
-        self._binaries = _find_binaries(self.folder, for_others=bool(self._account))
+        self._binaries = binaries or _find_binaries(self.folder, for_others=bool(self._account))
         self._guard = subprocess.Popen(
             ["sh", "-c", GUARD, str(self.folder)],
             stdin=subprocess.PIPE,
@@ -170,7 +171,7 @@ class PostgreSQL:
 
     def standby(self) -> "PostgreSQL":
         """Another server that follows this one as a synchronous standby; to be closed before this one."""
-        return PostgreSQL(self, **self._settings)
+        return PostgreSQL(self, None, **self._settings)
 
     def promote(self) -> None:
         """Make a standby the primary, and wait until it is."""
