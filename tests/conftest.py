@@ -38,6 +38,12 @@ def embedded_server_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def refusals_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is, a server that refuses a password is heard when storage is open."""
+    monkeypatch.setattr("storage.index.opening.ANSWERS_WITHIN_S", 60.0)
+
+
+@pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A folder for all data of a service."""
     return tmp_path / "data"

@@ -15,7 +15,7 @@ from storage.errors import CannotOpen, IndexUnavailable
 from storage.index.cluster import ClusterIndex
 from storage.index.ranking import TIMEOUT_S, RankingIndex
 
-ANSWERS_WITHIN_S = 0.5
+ANSWERS_WITHIN_S = 0.25
 """How long opening waits for Redis to refuse a password; a server that answers later is found out about later."""
 
 OPTIONS = {"db", "protocol", "username", "password", "client_name"}
@@ -52,7 +52,7 @@ def open_index(url: str, store: str) -> RankingIndex:
 
 
 def _refuse_what_cannot_work(index: RankingIndex) -> None:
-    """Raise CannotOpen if the server, asked for half a second, says that it will never serve."""
+    """Raise CannotOpen if the server, asked for a moment, says that it will never serve."""
     refused: list[CannotOpen] = []
 
     def ask() -> None:

@@ -411,7 +411,7 @@ def _raised(answer: Answer | IndexUnavailable) -> Answer:
     return answer
 
 
-LEASE_LOST = "the lease of the rebuild ran out, or another process has taken over"
+LEASE_LOST = "the lease of the rebuild is gone: it ran out, Redis evicted it, or another process has taken over"
 STAGING_LOST = "what was staged is gone before it was complete; does Redis evict keys?"
 
 _ADVICE = {

@@ -7,6 +7,7 @@ transaction that has read cannot always be raised to a writing one, and then fai
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -20,8 +21,11 @@ from storage.sql.database import Kind
 
 DRIVERS = ("sqlite", "sqlite+pysqlite")
 
-BUSY_TIMEOUT_S = 5
-"""How long SQLite waits for another program's lock. Our own writers hold a lock of ours and never wait here."""
+BUSY_TIMEOUT_S = 4
+"""How long to wait for another program's lock. Our own writers hold a lock of ours and never wait here."""
+
+BUSY_SLICE_MS = 100
+"""A writer waits in slices of this length, as no signal interrupts SQLite itself."""
 
 OTHERS_WAIT_MS = 20
 """How long emptying the write-ahead log waits for readers that use it still; it is tried again soon."""
@@ -43,13 +47,6 @@ PRAGMAS = (
 WRITER_CACHE_KIB = 16_000
 READER_CACHE_KIB = 512
 """For each of up to 128 connections; what they read again is in the system's own cache of the file."""
-
-BEGIN: dict[Kind, str] = {
-    "reading": "BEGIN",
-    "writing": "BEGIN IMMEDIATE",
-    "writing at length": "BEGIN IMMEDIATE",
-    "migrating": "BEGIN IMMEDIATE",
-}
 
 ERRORS: dict[int, type[StorageError]] = {
     sqlite3.SQLITE_FULL: StoreFull,
@@ -101,11 +98,11 @@ class Backend:
 
     def reader(self) -> Engine:
         """Connections for those who read."""
-        return _engine(self._url, READERS, READER_CACHE_KIB)
+        return _engine(self._url, READERS, READER_CACHE_KIB, BUSY_TIMEOUT_S * 1000)
 
     def writer(self) -> Engine:
         """The one connection that writes."""
-        return _engine(self._url, 1, WRITER_CACHE_KIB)
+        return _engine(self._url, 1, WRITER_CACHE_KIB, BUSY_SLICE_MS)
 
     def check(self, connection: Connection) -> None:
         """Check that the file is a database."""
@@ -135,7 +132,7 @@ class Backend:
         try:
             busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
         finally:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SLICE_MS}")
         return not busy
 
     @staticmethod
@@ -156,7 +153,7 @@ def insert_rows(driver: Any, table: str, columns: Sequence[str], rows: Sequence[
     driver.executemany(insert, rows)
 
 
-def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
+def _engine(url: URL, connections: int, cache_kib: int, busy_ms: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=connections,
@@ -173,12 +170,27 @@ def _engine(url: URL, connections: int, cache_kib: int) -> Engine:
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute(f"PRAGMA cache_size=-{cache_kib}")
+        connection.execute(f"PRAGMA busy_timeout={busy_ms}")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         kind: Kind = connection.get_execution_options().get("kind", "reading")
-        if begin := BEGIN.get(kind):
-            driver: Any = connection.connection.driver_connection
-            driver.execute(begin)  # 15 us less than by SQLAlchemy; `Database` translates errors of the driver as well
+        driver: Any = connection.connection.driver_connection  # 15 us less than by SQLAlchemy, and its errors are known
+        if kind == "reading":
+            driver.execute("BEGIN")
+        elif kind != "none":
+            _begin_to_write(driver)
 
     return engine
+
+
+def _begin_to_write(driver: Any) -> None:
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        else:
+            return

@@ -303,12 +303,14 @@ def test_url_that_leads_nowhere_is_one_sentence(url: str) -> None:
         open_index(url, "store")
 
 
+@pytest.mark.usefixtures("refusals_are_waited_for")
 def test_one_node_of_a_cluster_is_not_taken_for_all(cluster: Cluster) -> None:
     """The URL of a single server that is a node of a cluster is refused, and the right one is named."""
     with pytest.raises(CannotOpen, match=r"one node of a cluster.* use redis\+cluster://"):
         open_index(f"redis://127.0.0.1:{cluster.nodes[0].port}", "store")
 
 
+@pytest.mark.usefixtures("refusals_are_waited_for")
 def test_single_server_is_not_taken_for_a_cluster(data_dir: Path) -> None:
     """The URL of a cluster that leads to a single server is refused."""
     with open_storage(data_dir) as tweets:

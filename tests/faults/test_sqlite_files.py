@@ -2,8 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +27,18 @@ from pathlib import Path
 from storage.locks import FileLock
 print("waits", flush=True)
 with FileLock(Path(sys.argv[1])).hold(3600):
+    pass
+"""
+
+WRITE = """
+import sys
+from pathlib import Path
+from storage import open_log
+from storage.sql import sqlite
+sqlite.BUSY_TIMEOUT_S = 3600
+database = open_log(Path(sys.argv[1]))
+print("waits", flush=True)
+with database.writing():
     pass
 """
 
@@ -74,6 +88,25 @@ def test_a_signal_ends_the_wait_for_the_lock(tmp_path: Path, number: signal.Sign
             assert waiting.stdout.readline() == b"waits\n"
             waiting.send_signal(number)
             assert waiting.wait(PATIENCE_S) == -number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_another_program(data_dir: Path, number: signal.Signals) -> None:
+    """The same while a program that knows nothing of our lock has SQLite's own, as `sqlite3 tweets.db` may."""
+    with closing(open_log(data_dir)) as database:
+        migrate.up(database, 1)
+    with closing(sqlite3.connect(data_dir / "tweets.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        command = [sys.executable, "-c", f"import signal; signal.signal({number}, lambda *_: sys.exit(7)){WRITE}"]
+        with subprocess.Popen([*command, str(data_dir)], stdout=subprocess.PIPE) as waiting:
+            assert waiting.stdout
+            assert waiting.stdout.readline() == b"waits\n"
+            time.sleep(0.5)  # now it does
+            waiting.send_signal(number)
+            try:
+                assert waiting.wait(PATIENCE_S) == 7
+            finally:
+                waiting.kill()
 
 
 def test_commands_do_not_wait_without_limit(data_dir: Path) -> None:

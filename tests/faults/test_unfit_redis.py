@@ -151,7 +151,7 @@ def test_no_redis_at_all(data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_a_redis_that_hangs_does_not_hold_the_start(data_dir: Path) -> None:
-    """A server that accepts connections and never answers: storage is open after half a second, and stores."""
+    """A server that accepts connections and never answers: storage is open after a moment, and stores."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with service(data_dir, f"redis://127.0.0.1:{silent.getsockname()[1]}") as tweets:
@@ -159,6 +159,7 @@ def test_a_redis_that_hangs_does_not_hold_the_start(data_dir: Path) -> None:
             assert time.monotonic() - began < 60
 
 
+@pytest.mark.usefixtures("refusals_are_waited_for")
 def test_a_wrong_password_refuses_the_start(data_dir: Path, tmp_path: Path) -> None:
     """What can never work is one sentence, with the server's own words and without the password."""
     with Server(tmp_path / "server", "--requirepass", "secret") as server:
