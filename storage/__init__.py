@@ -24,7 +24,7 @@ CHECKED_AT_START = 64 * 2**20
 """Bytes: a file of SQLite's up to this size is read as a whole by each start, in some 0.2 s; a larger one only
 after an unclean stop, while the service serves."""
 
-EMBEDDED_STARTS_WITHIN_S = 1.0
+EMBEDDED_STARTS_WITHIN_S = 0.5
 """How long opening waits for the embedded server: an empty one takes 0.05 s, ten million tweets load in 10 s."""
 
 _log = logging.getLogger(__name__)

@@ -110,3 +110,8 @@ class CannotOpen(StorageError):
 
 class SchemaOutdated(CannotOpen):
     """The schema of the database is not the one of this version."""
+
+
+def clause(error: object) -> str:
+    """What *error* says as a part of a sentence: in one line, without its full stop."""
+    return " ".join(str(error).split()).rstrip(".")

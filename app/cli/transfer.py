@@ -31,7 +31,7 @@ from app.http.schemas import LONGEST_NAME, RULES, Base, Text, TweetId, is_visibl
 from app.settings import Settings
 from storage import Tweets, ids
 from storage.data_dir import is_ours
-from storage.errors import StorageError
+from storage.errors import StorageError, clause
 from storage.files import replacing
 from storage.sql.log import Row
 from storage.tools.import_export import (
@@ -251,7 +251,7 @@ def _store(
             tweets.reconciler.catch_up()
             progress.show(len(tree), 1)
     except (StorageError, SystemExit) as error:
-        reason = "stopped" if isinstance(error, SystemExit) else error
+        reason = "stopped" if isinstance(error, SystemExit) else clause(error)
         print(f"They are not ranked yet ({reason}): a running service, or its next start, does it.", file=sys.stderr)
     else:
         print(f"Ranked them in {time.monotonic() - stored:.1f} s.")
@@ -263,8 +263,8 @@ def _has_committed(tweets: Tweets, tree: ImportTree, error: BaseException) -> bo
         return tweets.database.keep_trying(lambda: is_stored(tweets.database, tree))
     except StorageError:
         raise CommandError(
-            f"The database went away while it stored the tweets ({error}), so they are stored all, or not at all. "
-            "Import them again later: if they are stored they are refused."
+            f"The database went away while it stored the tweets ({clause(error)}), so they are stored all, or not at "
+            "all. Import them again later: if they are stored they are refused."
         ) from error
 
 

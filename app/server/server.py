@@ -36,6 +36,9 @@ _SLOW_LOG_S = 10.0
 _STALLED_S = 3.0
 """While the server stops, a client that took nothing of its response for so long is closed."""
 
+_FEW = 64
+"""Fewer connections are a limit that nobody has meant: the log says so."""
+
 _ACCEPTED_LAST = 1024
 """Connections that the kernel may have made before the stop: its backlog at most."""
 
@@ -116,6 +119,13 @@ class Server(TcpWSGIServer):
         self._ready = ReadyQueue()
         self._is_awake = True
         self._connection_limit = _allow_connections(self.limits)
+        if self._connection_limit < _FEW:
+            _log.warning(
+                "this process may open so few files that it has %d connections at most: raise the limit (`ulimit -n`, "
+                "LimitNOFILE) to %d or more",
+                self._connection_limit,
+                self.limits.files + 1024,
+            )
         self._accepts_at = self._tick_at = self._slow_logged_at = 0.0
         self._date = (0, "")
         self.environ_base = environ_base(*listening.getsockname()[:2])

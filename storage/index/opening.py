@@ -11,7 +11,7 @@ from redis.connection import ConnectionPool, parse_url
 from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 
-from storage.errors import CannotOpen, IndexUnavailable
+from storage.errors import CannotOpen, IndexUnavailable, clause
 from storage.index.cluster import ClusterIndex
 from storage.index.ranking import TIMEOUT_S, RankingIndex
 
@@ -64,11 +64,12 @@ def _refuse_what_cannot_work(index: RankingIndex) -> None:
             )
         except IndexUnavailable as error:
             cause = _first_cause(error)
+            said = clause(cause)
             # A missing password is refused by the command that comes first: HELLO or PING.
-            if isinstance(cause, AuthenticationError) or "NOAUTH" in str(cause) or "WRONGPASS" in str(cause):
-                refused.append(CannotOpen(f"Redis refuses the password in REDIS_URL ({cause}); correct it."))
-            if "cluster mode is not enabled" in str(cause).lower():
-                refused.append(CannotOpen(f"REDIS_URL names no cluster ({cause}); use redis://HOST:PORT."))
+            if isinstance(cause, AuthenticationError) or "NOAUTH" in said or "WRONGPASS" in said:
+                refused.append(CannotOpen(f"Redis refuses the password in REDIS_URL ({said}); correct it."))
+            if "cluster mode is not enabled" in said.lower():
+                refused.append(CannotOpen(f"REDIS_URL names no cluster ({said}); use redis://HOST:PORT."))
 
     asking = threading.Thread(target=ask, name="redis check", daemon=True)
     asking.start()

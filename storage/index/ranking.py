@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from storage.errors import IndexDamaged, IndexUnavailable, LeaseLost
+from storage.errors import IndexDamaged, IndexUnavailable, LeaseLost, clause
 from storage.fold import Change
 from storage.index.keys import (
     NO_COUNT,
@@ -433,7 +433,7 @@ _ADVICE = {
 
 def advice(error: IndexUnavailable) -> str:
     """The cause of *error* in the server's own words, and what to do about it, as one part of a sentence."""
-    said = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+    said = clause(error.__cause__ or error)
     default = "start it, or correct REDIS_URL" if error.__cause__ else ""
     todo = next((todo for words, todo in _ADVICE.items() if words in said.lower()), default)
     return f"{said}; {todo}" if todo else said

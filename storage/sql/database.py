@@ -30,6 +30,7 @@ from storage.errors import (
     StoreForbidden,
     StoreFull,
     StoreUnavailable,
+    clause,
 )
 from storage.sql import log, statements
 from storage.sql.log import LogState, Row
@@ -465,7 +466,7 @@ def _reason(error: Exception) -> str:
     """What the driver said, in one line."""
     cause = error if isinstance(error, DBAPIError) else error.__cause__ or error
     said = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
-    return " ".join(str(said).split())
+    return clause(said)
 
 
 _MESSAGES: dict[type[StorageError], str] = {

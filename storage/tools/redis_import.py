@@ -15,7 +15,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from storage.errors import CannotOpen
+from storage.errors import CannotOpen, clause
 from storage.tools.import_export import DAY_MS, ImportRefused, ImportRow, ImportTree
 
 FIELDS = {"user_name", "title", "body", "retweet", "count_retweet", "id", "created_at"}
@@ -57,7 +57,7 @@ def read_original(
     try:
         client = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
     except (ValueError, TypeError) as error:
-        raise CannotOpen(f"The URL of the Redis to import from cannot be used ({error}).") from error
+        raise CannotOpen(f"The URL of the Redis to import from cannot be used ({clause(error)}).") from error
     try:
         tweets, said = _read_all(client, zone, now_ms + DAY_MS)
         said += _cut_circles(tweets)
@@ -68,7 +68,7 @@ def read_original(
             _add(tree, key, tweets[key], value, texts)
             on_progress(done)
     except RedisError as error:
-        raise CannotOpen(f"The Redis to import from does not answer as it should ({error}).") from error
+        raise CannotOpen(f"The Redis to import from does not answer as it should ({clause(error)}).") from error
     finally:
         client.close()
     return said

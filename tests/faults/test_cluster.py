@@ -325,21 +325,46 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
+@contextmanager
+def slot_under_way(tweets: Tweets, cluster: Cluster, source: Node) -> Iterator[None]:
+    """The slot of partition 0 is marked as migrating as long as the block lasts; none of its keys is moved."""
+    other = next(node for node in cluster.nodes if node.is_primary and node is not source)
+    slot = source.client.execute_command("CLUSTER", "KEYSLOT", keys_of(tweets.store.id, 0).ranking)
+    other.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", other.id)
+    try:
+        yield
+    finally:
+        for node in (source, other):
+            node.client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
+
+
 def test_a_slot_under_way_can_be_read(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
     """From the moment that its slot is marked as migrating, and for as long as that lasts, a partition is answered."""
     root = next(root for root in roots_everywhere(tweets) if root.id % 1024 == 0)
     for _ in roots_everywhere(tweets):  # a ranking of every partition
         pass
     tweets.reconciler.catch_up()
-    other = next(node for node in cluster.nodes if node.is_primary and node is not victim)
-    slot = victim.client.execute_command("CLUSTER", "KEYSLOT", keys_of(tweets.store.id, 0).ranking)
-    other.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", victim.id)
-    victim.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", other.id)
-    try:
+    with slot_under_way(tweets, cluster, victim):
         for number in range(1, 11):
             retweet(tweets, root)
             assert not tweets.top(10 + number).result().stale
             assert tweets.rank(root.id).count_retweet == number
-    finally:
-        for node in (victim, other):
-            node.client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
+
+
+def test_a_slot_of_an_empty_partition_under_way(tweets: Tweets, cluster: Cluster, victim: Node) -> None:
+    """Of a partition without a live tweet one of two keys is missing, and Redis refuses both: it is as if away."""
+    roots = {root.id % 1024: root for root in roots_everywhere(tweets)}
+    ranked = {each for _, each in whole_ranking(tweets)}
+    for each in ranked:
+        if each % 1024 == 0:
+            tweets.delete(each).result()
+    tweets.reconciler.catch_up()
+    assert victim.client.exists(keys_of(tweets.store.id, 0).ranking) == 0
+    with slot_under_way(tweets, cluster, victim):
+        eventually(lambda: tweets.reconciler.is_unavailable(0))
+        assert tweets.top(3).result().stale
+        kept = {retweet(tweets, root).id for partition, root in roots.items() if partition}
+        assert all(tweets.get(each).result() for each in kept)
+    eventually(lambda: not tweets.top(3).result().stale)
+    assert {each for _, each in whole_ranking(tweets)} == kept | {each for each in ranked if each % 1024}

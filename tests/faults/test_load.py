@@ -11,7 +11,7 @@ from subprocess import TimeoutExpired
 import pytest
 
 from storage.locks import FileLock
-from tests.e2e.commands import Service, nothing_runs, serving
+from tests.e2e.commands import Service, command, nothing_runs, serving
 from tests.e2e.server_wire import Answer, Wire, check_problem
 from tests.faults.load import Caller, Ledger, Reply, writing
 from tests.faults.services import check_all, eventually
@@ -26,6 +26,15 @@ BODY = b'{"user_name":"ann","title":"Title","body":"%b"}' % (b"b" * 9_000)
 BODY += b" " * (60_000 - len(BODY))
 POST = b"POST /api/v1/tweet HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 POST += b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+def test_few_files_are_said(data_dir: Path) -> None:
+    """Where the process may open too few files for more than some connections, the log says what to do; it serves."""
+    limited = ("sh", "-c", f'ulimit -n 128; exec "$0" "$@" 2> {data_dir}.log', *command("serve"))
+    with serving(data_dir, *limited, WORKERS="1") as service:
+        assert service.get("/api/v1/top")["tweets"] == []
+        assert service.end() == 0
+    assert "1 connections at most: raise the limit" in Path(f"{data_dir}.log").read_text()
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def test_postgresql_over_tls(postgresql_over_tls: str, data_dir: Path) -> None:
     with closing(open_database(here)) as database:
         migrate.up(database, 1)
     with open_storage(data_dir, here) as tweets:
+        tweets.reconciler.catch_up()
         first = post(tweets)
         assert whole_ranking(tweets) == [(0, first.id)]
         with tweets.database.reading() as connection:
@@ -82,6 +83,7 @@ def test_postgresql_over_tls(postgresql_over_tls: str, data_dir: Path) -> None:
 def test_redis_over_tls(redis_over_tls: str, data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is used over TLS, and checked: one whose certificate has another name is not used, and the log says why."""
     with open_storage(data_dir, redis_url=redis_over_tls.format("localhost")) as tweets:
+        tweets.reconciler.catch_up()
         first = post(tweets)
         assert whole_ranking(tweets) == [(0, first.id)]
     with open_storage(data_dir, redis_url=redis_over_tls.format("127.0.0.1")) as tweets:
