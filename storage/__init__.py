@@ -24,8 +24,8 @@ CHECKED_AT_START = 64 * 2**20
 """Bytes: a file of SQLite's up to this size is read as a whole by each start, in some 0.2 s; a larger one only
 after an unclean stop, while the service serves."""
 
-EMBEDDED_STARTS_WITHIN_S = 0.5
-"""How long opening waits for the embedded server: an empty one takes 0.05 s, ten million tweets load in 10 s."""
+EMBEDDED_STARTS_WITHIN_S = 1.0
+"""How long opening waits for an embedded server that has little to load: an empty one takes 0.05 s."""
 
 _log = logging.getLogger(__name__)
 

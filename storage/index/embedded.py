@@ -33,6 +33,9 @@ from storage.locks import FileLock
 READY_WITHIN_S = 60.0
 """How long a server that runs may not answer at all; one that says that it is loading has as long as it takes."""
 
+LOADS_LONG_FROM = 16 * 2**20
+"""Bytes of its file from which no one waits for it: ten million tweets are 170 MB, and load in 10 s."""
+
 LONGEST_PAUSE_S = 30.0
 """Between two attempts to start it: 1, 2, 4 ... seconds."""
 
@@ -82,7 +85,7 @@ class EmbeddedServer:
     """
     A valkey server in *folder*, kept running until `stop`: one that dies is started again at once.
 
-    It is started by a thread; the constructor waits for it at most *wait_s*, as it takes long to load a large file.
+    It is started by a thread; the constructor waits for it at most *wait_s*, and not at all if its file is large.
     Raises CannotOpen when there is no server to start, or another process runs the one of this folder.
     """
 
@@ -111,7 +114,8 @@ class EmbeddedServer:
         self._guard = threading.Thread(target=self._keep_running, name="embedded", daemon=True)
         atexit.register(self.stop)  # a signal may end this process anywhere, also in the next lines
         self._guard.start()
-        self._ready.wait(wait_s)
+        if sum(file.stat().st_size for file in (self._folder / "appendonlydir").glob("*")) < LOADS_LONG_FROM:
+            self._ready.wait(wait_s)
 
     @property
     def pid(self) -> int:

@@ -35,7 +35,7 @@ def open_index(url: str, store: str) -> RankingIndex:
     if "sentinel" in scheme:
         raise CannotOpen(
             "REDIS_URL names Sentinel, which is not supported; put a proxy that follows the primary before it "
-            "(docs/operations.md), or use a cluster."
+            "(docs/scaling.md), or use a cluster."
         )
     try:
         if is_url and scheme in {"redis+cluster", "rediss+cluster"}:
