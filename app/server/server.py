@@ -37,7 +37,7 @@ _STALLED_S = 3.0
 """While the server stops, a client that took nothing of its response for so long is closed."""
 
 _FEW = 64
-"""Fewer connections are a limit that nobody has meant: the log says so."""
+"""Fewer connections are hardly meant: the log says so."""
 
 _ACCEPTED_LAST = 1024
 """Connections that the kernel may have made before the stop: its backlog at most."""

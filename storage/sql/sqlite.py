@@ -24,8 +24,8 @@ DRIVERS = ("sqlite", "sqlite+pysqlite")
 BUSY_TIMEOUT_S = 4
 """How long to wait for another program's lock. Our own writers hold a lock of ours and never wait here."""
 
-BUSY_SLICE_MS = 100
-"""A writer waits in slices of this length, as no signal interrupts SQLite itself."""
+BUSY_POLL_S = 0.02
+"""How often a writer tries meanwhile: SQLite does not wait for it, as no signal interrupts that."""
 
 OTHERS_WAIT_MS = 20
 """How long emptying the write-ahead log waits for readers that use it still; it is tried again soon."""
@@ -102,7 +102,7 @@ class Backend:
 
     def writer(self) -> Engine:
         """The one connection that writes."""
-        return _engine(self._url, 1, WRITER_CACHE_KIB, BUSY_SLICE_MS)
+        return _engine(self._url, 1, WRITER_CACHE_KIB, 0)
 
     def check(self, connection: Connection) -> None:
         """Check that the file is a database."""
@@ -132,7 +132,7 @@ class Backend:
         try:
             busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
         finally:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SLICE_MS}")
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")
         return not busy
 
     @staticmethod
@@ -192,5 +192,6 @@ def _begin_to_write(driver: Any) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
+            time.sleep(BUSY_POLL_S)
         else:
             return
