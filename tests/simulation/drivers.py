@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import redis.utils
@@ -62,6 +63,8 @@ class Calls:
     """Whether Redis takes no writes."""
     redis: Any = None
     """A connection of the simulation's own."""
+    log: Any = None
+    """The database: see `SqliteLog`."""
     due: dict[bytes, float] = field(default_factory=dict)
     """When keys with a time to live end: they do so in simulated time."""
     staged: dict[bytes, list[Life]] = field(default_factory=dict)
@@ -81,6 +84,12 @@ class Calls:
         """The host that makes the current call; None for the simulation itself, whose calls are left alone."""
         task = self.scheduler.current
         return task.life if task else None
+
+    def check_alive(self) -> None:
+        """Raise Killed in a host that was."""
+        life = self.life()
+        if life and not life.is_alive:
+            raise Killed
 
     def expire(self) -> None:
         """Remove the keys whose time to live is over."""
@@ -123,6 +132,11 @@ class _Now:
     """Whether a call is of the simulation or of a connection that introduces itself: then it is left alone."""
 
 
+def calls_now() -> Calls | None:
+    """The calls of the simulation that runs now."""
+    return _Now.calls
+
+
 @contextmanager
 def _ours() -> Iterator[None]:
     before, _Now.is_ours = _Now.is_ours, True
@@ -132,16 +146,75 @@ def _ours() -> Iterator[None]:
         _Now.is_ours = before
 
 
-def _disk_error() -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("disk I/O error")
-    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-    return error
+class HostConnection:
+    """A connection of a host's to its database: what comes of its statements and commits."""
 
+    switches_within = False
+    """Whether others may run between two statements of a transaction."""
 
-def _full_error() -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("database or disk is full")
-    error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    return error
+    def is_begun(self) -> bool:
+        """Whether a transaction is open."""
+        raise NotImplementedError
+
+    def end_transaction(self, *, stored: bool) -> None:
+        """Commit, or roll back."""
+        raise NotImplementedError
+
+    def break_off(self, *, committing: bool) -> Exception:
+        """Let the connection break; what the driver raises then."""
+        raise NotImplementedError
+
+    def full(self) -> Exception:
+        """Let the disk be full; what the driver raises then."""
+        raise NotImplementedError
+
+    def before(self, sql: str) -> None:
+        """What happens before a statement."""
+        calls = _Now.calls
+        if calls is None or (life := calls.life()) is None:
+            return
+        calls.check_alive()
+        if sql.startswith("PRAGMA") and "wal_checkpoint" not in sql:
+            return
+        is_begun = self.is_begun()
+        calls.count += not is_begun
+        if not is_begun or self.switches_within:
+            calls.scheduler.pause(f"sql {_shorten(sql)}")
+            if calls.happens(calls.chances.kill):
+                calls.kill(life, "before the statement")
+        if calls.happens(calls.chances.sql_error):
+            error = self.break_off(committing=False)
+            calls.scheduler.note(f"  FAILS: {error}")
+            raise error
+        if is_begun and _writes(sql) and (calls.is_full or calls.happens(calls.chances.sql_full)):
+            calls.scheduler.note(f"  DISK FULL at {_shorten(sql)}")
+            raise self.full()
+
+    def commit(self) -> None:
+        """Commit, if it comes to that."""
+        calls = _Now.calls
+        life = calls.life() if calls else None
+        if calls is None or life is None or not self.is_begun():
+            self.end_transaction(stored=True)
+            return
+        calls.check_alive()
+        calls.count += 1
+        calls.scheduler.pause("sql COMMIT")
+        if calls.happens(calls.chances.kill):
+            calls.kill(life, "before the commit")
+        if calls.happens(calls.chances.unknown_commit):
+            is_stored = calls.happens(0.5)
+            calls.scheduler.note(f"  NO ANSWER to the commit, which is {'done' if is_stored else 'not done'}")
+            self.end_transaction(stored=is_stored)
+            raise self.break_off(committing=True)
+        if calls.is_full:
+            self.end_transaction(stored=False)
+            raise self.full()
+        self.end_transaction(stored=True)
+        if calls.happens(calls.chances.slow):
+            calls.scheduler.pause("sql committed")
+        if calls.happens(calls.chances.kill):
+            calls.kill(life, "after the commit")
 
 
 class _Cursor(sqlite3.Cursor):
@@ -155,7 +228,7 @@ class _Cursor(sqlite3.Cursor):
         return super().executemany(sql, *arguments)
 
 
-class _Connection(sqlite3.Connection):
+class _Connection(HostConnection, sqlite3.Connection):
     """A connection of a host's. It may be rolled back when it is closed: the pool of a host that was killed does so."""
 
     is_closed = False
@@ -177,53 +250,67 @@ class _Connection(sqlite3.Connection):
         self.is_closed = True
         super().close()
 
-    def before(self, sql: str) -> None:
-        calls = _Now.calls
-        if calls is None or (life := calls.life()) is None:
-            return
-        if not life.is_alive:
-            raise Killed
-        if sql.startswith("PRAGMA") and "wal_checkpoint" not in sql:
-            return
-        if not self.in_transaction:
-            calls.count += 1
-            calls.scheduler.pause(f"sql {_shorten(sql)}")
-            if calls.happens(calls.chances.kill):
-                calls.kill(life, "before the statement")
-        if calls.happens(calls.chances.sql_error):
-            calls.scheduler.note(f"  DISK ERROR at {_shorten(sql)}")
-            raise _disk_error()
-        if self.in_transaction and _writes(sql) and (calls.is_full or calls.happens(calls.chances.sql_full)):
-            calls.scheduler.note(f"  DISK FULL at {_shorten(sql)}")
-            if calls.happens(0.5):
-                super().rollback()  # as SQLite may do (https://www.sqlite.org/lang_transaction.html)
-            raise _full_error()
+    def is_begun(self) -> bool:
+        return self.in_transaction
 
-    def commit(self) -> None:
+    def end_transaction(self, *, stored: bool) -> None:
+        sqlite3.Connection.commit(self) if stored else sqlite3.Connection.rollback(self)
+
+    def break_off(self, *, committing: bool) -> Exception:  # noqa: ARG002  # the disk is the same for both
+        return _error("disk I/O error", sqlite3.SQLITE_IOERR)
+
+    def full(self) -> Exception:
         calls = _Now.calls
-        life = calls.life() if calls else None
-        if calls is None or life is None or not self.in_transaction:
-            super().commit()
-            return
-        if not life.is_alive:
-            raise Killed
-        calls.count += 1
-        calls.scheduler.pause("sql COMMIT")
-        if calls.happens(calls.chances.kill):
-            calls.kill(life, "before the commit")
-        if calls.happens(calls.chances.unknown_commit):
-            is_stored = calls.happens(0.5)
-            calls.scheduler.note(f"  NO ANSWER to the commit, which is {'done' if is_stored else 'not done'}")
-            super().commit() if is_stored else super().rollback()
-            raise _disk_error()
-        if calls.is_full:
-            super().rollback()
-            raise _full_error()
-        super().commit()
-        if calls.happens(calls.chances.slow):
-            calls.scheduler.pause("sql committed")
-        if calls.happens(calls.chances.kill):
-            calls.kill(life, "after the commit")
+        if self.in_transaction and calls and calls.happens(0.5):
+            super().rollback()  # as SQLite may do (https://www.sqlite.org/lang_transaction.html)
+        return _error("database or disk is full", sqlite3.SQLITE_FULL)
+
+
+def _error(sentence: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(sentence)
+    error.sqlite_errorcode = code
+    return error
+
+
+class SqliteLog:
+    """The database of a seed, as the simulation itself sees it and disturbs it."""
+
+    def __init__(self, file: Path) -> None:
+        self.url = f"sqlite:///{file}"
+        self.truth = sqlite3.connect(file, isolation_level=None, timeout=0)
+        self._file = file
+        self._locking: sqlite3.Connection | None = None
+
+    def lock(self) -> None:
+        """As another program that writes to the file."""
+        if self._locking is None:
+            self._locking = sqlite3.connect(self._file, isolation_level=None, timeout=0)
+            try:
+                self._locking.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self.unlock()
+
+    def unlock(self) -> None:
+        """As that program when it ends."""
+        if self._locking:
+            self._locking.close()
+            self._locking = None
+
+    def seize(self) -> bool:
+        """Begin a transaction on `truth`, beside which there is no other one that writes; False when there is one."""
+        try:
+            self.truth.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def cut(self) -> None:
+        """End all connections of hosts: there are none."""
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.unlock()
+        self.truth.close()
 
 
 def _shorten(sql: str) -> str:
@@ -231,7 +318,7 @@ def _shorten(sql: str) -> str:
 
 
 def _writes(sql: str) -> bool:
-    return sql.lstrip()[:6].upper() in {"INSERT", "UPDATE"}
+    return sql.lstrip()[:6].upper() in {"INSERT", "UPDATE", "COPY T"}
 
 
 _connect_sqlite = sqlite3.dbapi2.connect
@@ -262,8 +349,7 @@ def _connect_redis(self: Any, *arguments: Any, **named: Any) -> None:
     if calls is None or life is None or _Now.is_ours:
         _handshake(self, *arguments, **named)
         return
-    if not life.is_alive:
-        raise Killed
+    calls.check_alive()
     if self._sock:
         return
     if calls.is_away:
@@ -283,8 +369,7 @@ def _send_packed(self: Any, command: Any, check_health: bool = True) -> None:
     if calls is None or life is None or _Now.is_ours:
         _send(self, command, check_health)
         return
-    if not life.is_alive:
-        raise Killed
+    calls.check_alive()
     raw = command.encode() if isinstance(command, str) else b"".join(map(_bytes, command))
     parts = [*_split(raw)]
     calls.count += 1
@@ -434,8 +519,8 @@ def close_connections(calls: Calls, life: Life) -> None:
     """Close what a host that was killed had open."""
     for owner, connection in calls.connections:
         if owner is life:
-            if isinstance(connection, sqlite3.Connection):
-                connection.close()
-            else:
+            if isinstance(connection, AbstractConnection):
                 connection.disconnect()
+            else:
+                connection.close()
     calls.connections[:] = [pair for pair in calls.connections if pair[0] is not life]

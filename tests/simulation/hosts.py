@@ -1,6 +1,7 @@
 """The product as the simulation uses it: the only module here that names its parts, and follows when they change."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -37,14 +38,15 @@ from storage.index import ranking
 from storage.index.embedded import find_server
 from storage.index.keys import keys_of, member, read_position
 from storage.records import NewTweet, Place, Posted
-from storage.sql import log
-from storage.sql.database import Database
+from storage.sql import log, postgresql
+from storage.sql.database import Database, open_database
+from storage.sql.postgresql import BoundedConnection
 from storage.tools.import_export import ImportRefused, ImportRow, ImportTree, store_tweets
 from storage.tools.verify import verify
 from storage.tweets import CacheSizes
 from tests.builders import import_tweets
 
-__all__ = ["CannotOpen", "StorageError", "find_server", "keys_of", "member", "read_position"]
+__all__ = ["BoundedConnection", "CannotOpen", "StorageError", "find_server", "keys_of", "member", "read_position"]
 
 NOTHING_STORED = (
     TweetNotFound, TweetDeleted, ChainTooLong, KeyReused, Overloaded, StoreBusy, StoreForbidden, StoreFull,
@@ -197,7 +199,7 @@ def kind_of(error: StorageError) -> str:
 
 
 def open_host(
-    data_dir: Path, database: Path, socket: Path, *, max_ancestors: int, cache: int | None, owns: bool
+    data_dir: Path, database_url: str, socket: Path, *, max_ancestors: int, cache: int | None, owns: bool
 ) -> Host:
     """
     Open a host, with caches that hold *cache* entries. Raises CannotOpen.
@@ -206,7 +208,7 @@ def open_host(
     """
     opened = open_storage(
         data_dir,
-        f"sqlite:///{database}",
+        database_url,
         f"unix://{socket}",
         max_ancestors=max_ancestors,
         queue_limit=16,
@@ -224,11 +226,11 @@ def _chain_of(titles: Sequence[str], now_ms: int) -> list[ImportRow]:
 
 
 def import_by_command(
-    data_dir: Path, database: Path, titles: Sequence[str], now_ms: int, stall: Callable[[], None]
+    data_dir: Path, database_url: str, titles: Sequence[str], now_ms: int, stall: Callable[[], None]
 ) -> None:
     """As `Host.import_chain`, by a process without an index, which calls *stall* for each tweet in its transaction."""
     data_dir.mkdir(exist_ok=True)
-    with closing(open_log(data_dir, f"sqlite:///{database}")) as opened:
+    with closing(open_log(data_dir, database_url)) as opened:
         partitions = opened.get_state().store.partitions
         with ImportTree(data_dir, partitions, 1000, now_ms) as tree:
             for row in _chain_of(titles, now_ms):
@@ -236,13 +238,10 @@ def import_by_command(
             store_tweets(opened, tree, on_id=lambda *_: stall())
 
 
-def make_database(folder: Path, partitions: int) -> None:
-    """An empty database with the present schema: the file `tweets.db` in *folder*."""
-    database = open_log(folder)
-    try:
+def migrate(url: str, partitions: int) -> None:
+    """Give an empty database the present schema."""
+    with closing(open_database(url)) as database:
         prepare_schema(database, partitions, embedded=True)
-    finally:
-        database.close()
 
 
 def new_id(now_ms: int, number: int, partition: int) -> int:
@@ -310,6 +309,14 @@ def small_limits(chosen: Sequence[bool]) -> Iterator[None]:
         for (module, name, small), is_small in zip(LIMITS, chosen, strict=True):
             if is_small:
                 patched.enter_context(_patched(module, name, small))
+        yield
+
+
+@contextmanager
+def on_postgresql(connection: type[BoundedConnection]) -> Iterator[None]:
+    """Let the product's connections to PostgreSQL be of that class, and no time limit be that of the real clock."""
+    begin = {kind: re.sub(r"(_timeout'?(?:,| =) )'\w+'", r"\1'0'", text) for kind, text in postgresql.BEGIN.items()}
+    with _patched(postgresql, "BEGIN", begin), _patched(postgresql, "BoundedConnection", connection):
         yield
 
 

@@ -1,6 +1,5 @@
 """What was acknowledged, held against the rows of the log, the keys of Redis and every answer to a reader."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ class Row(NamedTuple):
 class Log:
     """The log at one instant: the rows, and from them alone every count at every place."""
 
-    def __init__(self, truth: sqlite3.Connection) -> None:
+    def __init__(self, truth: Any) -> None:
         names = ", ".join(Row._fields)
         self.rows = {row[0]: Row(*row) for row in truth.execute(f"SELECT {names} FROM tweets ORDER BY id")}
         self.heads: dict[int, tuple[int, int, int]] = {
@@ -100,7 +99,8 @@ class Asked:
 class Ledger:
     """All writes by their title (deletions apart), and the findings."""
 
-    truth: sqlite3.Connection
+    truth: Any
+    """A connection to the database: of sqlite3, or one of psycopg's that is used alike."""
     fail: Callable[[str, str], None]
     clock: Callable[[], float]
     asked: dict[str, Asked] = field(default_factory=dict)

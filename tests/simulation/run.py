@@ -22,21 +22,24 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tests.simulation.clients import Client, FeedReader, Hosts, Up
-from tests.simulation.drivers import Calls, Chances, close_connections, driven
+from tests.simulation.drivers import Calls, Chances, SqliteLog, close_connections, driven
 from tests.simulation.hosts import (
     LIMITS,
     Host,
     StorageError,
     find_server,
-    make_database,
+    migrate,
+    on_postgresql,
     open_host,
     product_modules,
     script_names,
     small_limits,
 )
 from tests.simulation.ledger import Ledger
+from tests.simulation.postgres import PostgresConnection, PostgresLog, PostgresServer
 from tests.simulation.primitives import World, close_descriptors, substituted
 from tests.simulation.scheduler import Killed, Life, Scheduler, Task
+from tests.simulation.seeds import is_on_postgresql
 from tests.simulation.weather import Weather
 
 STEPS_AT_MOST = 20_000
@@ -126,9 +129,10 @@ class Bench:
         self._run_id = self._wait_for_server()
         for partitions in (1, 2, 3):
             template = self.folder / f"template-{partitions}"
-            make_database(template, partitions)
-            with closing(sqlite3.connect(template / "tweets.db", isolation_level=None)) as database:
+            migrate(f"sqlite:///{template}", partitions)
+            with closing(sqlite3.connect(template, isolation_level=None)) as database:
                 database.execute("UPDATE store SET id = ?", (f"simulated{partitions:07}",))  # it is random
+        self._postgres: PostgresServer | None = None
 
     def restart_redis(self) -> None:
         """Kill the server, and wait until another process has started, which is empty."""
@@ -147,11 +151,13 @@ class Bench:
 
     def close(self) -> None:
         """End the server, remove the files."""
+        if self._postgres:
+            self._postgres.close()
         self.redis.close()
         self._server.communicate()
 
-    def prepare(self, partitions: int) -> Path:
-        """An empty Redis, and the folder of an empty database."""
+    def prepare(self, seed: int, partitions: int, scheduler: Scheduler) -> tuple[Path, SqliteLog | PostgresLog]:
+        """An empty Redis, an empty folder, and an empty database: of every tenth seed on PostgreSQL."""
         self.redis.execute_command("REPLICAOF", "NO", "ONE")
         self.redis.config_set("maxmemory", 0)
         self.redis.flushall()
@@ -159,8 +165,10 @@ class Bench:
         data = self.folder / "data"
         shutil.rmtree(data, ignore_errors=True)
         data.mkdir()
-        shutil.copy(self.folder / f"template-{partitions}" / "tweets.db", data / "tweets.db")
-        return data
+        if is_on_postgresql(seed):
+            self._postgres = self._postgres or PostgresServer()
+            return data, self._postgres.open_log(partitions, scheduler)
+        return data, SqliteLog(Path(shutil.copy(self.folder / f"template-{partitions}", data / "tweets.db")))
 
     def __enter__(self) -> Self:
         return self
@@ -181,15 +189,15 @@ class Simulation:
         if self.shape.faults and more.random() < 1 / 3:
             # Often, as there may be many others.
             self.shape.faults += more.choices(BESIDES, k=1 + len(self.shape.faults) // 4)
+        if self.shape.faults and is_on_postgresql(seed):
+            self.shape.faults += ["sql cut"] * (1 + len(self.shape.faults) // 8)
         self._bench = bench
-        self._data = bench.prepare(self.shape.partitions)
-        self._database = self._data / "tweets.db"
-        self.calls = Calls(self.scheduler, redis=bench.redis, script_names=script_names())
-        truth = sqlite3.connect(self._database, isolation_level=None, timeout=0)
-        self.ledger = Ledger(truth, self.scheduler.fail, lambda: self.scheduler.now)
+        self._data, self._database = bench.prepare(seed, self.shape.partitions, self.scheduler)
+        self.calls = Calls(self.scheduler, redis=bench.redis, log=self._database, script_names=script_names())
+        self.ledger = Ledger(self._database.truth, self.scheduler.fail, lambda: self.scheduler.now)
         self.hosts = Hosts()
         self.feed = FeedReader(self.scheduler, self.hosts, self.ledger)
-        self.weather = Weather(self.scheduler, self.calls, self.hosts, self.ledger, bench.redis, self._database)
+        self.weather = Weather(self.scheduler, self.calls, self.hosts, self.ledger, bench.redis, self._data)
         self.weather.kill, self.weather.bury, self.weather.restart = self._kill, self._bury, self._restart
         self.weather.restart_redis = bench.restart_redis
         self.calls.on_kill = self._note_killed
@@ -209,6 +217,7 @@ class Simulation:
             opened.enter_context(small_limits(self.shape.small))
             opened.enter_context(substituted(product_modules()))
             opened.enter_context(driven(self.calls))
+            opened.enter_context(on_postgresql(PostgresConnection))
             try:
                 self._run()
             finally:
@@ -218,8 +227,7 @@ class Simulation:
                 for life in list(World.descriptors):
                     if life:
                         close_descriptors(life)
-                self.weather._unlock()
-                self.ledger.truth.close()
+                self._database.close()
         verdict = self.scheduler.verdict
         return Result(
             self.seed,
@@ -295,7 +303,7 @@ class Simulation:
             try:
                 host = open_host(
                     self._data / name,
-                    self._database,
+                    self._database.url,
                     self._bench.socket,
                     max_ancestors=self.shape.max_ancestors,
                     cache=self.shape.cache,

@@ -1,6 +1,6 @@
 """Hosts, clients and faults, interleaved by seeds: see `tests.simulation`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -8,13 +8,15 @@ import pytest
 
 from tests.simulation.hosts import MUTATIONS
 from tests.simulation.many import open_pool, simulate_one
-from tests.simulation.seeds import FIXED
+from tests.simulation.seeds import FIXED, ON_POSTGRESQL
 
 AT_ONCE = 30
 """Seeds of one test: so many that the processes have equal shares."""
 
+SHARES = [*(FIXED[first : first + AT_ONCE] for first in range(0, len(FIXED), AT_ONCE)), ON_POSTGRESQL]
+
 FOUND_WITHIN = 50
-REPLAYED, REPLAYS = FIXED[:5], 3
+REPLAYED, REPLAYS = [*FIXED[:4], ON_POSTGRESQL[0]], 3
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +26,10 @@ def process() -> Iterator[Executor]:
         yield opened
 
 
-@pytest.mark.parametrize("first", range(0, len(FIXED), AT_ONCE))
-def test_every_seed_comes_to_rest_and_nothing_is_wrong(process: Executor, first: int) -> None:
+@pytest.mark.parametrize("seeds", SHARES, ids=lambda seeds: f"{seeds[0]}")
+def test_every_seed_comes_to_rest_and_nothing_is_wrong(process: Executor, seeds: Sequence[int]) -> None:
     """Whatever fails, in whatever order: no write is lost or counted twice, no read is old, and the faults pass."""
-    results = process.map(partial(simulate_one, traced=False), FIXED[first : first + AT_ONCE])
+    results = process.map(partial(simulate_one, traced=False), seeds)
     wrong = {result.seed: result.verdict for result in results if result.verdict}
     assert not wrong, f"replay with `python -m tests.simulation --seed {min(wrong)} --trace`"
 

@@ -1,6 +1,5 @@
 """The faults: what happens to Redis, to the database and to the hosts while they work."""
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ class Weather:
     """Draws faults; which of them a simulation has, and how many, is drawn first."""
 
     def __init__(
-        self, scheduler: Scheduler, calls: Calls, hosts: Hosts, ledger: Ledger, redis: Redis, database: Path
+        self, scheduler: Scheduler, calls: Calls, hosts: Hosts, ledger: Ledger, redis: Redis, folder: Path
     ) -> None:
         self._scheduler = scheduler
         self._rng = scheduler.rng
@@ -38,10 +37,10 @@ class Weather:
         self._hosts = hosts
         self._ledger = ledger
         self._redis: Any = redis
-        self._database = database
+        self._log = calls.log
+        self._folder = folder
         self._dumps: list[dict[bytes, bytes]] = []
         self._copies: list[dict[str, list[tuple[Any, ...]]]] = []
-        self._locking: sqlite3.Connection | None = None
         self._imports = 0
         self.restart: Callable[[Life], None] = lambda _life: None
         """Let a host end in order and start again."""
@@ -77,6 +76,7 @@ class Weather:
             "older copy": self._older_copy,
             "kill": self._kill,
             "restart": self._restart,
+            "sql cut": self._log.cut,
             "rebuilds": self._rebuilds,
             "verify": self._verify,
             "import": self._import,
@@ -105,7 +105,7 @@ class Weather:
         self._calls.is_away = self._calls.is_loading = self._calls.is_full = self._calls.refuses = False
         self._redis.execute_command("REPLICAOF", "NO", "ONE")
         self._redis.config_set("maxmemory", 0)
-        self._unlock()
+        self._log.unlock()
 
     # Redis.
 
@@ -229,21 +229,7 @@ class Weather:
     # The database.
 
     def _sql_busy(self) -> None:
-        self._for_a_while(self._lock, self._unlock)
-
-    def _lock(self) -> None:
-        """As another program that writes to the file."""
-        if self._locking is None:
-            self._locking = sqlite3.connect(self._database, isolation_level=None, timeout=0)
-            try:
-                self._locking.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                self._unlock()
-
-    def _unlock(self) -> None:
-        if self._locking:
-            self._locking.close()
-            self._locking = None
+        self._for_a_while(self._log.lock, self._log.unlock)
 
     def _sql_full(self) -> None:
         self._let("is_full")
@@ -278,15 +264,13 @@ class Weather:
     def _put_log_back(self, copy: dict[str, list[tuple[Any, ...]]]) -> None:
         truth, before = self._ledger.truth, self._ledger.log().heads
         for _ in range(100):
-            try:
-                truth.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
+            if not self._log.seize():
                 self._scheduler.sleep(0.001)  # some client writes, and will have been answered
                 continue
             for table, rows in copy.items():
                 truth.execute(f"DELETE FROM {table}")
-                if rows:
-                    truth.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(rows[0]))})", rows)
+                for row in rows:
+                    truth.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
             truth.execute("COMMIT")
             self._scheduler.now += 0.002  # ids of that millisecond are given to other tweets otherwise
             self._ledger.went_back(FOUND_OUT_AFTER_S)
@@ -366,7 +350,7 @@ class Weather:
                 self._scheduler.sleep(longest_s)
 
             def run(titles: Sequence[str], now_ms: int, folder: Path) -> None:
-                import_by_command(folder / life.name, self._database, titles, now_ms, stall)
+                import_by_command(folder / life.name, self._log.url, titles, now_ms, stall)
 
             self._begin("import", Up(life, up.host), self._importing(run), lambda: self.bury(life))
 
@@ -380,7 +364,7 @@ class Weather:
         def run() -> None:
             began = self._ledger.since()
             asked = [self._ledger.expect(Write("importer", title)) for title in titles]
-            act(titles, now_ms, self._database.parent)
+            act(titles, now_ms, self._folder)
             if self._ledger.timeline != began.timeline:
                 return
             rows = {row.title: row.id for row in self._ledger.log().rows.values()}
