@@ -2,7 +2,7 @@
 A seed on PostgreSQL: a server for each process, a database for each seed, and connections that never wait for a lock.
 
 Only one thread runs, so a statement that waits for a lock of another host would never end. It is left to the server,
-and its task waits in simulated time; whoever lets a lock go waits until the server has given it to the next.
+and its task waits in simulated time. A task that releases a lock waits until the server has given it to the next.
 """
 
 import select

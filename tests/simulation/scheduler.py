@@ -9,6 +9,9 @@ from greenlet import getcurrent, greenlet
 STEP_S = 0.0002
 """Simulated seconds that pass from one switch to the next."""
 
+HASTE_AT_MOST_S = 0.5
+"""For so long a task may not run although it could."""
+
 CALLS_WITHOUT_PAUSE = 250
 """
 Calls to Redis and SQL that a task may make without any pause in between.
@@ -189,7 +192,8 @@ class Scheduler:
                     continue
                 self._make_ready(task)
             ready.append(task)
-        if sleeper and (not ready or (self.haste and self.rng.random() < self.haste)):
+        is_hasty = next_s - self.now < HASTE_AT_MOST_S and self.haste and self.rng.random() < self.haste
+        if sleeper and (is_hasty or not ready):
             self.now = next_s
             self._make_ready(sleeper)
             return sleeper
