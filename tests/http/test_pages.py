@@ -236,7 +236,8 @@ def test_a_page_of_a_list_that_is_none(client: Client) -> None:
     client.tweet()
     for path in ("/", "/newest", "/users/ada", f"/tweet/{client.tweet()['id']}"):
         reply = client.get(f"{path}?cursor=x", HTTP_ACCEPT=BROWSER)
-        assert (reply.status, reply.headers["content-type"]) == (422, HTML)
+        assert (reply.status, reply.headers["content-type"], reply.headers["vary"]) == (422, HTML, "Accept")
+        assert b"No page of this list has this address." in reply.body
         assert client.get(f"{path}?cursor=x").faults() == {"cursor": "invalid"}
     for path in ("/?cursor=0.0000000000000", "/newest?cursor=0000000000000", "/users/ada?cursor=0000000000000"):
         assert client.get(path).status == 200
