@@ -24,18 +24,13 @@ FindNames = Callable[[Collection[int]], Mapping[int, str | None]]
 """The authors of tweets, None for deleted ones."""
 
 
-class Level(NamedTuple):
-    """The tweets at some depth; `largest` is the id of the one with most below it, whose author is `user_name`."""
-
-    depth: str
-    tweets: int
-    largest: str
-    user_name: str | None
-    below: int
-
-
 class Picture(NamedTuple):
-    """A cascade as a page shows it; all depths from the 20th on are one of `levels`."""
+    """
+    A cascade as a page shows it.
+
+    Each of `levels` is a depth, the number of its tweets, the id of the one with most below it, the author of that one,
+    and how many are below it; all depths from the 20th on are one.
+    """
 
     size: int
     deleted: int
@@ -43,7 +38,7 @@ class Picture(NamedTuple):
     max_breadth: int
     mean_distance: float
     svg: str
-    levels: list[Level]
+    levels: list[tuple[str, int, str, str | None, int]]
 
 
 def picture(cascade: Cascade, find_names: FindNames) -> Picture | None:
@@ -65,7 +60,7 @@ def picture(cascade: Cascade, find_names: FindNames) -> Picture | None:
     names = find_names({node.id for node in [*drawn, *largest.values()]})
     counts = [*breadths[:LEVELS_SHOWN], sum(breadths[LEVELS_SHOWN:])]
     levels = [
-        Level(
+        (
             f"{level} and more" if level == LEVELS_SHOWN else str(level),
             counts[level],
             ids.encode(node.id),

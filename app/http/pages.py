@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, SimpleTemplate, request
 
@@ -21,7 +22,7 @@ from app import __version__
 from app.deferred import Pool, Response, defer
 from app.http.auth import Guard
 from app.http.icicle import Picture, picture
-from app.http.presenters import Row, rows, rows_of_window
+from app.http.presenters import Row, rows
 from app.http.ranking import WINDOW, WINDOWS_MS
 from app.http.requests import Rule, cursor_of, find_id, parse_id, parse_place, read_parameters
 from app.http.responses import REVALIDATED, UNSTORED, Tagged, respond_problem
@@ -197,8 +198,7 @@ def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_
     def rendered(ending: Window, places: list[Place]) -> Tagged:
         received = {place.id: place.count_retweet for place in places}
         listed = tweets.list_live([*received], _FED if is_feed else _TOP)
-        parents, now_ms = _find_parents(tweets, listed), _minute() * 60_000
-        ranked = rows_of_window(listed, received, "" if is_feed else during, parents, now_ms)
+        ranked = _rows(tweets, listed, received=received, during="" if is_feed else during)
         if not is_feed:
             return _page("ranking", rows=ranked, window=window, during=during, is_first=True, following=None)
         content = _render("atom", rows=ranked, window=window, during=during, until=timestamp(ending.until_ms))
@@ -274,13 +274,9 @@ def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
         return defer(drawn, lambda found: defer(pool.submit(rendered, found), Tagged.response))
 
 
-def _find_parents(tweets: Tweets, listed: Sequence[Tweet]) -> dict[int, Tweet]:
+def _rows(tweets: Tweets, listed: Sequence[Tweet], **options: Any) -> list[Row]:
     parents = {tweet.retweet for tweet in listed if tweet.retweet is not None}
-    return tweets.find_tweets(parents) if parents else {}
-
-
-def _rows(tweets: Tweets, listed: Sequence[Tweet], *, first: int = 1, target: int | None = None) -> list[Row]:
-    return rows(listed, _find_parents(tweets, listed), _minute() * 60_000, first=first, target=target)
+    return rows(listed, tweets.find_tweets(parents) if parents else {}, _minute() * 60_000, **options)
 
 
 def _minute() -> int:

@@ -5,7 +5,7 @@ Ages are coarse, one step a minute at the finest: so the page of an unchanged ra
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.http.schemas import is_visible, timestamp
@@ -54,35 +54,28 @@ class Row:
     received: str = ""
 
 
-def rows_of_window(
-    tweets: Sequence[Tweet], received: Mapping[int, int], during: str, parents: Mapping[int, Tweet], now_ms: int
-) -> list[Row]:
-    """The rows of the top of a window: of *received*, by the ids of *tweets*, as in "412 today"."""
-    greatest = max(received.values(), default=0) or 1
-    return [
-        replace(
-            row,
-            count="" if tweet.count_retweet is None else row.count,
-            share=round(100 * received[tweet.id] / greatest),
-            received=f"{received[tweet.id]:,} {during}".rstrip(),
-        )
-        for row, tweet in zip(rows(tweets, parents, now_ms), tweets, strict=True)
-    ]
-
-
 def rows(
-    tweets: Sequence[Tweet], parents: Mapping[int, Tweet], now_ms: int, *, first: int = 1, target: int | None = None
+    tweets: Sequence[Tweet],
+    parents: Mapping[int, Tweet],
+    now_ms: int,
+    *,
+    first: int = 1,
+    target: int | None = None,
+    received: Mapping[int, int] | None = None,
+    during: str = "",
 ) -> list[Row]:
     """
     The rows of *tweets*, ranked from *first* as they come; *parents* has the tweets that they retweet, by id.
 
     Of equal texts only the first is shown in full. A *target* is never compact, and all of its text is shown, once.
+    In the top of a window *received* has what each received, by id, and *during* says when, as in "today".
     """
-    greatest = max((tweet.count_retweet or 0 for tweet in tweets), default=0) or 1
+    counts = [received[tweet.id] if received else tweet.count_retweet or 0 for tweet in tweets]
+    greatest = max(counts, default=0) or 1
     whole = next(((tweet.title, tweet.body) for tweet in tweets if tweet.id == target), None)
     shown: set[tuple[str | None, str | None]] = set()
     made = []
-    for rank, tweet in enumerate(tweets, start=first):
+    for rank, (tweet, count) in enumerate(zip(tweets, counts, strict=True), start=first):
         text, body = (tweet.title, tweet.body), tweet.body or ""
         parent = parents.get(tweet.retweet) if tweet.retweet is not None else None
         is_repeated = text in shown or (parent is not None and (parent.title, parent.body) == text)
@@ -102,13 +95,14 @@ def rows(
                 body=summary,
                 compact=is_compact,
                 more=len(summary) < len(body),
-                count=f"{tweet.count_retweet or 0:,}",
-                share=round(100 * (tweet.count_retweet or 0) / greatest),
+                count="" if tweet.count_retweet is None else f"{tweet.count_retweet:,}",
+                share=round(100 * count / greatest),
                 created_at=timestamp(tweet.created_at),
                 date=f"{timestamp(tweet.created_at)[:16].replace('T', ' ')} UTC",
                 age=age(tweet.created_at, now_ms),
                 parent="" if tweet.retweet is None else ids.encode(tweet.retweet),
                 parent_name=(parent and parent.user_name) or "",
+                received=f"{count:,} {during}".rstrip() if received else "",
             )
         )
     return made

@@ -49,14 +49,14 @@
 <table>
 <thead><tr><th scope="col">Depth</th><th scope="col">Tweets</th><th scope="col">Most below</th></tr></thead>
 <tbody>
-% for level in picture.levels:
-<tr><th scope="row">{{level.depth}}</th><td>{{f'{level.tweets:,}'}}</td><td><a href="/tweet/{{level.largest}}">\\
-% if level.user_name:
-<bdi>@{{level.user_name}}</bdi>\\
+% for depth, count, largest, user_name, below in picture.levels:
+<tr><th scope="row">{{depth}}</th><td>{{f'{count:,}'}}</td><td><a href="/tweet/{{largest}}">\\
+% if user_name:
+<bdi>@{{user_name}}</bdi>\\
 % else:
 a deleted tweet\\
 % end
-</a>: {{f'{level.below:,}'}}</td></tr>
+</a>: {{f'{below:,}'}}</td></tr>
 % end
 </tbody>
 </table>
