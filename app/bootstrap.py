@@ -42,7 +42,7 @@ def opened_database(settings: Settings, *, prepare: bool = True) -> Iterator[Dat
     """
     The database of *settings* without an index, closed at the end of the block. Raises CannotOpen.
 
-    With *prepare* it is at the latest revision: an embedded one is migrated, another one raises SchemaOutdated.
+    With *prepare* it is at the latest revision: an embedded one is migrated, another one raises CannotOpen.
     """
     with closing(open_log(settings.data_dir, settings.database_url)) as database:
         if prepare:

@@ -23,7 +23,6 @@ from app import __version__
 from app.logging import Request
 from storage.data_dir import usable
 from storage.errors import StorageError
-from storage.observer import Observer
 from storage.tools.status import get_status
 from storage.tweets import Tweets
 
@@ -36,7 +35,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"))
 
 
-class Metrics(Observer, Collector):
+class Metrics(Collector):
     """The numbers of this process, and the page of all. One in a process: it observes *tweets*."""
 
     content_type = CONTENT_TYPE_LATEST
@@ -59,7 +58,7 @@ class Metrics(Observer, Collector):
         self._registry = CollectorRegistry(support_collectors_without_names=True)
         MultiProcessCollector(self._registry, path=str(self._folder))
         self._registry.register(self)
-        tweets.observe(self)
+        tweets.observe(self.count_batch, self._rebuilds.inc)
 
     def watch(self, answered: Request) -> None:
         """Count a request."""
@@ -71,15 +70,11 @@ class Metrics(Observer, Collector):
         known[0].inc()
         known[1].observe(answered.took_s)
 
-    def wrote(self, writes: int, waiting: int, took_s: float) -> None:
+    def count_batch(self, writes: int, waiting: int, took_s: float) -> None:
         """Count a batch."""
         self._batch.observe(writes)
         self._batch_seconds.observe(took_s)
         self._queue.set(waiting)
-
-    def rebuilt(self) -> None:
-        """Count a rebuild."""
-        self._rebuilds.inc()
 
     def page(self) -> bytes:
         """The numbers of all processes, in the text format."""

@@ -7,13 +7,12 @@ from urllib.parse import quote
 
 from sqlalchemy import URL
 
-from storage.data_dir import database_file, make_data_dir, usable
+from storage.data_dir import database_file, leave_clean_marker, make_data_dir, take_clean_marker, usable
 from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidden
-from storage.index.embedded import CleanShutdownMarker, EmbeddedServer, is_running, socket_of
+from storage.index.embedded import EmbeddedServer, is_running, socket_of
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
 from storage.migrate import check_usable, is_usable, up
-from storage.reconciler import Ownership
 from storage.sql.database import Database, open_database, read_url
 from storage.sql.log import Store, get_store
 from storage.tweets import CacheSizes, Tweets
@@ -56,22 +55,23 @@ def open_storage(
         with database.reading() as connection:
             store = get_store(connection)
         index, server = _open_index(data_dir / "redis", redis_url, store, attach=attach)
-        marker = CleanShutdownMarker(data_dir / "index.trusted") if server or not attach else None
-        was_clean = marker is not None and marker.take()
-        if marker and not attach and not was_clean:
+        owns_index = server is not None or not attach
+        was_clean = owns_index and take_clean_marker(data_dir)
+        if not attach and not was_clean:
             threading.Thread(target=_check_database, args=(database,), name="check", daemon=True).start()
 
         def on_close(is_trustworthy: bool) -> None:
             if server:
                 server.stop()
-            if marker and is_trustworthy and (server is None or server.ended_in_order):
-                marker.leave()
+            if owns_index and is_trustworthy and (server is None or server.ended_in_order):
+                leave_clean_marker(data_dir)
 
         tweets = Tweets(
             database,
             index,
             store,
-            ownership=Ownership(marker is not None, server is not None, was_clean and server is not None),
+            owns_index=owns_index,
+            is_trusted=was_clean and server is not None,
             max_ancestors=max_ancestors,
             queue_limit=queue_limit,
             cache_sizes=cache_sizes,
@@ -104,7 +104,7 @@ def open_log(data_dir: Path, database_url: str = "") -> Database:
 
 
 def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
-    """Bring an *embedded* database to the latest revision. Raises SchemaOutdated when another one is not there."""
+    """Bring an *embedded* database to the latest revision. Raises CannotOpen when another one is not there."""
     with database.reading() as connection:
         if is_usable(connection):
             return

@@ -87,7 +87,7 @@ class Batch:
         """What it has added to the log of each partition."""
 
     def append(self, commands: Sequence[Command], now_ms: int) -> list[Outcome]:
-        """Store *commands*, posted at *now_ms*, in the caller's transaction: their outcomes. Raises StoreReplaced."""
+        """Store *commands*, posted at *now_ms*, in the caller's transaction: the outcomes. Raises StoreUnavailable."""
         before = self._lock_and_read(commands)
         self._nonces = log.new_nonces(len(commands))
         outcomes = [self._outcome(command, now_ms) for command in commands]

@@ -6,11 +6,21 @@ from typing import NamedTuple
 
 from storage.errors import CascadeTooLarge, CursorUnknown, TweetNotFound
 from storage.sql import cascades
-from storage.sql.cascades import Descendant
 from storage.sql.database import Database
+from storage.sql.statements import rows as run
 
 LARGEST = 100_000
 """Nodes that are read for one answer: 0.35 to 0.5 s and 17 MB."""
+
+
+class Descendant(NamedTuple):
+    """A tweet below another one, by so many edges; `user_name` is None once it is deleted."""
+
+    id: int
+    parent: int
+    user_name: str | None
+    created_at: int
+    depth: int
 
 
 class Node(NamedTuple):
@@ -45,9 +55,9 @@ class Cascade:
 def read_cascade(database: Database, tweet_id: int) -> Cascade:
     """The cascade below *tweet_id*, deleted or not. Raises TweetNotFound, CascadeTooLarge (above `LARGEST` nodes)."""
     with database.reading() as connection:
-        rows = cascades.walk_tree(connection, tweet_id, LARGEST + 1)
-        top = cascades.find_base_and_depth(connection, tweet_id)
-    if top is None or not rows:
+        rows = run(connection, cascades.TREE, root=tweet_id, limit=LARGEST + 1)
+        top = run(connection, cascades.BASE, id=tweet_id)
+    if not top or not rows:
         raise TweetNotFound
     if len(rows) > LARGEST:
         raise CascadeTooLarge
@@ -68,24 +78,25 @@ def read_cascade(database: Database, tweet_id: int) -> Cascade:
         deleted=count - live,
         breadths=tuple(breadths[level] for level in range(len(breadths))),
         structural_virality=2 * distances / (count * (count - 1)) if count > 1 else None,
-        base=top[0],
-        count_retweet=top[0] + live - 1 if top_is_live else None,
+        base=top[0][0],
+        count_retweet=top[0][0] + live - 1 if top_is_live else None,
         nodes=tuple(Node(each, parent, bool(is_live), depth[each], size[each]) for each, parent, is_live in rows),
     )
 
 
 def list_descendants(database: Database, tweet_id: int, limit: int, after: int | None = None) -> list[Descendant]:
     """
-    At most *limit* descendants of *tweet_id* that follow *after*, deleted ones too: `depth` is that below *tweet_id*.
+    At most *limit* descendants of *tweet_id* that follow *after*, deleted ones too.
 
     In pre-order: each tweet, then all below it, before its next sibling; siblings by rising id. One that is posted
     meanwhile under a place already passed is not seen. Raises TweetNotFound, CursorUnknown (*after* is not below it).
     """
     with database.reading() as connection:
-        top = cascades.find_base_and_depth(connection, tweet_id)
-        if top is None:
+        top = run(connection, cascades.BASE, id=tweet_id)
+        if not top:
             raise TweetNotFound
-        if after is not None and not cascades.is_below(connection, tweet_id, after):
+        if after is not None and not run(connection, cascades.IS_BELOW, root=tweet_id, id=after):
             raise CursorUnknown
-        rows = cascades.list_preorder(connection, tweet_id, tweet_id if after is None else after, limit)
-    return [row._replace(depth=row.depth - top[1]) for row in rows]
+        start = tweet_id if after is None else after
+        rows = run(connection, cascades.PREORDER, root=tweet_id, after=start, limit=limit)
+    return [Descendant(*row)._replace(depth=row[4] - top[0][1]) for row in rows]

@@ -1,10 +1,11 @@
 """The folder of all data: made, held by the one service on it, and what is in the way said in a sentence."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from storage.errors import CannotOpen
+from storage.files import sync
 from storage.index.embedded import in_use, is_running
 from storage.locks import FileLock
 from storage.sql.database import read_url
@@ -37,6 +38,22 @@ def make_data_dir(data_dir: Path) -> None:
         raise CannotOpen(
             f"DATA_DIR {data_dir} cannot be written ({error.strerror}); choose a folder that this user may write."
         ) from error
+
+
+def take_clean_marker(data_dir: Path) -> bool:
+    """Remove the file that is there between a clean stop and the next start, for good; whether it was there."""
+    try:
+        (data_dir / "index.trusted").unlink()
+    except OSError:  # it is not there, or something else is: that cannot be trusted, nor be taken for it later
+        return False
+    sync(data_dir)  # or a power cut could bring it back, and with it the trust in what the power cut may have spoilt
+    return True
+
+
+def leave_clean_marker(data_dir: Path) -> None:
+    """Make that file. What prevents it costs one rebuild, at the next start."""
+    with suppress(OSError):
+        (data_dir / "index.trusted").touch()
 
 
 @contextmanager

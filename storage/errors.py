@@ -88,28 +88,12 @@ class IndexDamaged(IndexUnavailable):
     """Redis holds, under a key of ours, what this service cannot have written. It is removed and rebuilt."""
 
 
-class LeaseLost(IndexUnavailable):
-    """The lease of a rebuild ran out before it was renewed, or another process took it. The ranking is as it was."""
-
-
-class StoreReplaced(StoreUnavailable):
-    """Another database stands where this one was opened; restart the process. Nothing was stored."""
-
-
 class StoreConflict(StorageError):
     """A constraint of the database refused a row. Nothing of that transaction was stored."""
 
 
-class HeadsDisagree(StorageError):
-    """The head of a partition disagrees with its entries, as after a change made by hand; `rebuild` mends it."""
-
-
 class CannotOpen(StorageError):
     """Storage cannot be opened; the message is one sentence for a person, and says what to do."""
-
-
-class SchemaOutdated(CannotOpen):
-    """The schema of the database is not the one of this version."""
 
 
 def clause(error: object) -> str:

@@ -30,9 +30,9 @@ def replacing(name: Path, spare: Path, mode: int = 0o666) -> Iterator[Path]:
             with part.open("rb") as content, goal.open("wb") as stream:
                 shutil.copyfileobj(content, stream)
         else:
-            _sync(part)
+            sync(part)
             part.replace(goal)
-            _sync(goal.parent)
+            sync(goal.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -46,7 +46,8 @@ def _is_stream(name: Path) -> bool:
         return False
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """See that *path* is on disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

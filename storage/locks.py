@@ -11,13 +11,9 @@ from pathlib import Path
 from storage.errors import StoreBusy
 
 POLL_S = 0.00025
-"""How often a waiter tries at first: a small fraction of what a batch takes."""
+"""How often a waiter tries at first: a small fraction of what a batch takes. Later a tenth of what it has waited."""
 
 POLL_SLOWLY_S = 0.02
-"""How often it tries at least."""
-
-WAITED_SHARE = 0.1
-"""In between it sleeps for this share of what it has waited: fifty tries in the first quarter of a second."""
 
 
 class FileLock:
@@ -47,7 +43,7 @@ class FileLock:
                 waited_s = time.monotonic() - began
                 if waited_s >= within_s:
                     raise StoreBusy("The database is busy: another process is writing.")
-                time.sleep(min(max(POLL_S, waited_s * WAITED_SHARE), POLL_SLOWLY_S))
+                time.sleep(max(POLL_S, min(waited_s / 10, POLL_SLOWLY_S)))
             try:
                 yield
             finally:
@@ -55,20 +51,17 @@ class FileLock:
         finally:
             self._threads.release()
 
-    def try_hold(self) -> bool:
+    def try_hold(self, operation: int = fcntl.LOCK_EX) -> bool:
         """Take the lock for as long as it stays open, unless another holder has it. Returns whether it was taken."""
-        return self._try(fcntl.LOCK_EX)
-
-    def try_share(self) -> bool:
-        """As `try_hold`, but any number of holders may share the lock."""
-        return self._try(fcntl.LOCK_SH)
-
-    def _try(self, operation: int) -> bool:
         try:
             fcntl.flock(self.fileno, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+
+    def try_share(self) -> bool:
+        """As `try_hold`, but any number of holders may share the lock."""
+        return self.try_hold(fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Close the file, which frees the lock."""

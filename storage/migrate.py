@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 
-from storage.errors import SchemaOutdated, StorageError
+from storage.errors import CannotOpen, StorageError
 from storage.sql import log, schema
 from storage.sql.database import Database
 
@@ -62,29 +62,28 @@ def is_usable(connection: Connection) -> bool:
 
 
 def check_usable(connection: Connection) -> None:
-    """Raise SchemaOutdated, saying what to do, unless `is_usable`."""
+    """Raise CannotOpen, saying what to do, unless `is_usable`."""
     if is_usable(connection):
         return
     present, latest = find_number(connection) or BASE, list_numbers()[-1]
     if present != BASE and present not in list_numbers():
-        raise SchemaOutdated(
+        raise CannotOpen(
             f"The database is at revision {present}, which a version whose latest is {latest} cannot use: "
             "run the version of the service that migrated it."
         )
-    raise SchemaOutdated(
+    raise CannotOpen(
         f"The database is at revision {present}, and this version needs {latest}: run `simple-twitter migrate up`."
     )
 
 
 def up(database: Database, partitions: int) -> None:
     """Bring *database* to the latest revision; nothing if it is there. A new one gets its name and its *partitions*."""
-    with database.migrating() as connection:
+    with database.writing("migrating") as connection:
         if find_number(connection) in {None, *list_numbers()}:
             command, config = _alembic(connection)
             command.upgrade(config, "head")
         check_usable(connection)
         log.found_store(connection, partitions)
-        connection.commit()
 
 
 def down(database: Database, number: str | None = None) -> str:
@@ -93,7 +92,7 @@ def down(database: Database, number: str | None = None) -> str:
 
     Returns the number it is at now. Raises NoSuchRevision, with nothing changed.
     """
-    with database.migrating() as connection:
+    with database.writing("migrating") as connection:
         numbers = [BASE, *list_numbers()]
         present = find_number(connection) or BASE
         if present not in numbers or present == BASE:
@@ -104,7 +103,6 @@ def down(database: Database, number: str | None = None) -> str:
             raise NoSuchRevision(f"{goal} is no revision before {present}; there are {', '.join(earlier)}.")
         command, config = _alembic(connection)
         command.downgrade(config, goal)
-        connection.commit()
         return goal
 
 

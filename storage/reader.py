@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from heapq import nlargest
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from storage.batch import Replay
 from storage.batch_worker import BatchWorker
 from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
-from storage.index.ranking import Counts, RankingIndex, RankingPage
+from storage.index.ranking import Answer, RankingIndex
 from storage.reconciler import LOOKS, Reconciler
 from storage.records import Place, Posted, Rank, Ranking, Tweet
 from storage.sql import log
@@ -34,8 +34,6 @@ COUNTED_AT_MOST = 10_000
 
 TOO_MANY = "the tweet has too many retweets to count them without the index"
 
-Answer = TypeVar("Answer", RankingPage, Counts)
-
 
 class TopQuery(NamedTuple):
     """A query for the first *limit* tweets of the ranking below *after*."""
@@ -50,12 +48,8 @@ Query = int | TopQuery | Replay
 Found = Tweet | Ranking | Posted
 
 
-class KeptPage(NamedTuple):
-    """A first page of the ranking, and the state of the log that it includes; `is_exact` when nothing beyond that."""
-
-    ranking: Ranking
-    state: LogState
-    is_exact: bool
+KeptPage = tuple[Ranking, LogState, bool]
+"""A first page of the ranking, the state of the log that it includes, and whether it is of exactly that state."""
 
 
 class Reader:
@@ -108,26 +102,17 @@ class Reader:
                 raise TweetNotFound
             if row.deleted:
                 raise TweetDeleted
-            if rank := self._find_rank(row):
-                return rank
+            state, at = self._database.get_state(), row.partition
+            answers = self._ask(state, [at], lambda _: self._index.counts_all({at: [tweet_id]}))  # noqa: B023  # called here
+            if not answers:
+                raise IndexUnavailable(f"partition {at} of the index is unavailable")
+            if (count := answers[at].counts[0]) is None:
+                continue  # it was deleted since
+            pages = self._read_pages(0, Place(count, tweet_id), state)
+            if pages[at].is_taken:  # else its count has changed between the two looks
+                above = sum(page.above for page in pages.values())
+                return Rank(above, count, sum(page.state.cardinality for page in pages.values()))
         raise IndexUnavailable("the count of the tweet changes all the time")
-
-    def _find_rank(self, row: Row) -> Rank | None:
-        """Its rank; None when its count has changed between two looks, or it was deleted since."""
-        state = self._database.get_state()
-        answers = self._ask(
-            state, [row.partition], lambda chosen: self._index.counts_all({each: [row.id] for each in chosen})
-        )
-        if not answers:
-            raise IndexUnavailable(f"partition {row.partition} of the index is unavailable")
-        count = answers[row.partition].counts[0]
-        if count is None:
-            return None
-        pages = self._read_pages(0, Place(count, row.id), state)
-        if not pages[row.partition].is_taken:
-            return None
-        above = sum(page.above for page in pages.values())
-        return Rank(above, count, sum(page.state.cardinality for page in pages.values()))
 
     def _handle(self, queries: list[Query]) -> list[Found | StorageError]:
         tops = dict.fromkeys(query for query in queries if isinstance(query, TopQuery))
@@ -185,8 +170,8 @@ class Reader:
         failed: IndexUnavailable | None = None
         for query in queries:
             kept = self._pages.get(query)
-            if kept and kept.is_exact and kept.state == state:
-                answers[query] = kept.ranking
+            if kept and kept[1:] == (state, True):
+                answers[query] = kept[0]
                 continue
             if failed is None:  # else this one would wait in vain as well
                 try:
@@ -196,10 +181,9 @@ class Reader:
                     failed = error
             answers[query] = failed
             if kept:
-                known = kept.ranking.tweets
-                rows = self._database.find_rows([tweet.id for tweet in known])
-                live = tuple(tweet for tweet in known if tweet.id in rows and not rows[tweet.id].deleted)
-                answers[query] = replace(kept.ranking, tweets=live, stale=True)
+                rows = self._database.find_rows([tweet.id for tweet in kept[0].tweets])
+                live = tuple(tweet for tweet in kept[0].tweets if tweet.id in rows and not rows[tweet.id].deleted)
+                answers[query] = replace(kept[0], tweets=live, stale=True)
         return answers
 
     def _read_top(self, query: TopQuery, kept: KeptPage | None, state: LogState) -> Ranking:
@@ -211,10 +195,10 @@ class Reader:
         above = sum(part.above for part in parts.values())
         ranking = Ranking(tweets, places[-1] if len(found) > query.limit else None, above=above)
         if query.after is None:
-            if kept and kept.ranking == ranking and _only_posted(kept.state, state):
-                ranking = kept.ranking
+            if kept and kept[0] == ranking and _only_posted(kept[1], state):
+                ranking = kept[0]
             is_exact = all(part.state.matches(state.heads[p]) for p, part in parts.items())
-            self._pages[query] = KeptPage(ranking, state, is_exact)
+            self._pages[query] = ranking, state, is_exact
         return ranking
 
     def _read_rows(self, ids: Sequence[int]) -> Mapping[int, Row]:
@@ -227,7 +211,7 @@ class Reader:
             self._rows |= {tweet_id: row for tweet_id, row in read.items() if not row.deleted}
         return self._rows
 
-    def _read_pages(self, limit: int, after: Place | None, state: LogState) -> dict[int, RankingPage]:
+    def _read_pages(self, limit: int, after: Place | None, state: LogState) -> dict[int, Answer]:
         """At most *limit* places below *after* of each partition, as of *state* or later. Raises IndexUnavailable."""
         pages = self._ask(state, state.heads, lambda chosen: self._index.pages(chosen, limit, after))
         if len(pages) < len(state.heads):
@@ -240,33 +224,28 @@ class Reader:
         partitions: Collection[int],
         ask: Callable[[list[int]], list[Answer | IndexUnavailable]],
     ) -> dict[int, Answer]:
-        """The answers of those of *partitions* that include *state*; if need be, after the index has caught up."""
-        found = self._ask_current(state, partitions, ask)
-        missing = [partition for partition in partitions if partition not in found]
-        if any(not self._reconciler.is_unavailable(partition) for partition in missing):
+        """
+        The answers of those of *partitions* that include *state*; if need be, after the index has caught up.
+
+        Those that are current are asked, and again while a batch may be under way.
+        """
+        found: dict[int, Answer] = {}
+        for has_caught_up in (False, True):
+            for _ in range(LOOKS):
+                asked = [each for each in partitions if each not in found and self._reconciler.is_current(each)]
+                for partition, answer in zip(asked, ask(asked) if asked else (), strict=True):
+                    if isinstance(answer, IndexUnavailable):
+                        self._reconciler.mark_unavailable(partition, answer)
+                    elif answer.state.includes(state.heads[partition]):
+                        found[partition] = answer
+                if len(found) == len(partitions) or not asked:
+                    break
+                self._reconciler.wait_for_batch()
+            missing = [each for each in partitions if each not in found]
+            if has_caught_up or all(map(self._reconciler.is_unavailable, missing)):
+                break
             with suppress(IndexUnavailable):  # another part of it may be unavailable
                 self._reconciler.catch_up(CATCH_UP_WITHIN_S)
-            found |= self._ask_current(state, missing, ask)
-        return found
-
-    def _ask_current(
-        self,
-        state: LogState,
-        partitions: Collection[int],
-        ask: Callable[[list[int]], list[Answer | IndexUnavailable]],
-    ) -> dict[int, Answer]:
-        """Ask those that are current, again while a batch may be under way, for answers that include *state*."""
-        found: dict[int, Answer] = {}
-        for _ in range(LOOKS):
-            asked = [each for each in partitions if each not in found and self._reconciler.is_current(each)]
-            for partition, answer in zip(asked, ask(asked), strict=True):
-                if isinstance(answer, IndexUnavailable):
-                    self._reconciler.mark_unavailable(partition, answer)
-                elif answer.state.includes(state.heads[partition]):
-                    found[partition] = answer
-            if len(found) == len(partitions) or not asked:
-                break
-            self._reconciler.wait_for_batch()
         return found
 
 

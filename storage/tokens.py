@@ -31,10 +31,6 @@ _TEXT = re.compile(r"st_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 _NO_DIGEST = bytes(32)
 
 
-class TokenNotFound(StorageError):
-    """No token has that id, or it was revoked before; the message is one sentence. Nothing was changed."""
-
-
 class Token(NamedTuple):
     """A token without its secret. An *admin* may do more; times are in milliseconds since 1970, UTC."""
 
@@ -65,12 +61,12 @@ class Tokens:
         return text
 
     def revoke(self, token_id: str) -> None:
-        """Take a token back, for good. Raises TokenNotFound."""
+        """Take a token back, for good. Raises StorageError when there is no such token, or not any more."""
         mine = tokens.c.id == token_id, tokens.c.revoked_at.is_(None)
         with self._database.writing() as connection:
             revoked = connection.execute(update(tokens).where(*mine).values(revoked_at=time.time_ns() // 1_000_000))
             if not revoked.rowcount:
-                raise TokenNotFound(f"No token has the id {token_id!r}, or it was revoked before.")
+                raise StorageError(f"No token has the id {token_id!r}, or it was revoked before.")
 
     def list_all(self) -> list[Token]:
         """All tokens, those revoked as well, oldest first."""

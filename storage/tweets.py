@@ -7,18 +7,16 @@ from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from storage.ancestry import AncestorCache
 from storage.batch import DeleteTweet, Replay
-from storage.cascade import Cascade, list_descendants, read_cascade
+from storage.cascade import Cascade, Descendant, list_descendants, read_cascade
 from storage.changes import ChangesPage, read_changes
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotFound
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.kept import KeptAnswers
-from storage.observer import Observer
 from storage.reader import TOO_MANY, Reader, TopQuery
-from storage.reconciler import Ownership, Reconciler
+from storage.reconciler import Reconciler
 from storage.records import ChainEnds, Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.sql import log
-from storage.sql.cascades import Descendant
 from storage.sql.database import Database
 from storage.sql.log import Row, Store, tweet_of
 from storage.windows import Windows
@@ -53,7 +51,8 @@ class Tweets:
         index: RankingIndex,
         store: Store,
         *,
-        ownership: Ownership = Ownership(),  # noqa: B008  # it is immutable
+        owns_index: bool = False,
+        is_trusted: bool = False,
         max_ancestors: int = 1000,
         queue_limit: int = 1024,
         cache_sizes: CacheSizes = CacheSizes(),  # noqa: B008  # it is immutable
@@ -64,7 +63,8 @@ class Tweets:
         """The embedded server, where this process runs it."""
         self.on_close: Callable[[bool], None] = lambda _is_trustworthy: None
         """Called by `close` once nothing asks the index, with whether there is no reason to doubt it."""
-        self.reconciler = Reconciler(database, index, store, AncestorCache(cache_sizes.ancestors), ownership)
+        ancestors = AncestorCache(cache_sizes.ancestors)
+        self.reconciler = Reconciler(database, index, store, ancestors, owns_index=owns_index, is_trusted=is_trusted)
         self._reader = Reader(database, index, self.reconciler, cache_sizes.rows)
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
@@ -237,11 +237,15 @@ class Tweets:
             return Health(store=state is not None, index=has_index, lag=None)
         return Health(store=True, index=True, lag=sum(each.lag(state.heads[p]) for p, each in enumerate(states)))
 
-    def observe(self, observer: Observer) -> None:
-        """Tell *observer* from now on what is done, and of the rebuilds that were necessary before."""
-        for _ in range(self.reconciler.rebuilds):
-            observer.rebuilt()
-        self.reconciler.observer = self._writer.observer = observer
+    def observe(self, on_batch: Callable[[int, int, float], None], on_rebuild: Callable[[int], object]) -> None:
+        """
+        Call *on_batch* after each batch, with its writes, stored or refused, how many wait, and the seconds it took.
+
+        *on_rebuild* is called with how many rankings of partitions were rebuilt, those before included. Both are called
+        by threads in the midst of work, and must be quick.
+        """
+        on_rebuild(self.reconciler.rebuilds)
+        self._writer.on_batch, self.reconciler.on_rebuild = on_batch, on_rebuild
 
     def waiting(self) -> int:
         """How many writes wait to be stored."""

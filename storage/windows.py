@@ -10,11 +10,9 @@ import heapq
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
-
-from sqlalchemy import Connection
 
 from storage import ids
 from storage.errors import WindowTooLarge
@@ -22,6 +20,7 @@ from storage.kept import KeptAnswers
 from storage.records import Place
 from storage.sql import cascades
 from storage.sql.database import Database
+from storage.sql.statements import rows, run
 
 MOST_RETWEETS = 4_000_000
 """In one window: 200 MB of memory, and minutes between two answers."""
@@ -36,6 +35,9 @@ TWEETS_KEPT = 200
 """Tweets in an answer: twice as many as are shown, for some may be deleted while the answer is kept."""
 
 USERS_KEPT = 100
+
+FETCHED = 1_000
+"""Rows that are taken from the driver at a time, so that others get the interpreter in between."""
 
 Value = TypeVar("Value")
 
@@ -103,7 +105,7 @@ def rank_tweets(database: Database, window: Window, rest: Rest) -> list[Place]:
     wanted = 2 * TWEETS_KEPT
     while True:
         top = heapq.nlargest(wanted, ((count, tweet_id) for tweet_id, count in received.items()))
-        users = _look_up(database, [tweet_id for _, tweet_id in top], cascades.list_users, rest)
+        users = _look_up(database, [tweet_id for _, tweet_id in top], cascades.USERS, rest)
         live = [Place(*place) for place in top if place[1] in users]
         if len(live) >= TWEETS_KEPT or wanted >= len(received):
             return live[:TWEETS_KEPT]
@@ -117,7 +119,7 @@ def rank_users(database: Database, window: Window, rest: Rest) -> list[UserRecei
     As `rank_tweets`, summed by author, without what a user retweeted below own tweets. Raises WindowTooLarge.
     """
     received, parent_of = _receive(database, window, rest)
-    users = _look_up(database, sorted(received), cascades.list_users, rest)
+    users = _look_up(database, sorted(received), cascades.USERS, rest)
     own = _receive_own(database, window, users, parent_of, rest)
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for tweet_id, user in users.items():
@@ -139,7 +141,7 @@ def credit(direct: Mapping[int, int], parent_of: Mapping[int, int | None], rest:
     for number, tweet_id in enumerate(sorted(parent_of, reverse=True), 1):
         if (parent := parent_of[tweet_id]) is not None and (count := received.get(tweet_id)):
             received[parent] = received.get(parent, 0) + count
-        if not number % cascades.FETCHED:
+        if not number % FETCHED:
             rest()
     return received
 
@@ -149,20 +151,17 @@ def _receive(database: Database, window: Window, rest: Rest) -> tuple[dict[int, 
     direct: dict[int, int] = {}
     parent_of: dict[int, int | None] = {}
     retweets = 0
-    for since, until in _parts(database, window):
-        with database.reading() as connection:
-            for groups in cascades.group_retweets(connection, since, until):
-                for parent, count, grandparent in groups:
-                    direct[parent] = direct.get(parent, 0) + count
-                    parent_of[parent] = grandparent
-                    retweets += count
-                if retweets > MOST_RETWEETS:
-                    raise WindowTooLarge
-                rest()
+    for groups in _groups(database, window, cascades.GROUPS, rest):
+        for parent, count, grandparent in groups:
+            direct[parent] = direct.get(parent, 0) + count
+            parent_of[parent] = grandparent
+            retweets += count
+        if retweets > MOST_RETWEETS:
+            raise WindowTooLarge
     # No snapshot is needed from here on: a parent never changes.
     missing = {parent for parent in parent_of.values() if parent is not None and parent not in parent_of}
     while missing:
-        above = _look_up(database, sorted(missing), cascades.list_parents, rest)
+        above = _look_up(database, sorted(missing), cascades.PARENTS, rest)
         parent_of.update(above)
         missing = {parent for parent in above.values() if parent is not None and parent not in parent_of}
     return credit(direct, parent_of, rest), parent_of
@@ -174,13 +173,10 @@ def _receive_own(
     """What each of the tweets of *users* received in *window* from its own author."""
     find_nearest, above = _nest(users, parent_of)
     direct: dict[int, int] = {}
-    for since, until in _parts(database, window):
-        with database.reading() as connection:
-            for rows in cascades.group_by_user(connection, since, until):
-                for parent, user, count in rows:
-                    if (nearest := find_nearest(parent, user)) is not None:
-                        direct[nearest] = direct.get(nearest, 0) + count
-                rest()
+    for groups in _groups(database, window, cascades.BY_USER, rest):
+        for parent, user, count in groups:
+            if (nearest := find_nearest(parent, user)) is not None:
+                direct[nearest] = direct.get(nearest, 0) + count
     return credit(direct, above, rest)
 
 
@@ -233,26 +229,27 @@ def _number(parent_of: Mapping[int, int | None]) -> tuple[dict[int, int], dict[i
     return first, {tweet_id: number + size[tweet_id] for tweet_id, number in first.items()}
 
 
-def _parts(database: Database, window: Window) -> Iterable[tuple[int, int]]:
-    """The ids of *window* in ranges (since, until) that hold at most `TWEETS_IN_A_PART` tweets each."""
+def _groups(database: Database, window: Window, statement: Any, rest: Rest) -> Iterator[list[Any]]:
+    """The rows of *statement* for *window*, some at a time; it sees at most `TWEETS_IN_A_PART` tweets at once."""
     since, end = ids.first_of(max(window.since_ms, -1) + 1), ids.first_of(window.until_ms + 1)
     while since < end:
         with database.reading() as connection:
-            until = cascades.find_end(connection, since, end, TWEETS_IN_A_PART)
-        yield since, until
+            found = rows(connection, cascades.END, since=since, until=end, tweets=TWEETS_IN_A_PART)
+            until = found[0][0] if found else end
+        with database.reading() as connection:
+            values = {"since": since, "until": until}
+            cursor = run(connection.connection.driver_connection, connection.dialect, statement, (values,))
+            while groups := cursor.fetchmany(FETCHED):
+                yield groups
+                rest()
         since = until
 
 
-def _look_up(
-    database: Database,
-    wanted: Sequence[int],
-    read: Callable[[Connection, Sequence[int]], list[tuple[int, Value]]],
-    rest: Rest,
-) -> dict[int, Value]:
-    """What *read* finds for the ids *wanted*, some of them in each statement."""
-    found: dict[int, Value] = {}
+def _look_up(database: Database, wanted: Sequence[int], statement: Any, rest: Rest) -> dict[int, Any]:
+    """What *statement* finds for the ids *wanted*, some of them at a time."""
+    found: dict[int, Any] = {}
     for start in range(0, len(wanted), LOOKED_UP):
         with database.reading() as connection:
-            found.update(read(connection, wanted[start : start + LOOKED_UP]))
+            found.update(rows(connection, statement, ids=wanted[start : start + LOOKED_UP]))
         rest()
     return found

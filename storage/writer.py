@@ -13,10 +13,9 @@ from concurrent.futures import Future
 from storage.ancestry import ANCESTORS_LIMIT, AncestorCache
 from storage.batch import AppendedRange, Batch, Command, DeleteTweet, Outcome, Replay, target_of
 from storage.batch_worker import POSTPONED, BatchWorker, Outcomes
-from storage.errors import IndexUnavailable, Retryable, StorageError, StoreConflict, StoreFull
+from storage.errors import IndexUnavailable, Retryable, StorageError, StoreBusy, StoreConflict, StoreFull
 from storage.fold import Ancestry, change
-from storage.index.ranking import FoldRequest, FoldResult, RankingIndex
-from storage.observer import Observer
+from storage.index.ranking import FoldRequest, IndexState, RankingIndex
 from storage.reconciler import LOOKS, ON_ITS_WAY_S, Reconciler
 from storage.records import Posted
 from storage.sql.database import Database
@@ -56,7 +55,8 @@ class Writer:
         self._ancestors = ancestors
         self._find = find
         self._max_ancestors = max_ancestors
-        self.observer = Observer()
+        self.on_batch: Callable[[int, int, float], None] = lambda *_: None
+        """See `Tweets.observe`."""
         self._heads: dict[int, Head] = {}  # of the partitions that this process has written to, as it left them
         self._not_copied = 0
         self._truncate_at: float | None = time.monotonic()  # the last writer may have been killed before it did
@@ -73,7 +73,7 @@ class Writer:
         stored = sum(outcome is not POSTPONED for outcome in outcomes)
         self._not_copied += stored
         try:  # before the futures are done: a client that has its answer finds its write counted
-            self.observer.wrote(stored, self.worker.waiting(), time.monotonic() - began)
+            self.on_batch(stored, self.worker.waiting(), time.monotonic() - began)
         except Exception:  # noqa: BLE001  # what is stored is stored
             _log.exception("a batch was not counted in the metrics")
         return [self._find(outcome) if isinstance(outcome, Replay) else outcome for outcome in outcomes]
@@ -166,15 +166,15 @@ class Writer:
         increments = change(appended.entries, lambda tweet_id: ancestries[tweet_id].parent)
         return FoldRequest(partition, appended.before, appended.after, increments)
 
-    def _must_wait(self, partition: int, appended: AppendedRange, answer: FoldResult | IndexUnavailable) -> bool:
+    def _must_wait(self, partition: int, appended: AppendedRange, answer: IndexState | IndexUnavailable) -> bool:
         """Whether a batch before this one is under way; where the index is otherwise not as it should be, say so."""
         if isinstance(answer, IndexUnavailable):
             _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
             self._reconciler.mark_unavailable(partition, answer)
             return False
-        if answer.state.matches(appended.after):  # beyond it the index may be on a timeline that the log has left
+        if answer.matches(appended.after):  # beyond it the index may be on a timeline that the log has left
             return False
-        if answer.state.is_before(appended.before):
+        if answer.is_before(appended.before):
             return True
         self._reconciler.mark_stale(partition)
         return False
@@ -193,8 +193,10 @@ class Writer:
             return wait_s
         self._truncate_at = time.monotonic() + TRUNCATE_AGAIN_S
         try:
-            if self._database.truncate_wal():
+            if self._database.checkpoint(truncate=True):
                 self._truncate_at = None
+        except StoreBusy:
+            pass  # another process writes
         except StorageError as error:
             _log.warning("deleted texts are still in the write-ahead log: %s", error.__cause__)
         return None if self._truncate_at is None else TRUNCATE_AGAIN_S

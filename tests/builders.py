@@ -8,19 +8,18 @@ from typing import Any
 
 from storage import Tweets
 from storage.index.keys import Keys, keys_of
-from storage.observer import Observer
 from storage.records import NewTweet, Place, Tweet
 from storage.sql.database import Database
 from storage.tools.import_export import ImportRow, ImportTree, store_tweets
 
 
-class Batches(Observer):
+class Batches:
     """Remembers how many writes each batch has stored."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def wrote(self, writes: int, waiting: int, took_s: float) -> None:  # noqa: ARG002  # the observer's
+    def wrote(self, writes: int, *_: float) -> None:
         """Record a batch."""
         self.sizes.append(writes)
 

@@ -45,7 +45,7 @@ def migrate(arguments: Namespace, settings: Settings) -> int:
     """
     Do one of the four actions; the exit code is 1 when `check` finds a difference.
 
-    Raises CommandError, NoSuchRevision, SchemaOutdated.
+    Raises CommandError, NoSuchRevision, CannotOpen.
     """
     if arguments.to and arguments.action != "down":
         raise CommandError("--to is for `migrate down`; `migrate up` leads to the latest revision.")

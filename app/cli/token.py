@@ -14,7 +14,7 @@ from storage.tokens import Token, Tokens
 
 
 def token(arguments: Namespace, settings: Settings) -> int:
-    """Do one of the three actions. Raises CommandError, TokenNotFound, CannotOpen."""
+    """Do one of the three actions. Raises CommandError, StorageError, CannotOpen."""
     with opened_database(settings) as database:
         tokens = Tokens(database)
         if arguments.action == "add":

@@ -8,7 +8,6 @@ two servers on one append-only file would both write it.
 
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import logging
@@ -55,32 +54,6 @@ LONGEST_SOCKET_PATH = 100
 _log = logging.getLogger(__name__)
 
 
-class CleanShutdownMarker:
-    """A file that exists between a clean stop of the service, with its embedded server, and the next start."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def take(self) -> bool:
-        """Remove the file, for good; whether it was there."""
-        try:
-            self._file.unlink()
-        except OSError:  # it is not there, or something else is: that cannot be trusted, nor be taken for it later
-            return False
-        # Or a power cut could bring it back, and with it the trust in what the power cut may have spoilt.
-        folder = os.open(self._file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return True
-
-    def leave(self) -> None:
-        """Make the file. What prevents that costs one rebuild, at the next start."""
-        with contextlib.suppress(OSError):
-            self._file.touch()
-
-
 class EmbeddedServer:
     """
     A valkey server in *folder*, kept running until `stop`: one that dies is started again at once.
@@ -106,7 +79,7 @@ class EmbeddedServer:
         try:
             find_server()
             self.socket = socket_of(self._folder)
-            os.close(self._open_lock())
+            FileLock(self._folder / "server.lock").close()
             (self._folder / "server.log").touch()
         except BaseException:
             self._owner.close()
@@ -139,68 +112,63 @@ class EmbeddedServer:
 
     def _keep_running(self) -> None:
         """Start the server, and again whenever it ends, until it is time to stop."""
-        pause_s = 1.0
+        failures = 0
         while not self._stopping.is_set():
+            process, reason = None, f"its reasons are in {self._folder / 'server.log'}"
             try:
-                self._process = self._start_or_start_empty()
+                process = self._start()
             except (CannotOpen, OSError) as error:
-                _log.error("the embedded server does not start (%s); trying again in %.0f s", error, pause_s)
-                self._stopping.wait(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                reason = str(error)
+            if process and _is_ready(process, self.socket, self._stopping):
+                self._process, failures = process, 0
+                self._ready.set()
+                self.on_ready()
+                if self._stopping.is_set():  # asked to stop while it was starting
+                    _end(process)
+                code = process.wait()
+                if not self._stopping.is_set():
+                    _log.error("the embedded server ended with code %d; starting it again", code)
                 continue
-            pause_s = 1.0
-            self._ready.set()
-            self.on_ready()
-            if self._stopping.is_set():  # asked to stop while it was starting
-                _end(self._process)
-            code = self._process.wait()
+            failures += 1
+            if process:
+                was_killed = process.poll() == -signal.SIGKILL  # by another process: that says nothing of its file
+                _end(process)
+                if not self._stopping.is_set() and failures == (KILLED_AT_MOST if was_killed else 1):
+                    self._set_aside()
+                    continue
+            pause_s = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
             if not self._stopping.is_set():
-                _log.error("the embedded server ended with code %d; starting it again", code)
+                _log.error("the embedded server does not start (%s); trying again in %.0f s", reason, pause_s)
+            self._stopping.wait(pause_s)
 
-    def _start_or_start_empty(self) -> "subprocess.Popen[bytes]":
-        self._end_orphan()
-        for _ in range(KILLED_AT_MOST):
-            process = self._start()
-            if _is_ready(process, self.socket, self._stopping):
-                return process
-            was_killed = process.poll() == -signal.SIGKILL  # by another process: that says nothing of its file
-            _end(process)
-            if self._stopping.is_set():
-                return process
-            if not was_killed:
-                break
-        # What it holds can be had again from the log, so a file it cannot read is no reason to stay away.
+    def _set_aside(self) -> None:
+        # What it holds can be had again from the log, so a file that the server cannot read is no reason to stay away.
         aside = self._folder / "appendonlydir.unreadable"
         shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             (self._folder / "appendonlydir").rename(aside)
             _log.error("the embedded server refused its append-only file, which was set aside as %s", aside)
-        process = self._start()
-        if not _is_ready(process, self.socket, self._stopping):
-            _end(process)
-            raise CannotOpen(f"its reasons are in {self._folder / 'server.log'}")
-        return process
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        self.socket.unlink(missing_ok=True)
-        held = self._open_lock()
+        """Start the server, with server.lock held by it and its process id there. Raises CannotOpen, OSError."""
+        lock = FileLock(self._folder / "server.lock")
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            os.truncate(held, 0)
+            self._end_orphan(lock)
+            self.socket.unlink(missing_ok=True)
+            os.truncate(lock.fileno, 0)
             with (self._folder / "server.log").open("wb") as log:
-                process = subprocess.Popen(  # noqa: S603  # our own binary and our own arguments
-                    [find_server(), *self._arguments()],
+                note_pid = 'printf %s $$ >server.lock; exec "$@"'
+                return subprocess.Popen(  # noqa: S603  # our own binary and our own arguments
+                    ["/bin/sh", "-c", note_pid, "sh", find_server(), *self._arguments()],
                     cwd=self._folder,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    pass_fds=[held],
+                    pass_fds=[lock.fileno],
                     start_new_session=True,  # a Ctrl-C in the terminal is for us; we end the server when we are done
                 )
-            os.write(held, str(process.pid).encode())
         finally:
-            os.close(held)
-        return process
+            lock.close()
 
     def _arguments(self) -> list[str]:
         options = {
@@ -233,38 +201,17 @@ class EmbeddedServer:
                     return
                 time.sleep(0.01)
 
-    def _end_orphan(self) -> None:
-        """End the server of an owner that was killed. Raises CannotOpen for one that cannot be found."""
-        held = self._open_lock()
-        try:
-            began = time.monotonic()
-            while not _try_lock(held) and not self._stopping.is_set():
-                waited_s = time.monotonic() - began
-                if waited_s > READY_WITHIN_S:
-                    raise CannotOpen(f"a valkey-server of an earlier run still uses {self._folder}; end it first")
-                if pid := self._find_orphan(held):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGTERM if waited_s < STOP_WITHIN_S else signal.SIGKILL)
-                time.sleep(0.01)
-        finally:
-            os.close(held)
-
-    def _open_lock(self) -> int:
-        return os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def _find_orphan(self, held: int) -> int | None:
-        """The process that holds server.lock, open as *held*; None as long as it cannot be asked."""
-        pid = os.pread(held, 20, 0)
-        if pid.isdigit():
-            return int(pid)
-        # Its owner was killed before it could write that down; the server itself knows it once it answers.
-        client = Redis(unix_socket_path=str(self.socket), socket_timeout=STOP_WITHIN_S)
-        try:
-            return int(client.info("server")["process_id"])
-        except RedisError:
-            return None
-        finally:
-            client.close()
+    def _end_orphan(self, lock: FileLock) -> None:
+        """End the server of an owner that was killed, and hold its *lock*. Raises CannotOpen for one that stays."""
+        began = time.monotonic()
+        while not lock.try_hold() and not self._stopping.is_set():
+            waited_s = time.monotonic() - began
+            if waited_s > READY_WITHIN_S:
+                raise CannotOpen(f"a valkey-server of an earlier run still uses {self._folder}; end it first")
+            if pid := os.pread(lock.fileno, 20, 0):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGTERM if waited_s < STOP_WITHIN_S else signal.SIGKILL)
+            time.sleep(0.01)
 
 
 def find_server() -> str:
@@ -337,11 +284,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _try_lock(fileno: int) -> bool:
-    try:
-        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

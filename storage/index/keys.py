@@ -1,8 +1,8 @@
-"""The keys of a store in Redis, and how tweets are spelled there: the only file that knows a key or a member."""
+"""The keys of a store in Redis, and what is read there: the only file that knows a key."""
 
 from typing import NamedTuple
 
-from storage.ids import decode, encode
+from storage.ids import decode
 from storage.records import LARGEST_COUNT, Place
 
 PREFIX = "twitter"
@@ -47,11 +47,6 @@ def read_position(store: str, text: bytes) -> tuple[int, int, int] | None:
 
 NO_COUNT = -1
 """What is read in the place of a score that no tweet can have: not a whole number from 0 to `LARGEST_COUNT`."""
-
-
-def member(tweet_id: int) -> str:
-    """The member of a tweet: its fixed-width text, so that equal scores rank newer first."""
-    return encode(tweet_id)
 
 
 def read_place(name: bytes, score: bytes) -> Place | None:

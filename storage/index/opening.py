@@ -1,6 +1,9 @@
-"""From a URL to an index, which need not answer: its scheme picks the class."""
+"""From a URL to an index, which need not answer: its scheme says whether it is one server or a cluster."""
 
+import re
 import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,20 +11,71 @@ from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.connection import ConnectionPool, parse_url
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError
 from redis.retry import Retry
 
 from storage.errors import CannotOpen, IndexUnavailable, clause
-from storage.index.cluster import ClusterIndex
-from storage.index.ranking import TIMEOUT_S, RankingIndex
+from storage.index.ranking import TIMEOUT_S, Call, RankingIndex
 
 ANSWERS_WITHIN_S = 0.25
 """How long opening waits for Redis to refuse a password; a server that answers later is found out about later."""
 
-OPTIONS = {"db", "protocol", "username", "password", "client_name"}
-"""What a URL may say beside the server; and any option of TLS, whose names begin with ssl_."""
+CALLS_AT_ONCE = 32
+"""Calls to a cluster under way at the same time."""
 
-FORMS = "use redis://, rediss:// or unix://, or redis+cluster://HOST:PORT,HOST:PORT for a cluster"
+OPTIONS = {"host", "port", "path", "connection_class", "db", "protocol", "username", "password", "client_name"}
+"""What a URL may say; and any option of TLS, whose names begin with ssl_."""
+
+LIMITS: dict[str, Any] = {
+    "socket_timeout": TIMEOUT_S,
+    "socket_connect_timeout": TIMEOUT_S,
+    "health_check_interval": 0,
+    # A retry could do no harm (see fold.lua), but it would hide a server that is away from those who must know; and of
+    # a cluster, others wait for their answers meanwhile.
+    "retry": Retry(NoBackoff(), 0),
+}
+
+
+class ClusterIndex(RankingIndex):
+    """
+    The index on a cluster: the same calls, each sent to the primary that has the partition's slot.
+
+    A node that does not answer fails its own partitions alone. The client follows a slot that has moved, and learns
+    again after each failure where the slots are. It joins the cluster when it is asked first, and again until it
+    answers.
+    """
+
+    # RedisClusterException is no RedisError, when no node can be reached. The last are what redis-py makes of a node
+    # that it has not heard of yet, and of a map that has no node.
+    _errors = (RedisError, OSError, RedisClusterException, AttributeError, IndexError, KeyError)
+
+    def __init__(self, connect: Callable[[], RedisCluster], store: str) -> None:
+        self._store = store
+        self._connect = connect
+        self._cluster: RedisCluster | None = None
+        self._joining = threading.Lock()
+        self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="cluster")
+
+    @property
+    def _client(self) -> RedisCluster:
+        with self._joining:
+            if self._cluster is None:
+                self._cluster = self._connect()
+            return self._cluster
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.shutdown(cancel_futures=True)
+        if self._cluster:
+            self._cluster.close()
+
+    def _info(self, section: str) -> list[dict[str, Any]]:
+        with self._translated():
+            nodes = [self._client.get_redis_connection(node) for node in self._client.get_primaries()]
+            return [node.info(section) for node in nodes]
+
+    def _run_all(self, calls: Sequence[Call]) -> list[Any]:
+        return [*(map if len(calls) == 1 else self._pool.map)(self._try, calls)]
 
 
 def open_index(url: str, store: str) -> RankingIndex:
@@ -31,115 +85,85 @@ def open_index(url: str, store: str) -> RankingIndex:
     redis://, rediss:// and unix:// name a server, redis+cluster:// and rediss+cluster:// some nodes of a cluster.
     Raises CannotOpen for what can never work: no such URL, a refused password, one node of a cluster.
     """
-    scheme, is_url, _ = url.partition("://")
+    scheme, _, rest = url.partition("://")
     if "sentinel" in scheme:
         raise CannotOpen(
             "REDIS_URL names Sentinel, which is not supported; put a proxy that follows the primary before it "
             "(docs/scaling.md), or use a cluster."
         )
     try:
-        if is_url and scheme in {"redis+cluster", "rediss+cluster"}:
-            index: RankingIndex = _cluster_index(url, store)
+        if scheme in {"redis+cluster", "rediss+cluster"}:
+            index: RankingIndex = ClusterIndex(_read_cluster(scheme, rest), store)
         else:
-            index = RankingIndex(_connect(url), store)
+            pool = ConnectionPool(**_read_options(url), **LIMITS)
+            index = RankingIndex(Redis.from_pool(pool), store)  # `close` closes the connections of the pool as well
     except (ValueError, TypeError, RedisError) as error:
         # Not what the driver said: it may repeat a part of the password.
         raise CannotOpen(
-            f"REDIS_URL is not a Redis URL; {FORMS}, and write special characters of a password as in %40."
+            "REDIS_URL is not a Redis URL; use redis://, rediss:// or unix://, or redis+cluster://HOST:PORT,HOST:PORT "
+            "for a cluster, write special characters of a password as in %40, and of options only db, protocol, "
+            "username, password, client_name, and those of TLS (ssl_...)."
         ) from error
-    _refuse_what_cannot_work(index)
-    return index
-
-
-def _refuse_what_cannot_work(index: RankingIndex) -> None:
-    """Raise CannotOpen if the server, asked for a moment, says that it will never serve."""
     refused: list[CannotOpen] = []
-
-    def ask() -> None:
-        try:
-            index.check()
-        except ValueError:
-            refused.append(
-                CannotOpen("REDIS_URL names one node of a cluster as if it were all; use redis+cluster://HOST:PORT.")
-            )
-        except IndexUnavailable as error:
-            cause = _first_cause(error)
-            said = clause(cause)
-            # A missing password is refused by the command that comes first: HELLO or PING.
-            if isinstance(cause, AuthenticationError) or "NOAUTH" in said or "WRONGPASS" in said:
-                refused.append(CannotOpen(f"Redis refuses the password in REDIS_URL ({said}); correct it."))
-            if "cluster mode is not enabled" in said.lower():
-                refused.append(CannotOpen(f"REDIS_URL names no cluster ({said}); use redis://HOST:PORT."))
-
-    asking = threading.Thread(target=ask, name="redis check", daemon=True)
+    asking = threading.Thread(target=_check, args=(index, refused), name="redis check", daemon=True)
     asking.start()
     asking.join(ANSWERS_WITHIN_S)
     if refused:
         index.close()
         raise refused[0]
+    return index
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__:
-        error = error.__cause__
-    return error
+def _check(index: RankingIndex, refused: list[CannotOpen]) -> None:
+    """Add an error to *refused* if the server says that it will never serve."""
+    try:
+        with index._translated():  # noqa: SLF001  # of this package
+            index._client.ping()  # noqa: SLF001
+            is_node = isinstance(index._client, Redis) and index._client.info("cluster").get("cluster_enabled")  # noqa: SLF001
+    except IndexUnavailable as error:
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        said = clause(cause)
+        # A missing password is refused by the command that comes first: HELLO or PING.
+        if isinstance(cause, AuthenticationError) or "NOAUTH" in said or "WRONGPASS" in said:
+            refused.append(CannotOpen(f"Redis refuses the password in REDIS_URL ({said}); correct it."))
+        if "cluster mode is not enabled" in said.lower():
+            refused.append(CannotOpen(f"REDIS_URL names no cluster ({said}); use redis://HOST:PORT."))
+    else:
+        if is_node:
+            sentence = "REDIS_URL names one node of a cluster as if it were all; use redis+cluster://HOST:PORT."
+            refused.append(CannotOpen(sentence))
 
 
-def _connect(url: str) -> Redis:
-    options = _checked(parse_url(url))
-    path = urlsplit(url).path.strip("/")
-    if not url.startswith("unix") and path and not path.isdigit():
+def _read_options(url: str) -> dict[str, Any]:
+    """What *url* says to the driver. Raises ValueError, TypeError or RedisError."""
+    options: dict[str, Any] = parse_url(url)
+    if unknown := [name for name in options if name not in OPTIONS and not name.startswith("ssl_")]:
+        raise ValueError(f"{unknown} cannot be set")
+    if "path" not in options and not re.fullmatch("/?[0-9]*", urlsplit(url).path):
         raise ValueError("the name of the database is no number")
-    # A retry could do no harm (see fold.lua), but it would hide a server that is away from those who must know.
-    pool = ConnectionPool(**options, **_LIMITS, retry=Retry(NoBackoff(), 0))
-    pool.make_connection()  # says which option it cannot use, and connects to nothing
-    return Redis.from_pool(pool)  # `close` closes the connections of the pool as well
-
-
-def _cluster_index(url: str, store: str) -> ClusterIndex:
-    """redis+cluster://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][?OPTION=VALUE...], rediss for TLS."""
-    scheme, _, rest = url.partition("+cluster://")
-    location = urlsplit(f"//{rest}")
-    access, at, hosts = location.netloc.rpartition("@")
-    # The driver reads all but the hosts; it gets one in their place.
-    options = _checked(parse_url(f"{scheme}://{access}{at}localhost?{location.query}"))
-    ConnectionPool(**options).make_connection()
-    for left_out in ("host", "port", "connection_class"):
-        options.pop(left_out, None)
-    if location.path.strip("/") or "db" in options:
-        raise ValueError("a cluster has no databases")
-    nodes = [urlsplit(f"//{host}") for host in hosts.split(",")]
-    if not all(node.hostname for node in nodes):
-        raise ValueError("a host is missing")
-    places = [(str(node.hostname), node.port or 6379) for node in nodes]
-
-    def connect() -> RedisCluster:
-        return RedisCluster(
-            startup_nodes=[ClusterNode(*place) for place in places],
-            require_full_coverage=False,  # the partitions of the nodes that are there can be asked
-            retry=Retry(NoBackoff(), 0),  # as for one server; and of a cluster, others wait for their answers meanwhile
-            ssl=scheme == "rediss",
-            **_LIMITS,
-            **options,
-        )
-
-    return ClusterIndex(connect, store)
-
-
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    """*options* of a URL, if the index works with all of them. Raises CannotOpen."""
-    known = {"host", "port", "path", "connection_class", *OPTIONS}
-    for name in options:
-        if name not in known and not name.startswith("ssl_"):
-            names = ", ".join(sorted(OPTIONS))
-            raise CannotOpen(
-                f"REDIS_URL has an option that cannot be used ({name}); there are {names}, and those of TLS (ssl_...)."
-            )
+    ConnectionPool(**options).make_connection()  # says which option it cannot use, and connects to nothing
     return options
 
 
-_LIMITS: dict[str, Any] = {
-    "socket_timeout": TIMEOUT_S,
-    "socket_connect_timeout": TIMEOUT_S,
-    "health_check_interval": 0,
-}
+def _read_cluster(scheme: str, rest: str) -> Callable[[], RedisCluster]:
+    """What joins the cluster at [USER:PASSWORD@]HOST:PORT[,HOST:PORT...][?OPTION=VALUE...], with the same errors."""
+    location = urlsplit(f"//{rest}")
+    access, at, hosts = location.netloc.rpartition("@")
+    # The driver reads all but the hosts; it gets one in their place.
+    options = _read_options(f"{scheme.removesuffix('+cluster')}://{access}{at}localhost?{location.query}")
+    if location.path.strip("/") or "db" in options:
+        raise ValueError("a cluster has no databases")
+    given = {name: value for name, value in options.items() if name not in {"host", "port", "connection_class"}}
+    nodes = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    places = [(node.hostname or "", node.port or 6379) for node in nodes]
+    if not all(host for host, _ in places):
+        raise ValueError("a host is missing")
+    return lambda: RedisCluster(
+        startup_nodes=[ClusterNode(*place) for place in places],
+        require_full_coverage=False,  # the partitions of the nodes that are there can be asked
+        ssl=scheme.startswith("rediss"),
+        **LIMITS,
+        **given,
+    )

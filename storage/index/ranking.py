@@ -10,26 +10,17 @@ import hashlib
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
-from storage.errors import IndexDamaged, IndexUnavailable, LeaseLost, clause
+from storage.errors import IndexDamaged, IndexUnavailable, StorageError, clause
 from storage.fold import Change
-from storage.index.keys import (
-    NO_COUNT,
-    keys_of,
-    member,
-    old_keys_of,
-    read_count,
-    read_place,
-    read_position,
-    write_position,
-)
+from storage.ids import encode
+from storage.index.keys import NO_COUNT, keys_of, old_keys_of, read_count, read_place, read_position, write_position
 from storage.records import Place
 from storage.sql.log import Head
 
@@ -42,26 +33,15 @@ LEASE_S = 10.0
 STAGING_TTL_S = 60.0
 """How long a staged ranking outlives the last renewal; the next rebuild of the partition removes it before."""
 
-Answer = TypeVar("Answer")
+SCRIPTS = {file.stem: file.read_text() for file in sorted((Path(__file__).parent / "scripts").glob("*.lua"))}
+
+_SHAS = {name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in SCRIPTS.items()}
+
+Call = tuple[str, Sequence[str], Sequence[Any]]
+"""The name of a script, the keys of one partition to run it on, and its arguments."""
 
 
-class Script(NamedTuple):
-    """A script, and the digest by which a server that has seen it knows it."""
-
-    text: str
-    sha: str
-
-
-class Call(NamedTuple):
-    """A script to run on the keys of one partition."""
-
-    script: Script
-    keys: Sequence[str]
-    arguments: Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
+class IndexState(NamedTuple):
     """
     Where a partition of the index stands: the last log entry that it holds, and how many tweets it ranks.
 
@@ -103,34 +83,20 @@ class FoldRequest(NamedTuple):
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
-class FoldResult:
-    """Whether the batch was applied, and where the partition stands now."""
-
-    applied: bool
-    state: IndexState
-
-
-@dataclass(frozen=True, slots=True)
-class RankingPage:
+class Answer(NamedTuple):
     """
-    A part of one partition's ranking: `above` tweets of that partition rank above the first of `places`.
+    What a partition answers, and the state of the index that it is true for.
 
-    `is_taken` says whether a tweet stands at the very place after which it starts.
+    `counts` are those of the tweets asked for, None for those not ranked, `NO_COUNT` for a score that is no count. A
+    page has `places`: `above` tweets of the partition rank above the first of them, and `is_taken` says whether a tweet
+    stands at the very place after which it starts.
     """
 
     state: IndexState
-    above: int
-    is_taken: bool
-    places: list[Place]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The counts of the tweets asked for, None for those not ranked, `NO_COUNT` for a score that is no count."""
-
-    state: IndexState
-    counts: list[int | None]
+    counts: Sequence[int | None] = ()
+    places: Sequence[Place] = ()
+    above: int = 0
+    is_taken: bool = False
 
 
 class RankingIndex:
@@ -140,45 +106,49 @@ class RankingIndex:
     Those about several partitions do not raise: there the IndexUnavailable is what stands in the answer's place.
     """
 
+    _errors: tuple[type[Exception], ...] = (RedisError, OSError)
+    """What the driver raises."""
+
     def __init__(self, client: Redis, store: str) -> None:
         self._redis = client
         self._store = store
 
-    def fold_all(self, requests: Iterable[FoldRequest]) -> list[FoldResult | IndexUnavailable]:
-        """Apply each change whose partition stands where it starts; else nothing is written: see fold.lua."""
+    def fold_all(self, requests: Iterable[FoldRequest]) -> list[IndexState | IndexUnavailable]:
+        """
+        Apply each change whose partition stands where it starts; else nothing is written: see fold.lua.
 
-        def read(answer: Any) -> FoldResult:
-            return FoldResult(bool(answer[0]), self._state(*answer[1:]))
-
-        return self._ask(read, [fold_call(self._store, request) for request in requests])
+        Returns where each partition stands then.
+        """
+        answers = self._run_all([fold_call(self._store, request) for request in requests])
+        return [each if isinstance(each, IndexUnavailable) else self._state(*each[1:]) for each in answers]
 
     def pages(
         self, partitions: Iterable[int], limit: int, after: Place | None = None
-    ) -> list[RankingPage | IndexUnavailable]:
+    ) -> list[Answer | IndexUnavailable]:
         """Of each partition at most *limit* places below *after*, and how many stand above them: see page.lua."""
-        arguments = [limit, after.count_retweet, member(after.id)] if after else [limit, "", ""]
+        arguments = [limit, after.count_retweet, encode(after.id)] if after else [limit, "", ""]
 
-        def read(answer: Any) -> RankingPage:
+        def read(answer: Any) -> Answer:
             position, cardinality, above, is_taken, rows = answer
             places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
             _check_counts(place.count_retweet for place in places)
-            return RankingPage(self._state(position, cardinality), above, bool(is_taken), places)
+            return Answer(self._state(position, cardinality), (), places, above, bool(is_taken))
 
-        return self._ask(read, [Call(_PAGE, keys_of(self._store, each)[:2], arguments) for each in partitions])
+        return self._ask(read, [("page", keys_of(self._store, each)[:2], arguments) for each in partitions])
 
-    def counts_all(self, asked: Mapping[int, Iterable[int]]) -> list[Counts | IndexUnavailable]:
+    def counts_all(self, asked: Mapping[int, Iterable[int]]) -> list[Answer | IndexUnavailable]:
         """The counts of ids, which *asked* names by their partition; without ids, where a partition stands."""
 
-        def read(answer: Any) -> Counts:
+        def read(answer: Any) -> Answer:
             counts = self._read_counts(answer)
             _check_counts(counts.counts)
             return counts
 
         return self._ask(read, [self._counts_call(*item) for item in asked.items()])
 
-    def counts(self, partition: int, ids: Iterable[int] = ()) -> Counts:
+    def counts(self, partition: int, ids: Iterable[int] = ()) -> Answer:
         """The same of one partition, with `NO_COUNT` for a score that is no count. Raises IndexUnavailable."""
-        return _raised(self._ask(self._read_counts, [self._counts_call(partition, ids)])[0])
+        return self._read_counts(self._run(*self._counts_call(partition, ids)))
 
     def scan(self, partition: int) -> Iterator[Place]:
         """Every place of a partition, in no order; a tweet may come twice when the ranking changes meanwhile."""
@@ -187,54 +157,57 @@ class RankingIndex:
                 if place := read_place(name, str(score).encode()):
                     yield place
 
-    def acquire(self, partition: int, run_id: str = "") -> str | None:
+    def acquire(self, partition: int) -> str | None:
         """
         Take the lease to rebuild *partition*, and remove what an earlier rebuild left; None while another has it.
 
-        The token that it returns begins with *run_id*, the name of the server process that grants it.
+        Returns the token of the lease.
         """
-        keys, token = keys_of(self._store, partition), f"{run_id} {secrets.token_hex(8)}"
-        call = Call(_ACQUIRE, (keys.lease, keys.staging), [token, int(LEASE_S * 1000)])
-        return token if self._run(call) else None
+        keys = keys_of(self._store, partition)
+        token = self._run("acquire", (keys.lease, keys.staging), [secrets.token_hex(8), int(LEASE_S * 1000)])
+        return token.decode("latin-1") if token else None
 
     def stage(self, partition: int, token: str, counts: Collection[tuple[int, int]] = ()) -> int:
         """
         Add (id, count) pairs, at most some thousands, to the new ranking of *partition*, and renew the lease.
 
-        Returns how many it has. Raises IndexUnavailable, LeaseLost when *token* is no longer that of the lease.
+        Returns how many it has. Raises IndexUnavailable, also when *token* is no longer that of the lease.
         """
         keys = keys_of(self._store, partition)
-        pairs = chain.from_iterable((count, member(tweet_id)) for tweet_id, count in counts)
+        pairs = chain.from_iterable((count, encode(tweet_id)) for tweet_id, count in counts)
         arguments = [token, int(LEASE_S * 1000), int(STAGING_TTL_S * 1000), *pairs]
-        staged = int(self._run(Call(_STAGE, (keys.lease, keys.staging), arguments)))
+        staged = int(self._run("stage", (keys.lease, keys.staging), arguments))
         if staged < 0:
-            raise LeaseLost(LEASE_LOST)
+            raise IndexUnavailable(LEASE_LOST)
         return staged
 
-    def swap(self, partition: int, token: str, found: IndexState, to: Head, server: str) -> bool:
+    def swap(self, partition: int, token: str, found: IndexState, to: Head) -> bool:
         """
-        Make what is staged, `to.live` tweets, the ranking at *to*; *server* is the run_id that it was built in.
+        Make what is staged, `to.live` tweets, the ranking at *to*, built in the process that granted the lease.
 
-        False if the index has moved from *found* since. Raises IndexUnavailable, LeaseLost.
+        False if the index has moved from *found* since. Raises IndexUnavailable, also when the lease is lost.
         """
-        keys = keys_of(self._store, partition)
-        arguments = [found.text, self._position(to), to.live, server, token]
-        swapped = int(self._run(Call(_SWAP, keys, arguments)))
+        position = write_position(self._store, to.seq, to.nonce, to.live)
+        swapped = int(self._run("swap", keys_of(self._store, partition), [found.text, position, to.live, token]))
         if swapped < 0:
-            raise IndexUnavailable(STAGING_LOST) if swapped == -1 else LeaseLost(LEASE_LOST)
+            raise IndexUnavailable(STAGING_LOST if swapped == -1 else LEASE_LOST)
         return bool(swapped)
 
     def release(self, partition: int, token: str) -> None:
         """Give the lease back, and remove what is staged."""
         keys = keys_of(self._store, partition)
-        self._run(Call(_RELEASE, (keys.lease, keys.staging), [token]))
+        self._run("release", (keys.lease, keys.staging), [token])
 
-    def break_lease(self, partition: int, run_id: str) -> None:
-        """Remove the lease of *partition*, and what is staged, unless the server process *run_id* granted it."""
-        with self._translated():
-            token = (self._client.get(keys_of(self._store, partition).lease) or b"").decode("latin-1")
-        if token and not token.startswith(run_id):
-            self.release(partition, token)
+    def list_built_elsewhere(self, partitions: Iterable[int], *, trust: bool = False) -> set[int]:
+        """
+        Those of *partitions* whose ranking was built in another server process than has it now, or in one not known.
+
+        A process that was restarted may have loaded its file wrongly. With *trust* all are taken as built in this one.
+        """
+        asked = list(partitions)
+        calls: list[Call] = [("server", (keys_of(self._store, each).server,), [int(trust)]) for each in asked]
+        answers = [_raised(answer) for answer in self._run_all(calls)]
+        return {partition for partition, is_here in zip(asked, answers, strict=True) if not is_here}
 
     def remove(self, partition: int) -> None:
         """Remove a partition, whatever its keys hold."""
@@ -249,47 +222,21 @@ class RankingIndex:
                     for key in (position, ranking, by_id):
                         self._client.unlink(key)
 
-    def list_builders(self, partitions: Iterable[int]) -> dict[int, str]:
-        """For each partition the run_id of the process that its ranking was built in, '' when that is not known."""
-        with self._translated():
-            values = ((each, self._client.get(keys_of(self._store, each).server)) for each in partitions)
-            return {partition: (value or b"").decode("latin-1") for partition, value in values}
-
-    def trust(self, partition: int, run_id: str) -> None:
-        """Say that the ranking of *partition* is as good as if it had been built in the process *run_id*."""
-        with self._translated():
-            self._client.set(keys_of(self._store, partition).server, run_id)
-
-    def run_ids(self) -> set[str]:
-        """Name the server's process: another one after each restart, which may have loaded its file wrongly."""
-        return {self.run_id(0)}
-
-    def run_id(self, _partition: int) -> str:
-        """The name of the process that serves a partition."""
-        with self._translated():
-            return str(self._client.info("server")["run_id"])
-
     def list_evictions(self) -> set[str]:
         """The maxmemory policies, other than noeviction, under which a server may remove keys of the index."""
-        with self._translated():
-            return evictions([self._client.info("memory")])
-
-    def check(self) -> None:
-        """See that the server answers and has all keys. Raises IndexUnavailable, ValueError for a node of a cluster."""
-        with self._translated():
-            self._client.ping()
-            if self._client.info("cluster").get("cluster_enabled"):
-                raise ValueError("one node of a cluster")
+        policies = {str(each.get("maxmemory_policy", "")) for each in self._info("memory") if int(each["maxmemory"])}
+        return policies - {"", "noeviction"}
 
     def used_memory(self) -> int:
-        """The bytes that the server uses in all."""
-        with self._translated():
-            return int(self._client.info("memory")["used_memory"])
+        """The bytes that the server uses in all; on a cluster all primaries, their replicas use as much again."""
+        return sum(int(each["used_memory"]) for each in self._info("memory"))
 
     def server_name(self) -> str:
-        """The server and its version, as in "valkey 9.1.2"."""
-        with self._translated():
-            return name_of(self._client.info("server"))
+        """The server and its version, as in "valkey 9.1.2", or in "valkey 9.1.2, 3 primaries"."""
+        one, *others = self._info("server")
+        name = one.get("server_name", "redis")
+        full = f"{name} {one.get(f'{name}_version', '')}".rstrip()
+        return f"{full}, {1 + len(others)} primaries" if others else full
 
     def close(self) -> None:
         """Close all connections."""
@@ -299,8 +246,10 @@ class RankingIndex:
     def _client(self) -> Any:
         return self._redis
 
-    def _position(self, head: Head) -> bytes:
-        return write_position(self._store, head.seq, head.nonce, head.live)
+    def _info(self, section: str) -> list[dict[str, Any]]:
+        """What each server says of itself."""
+        with self._translated():
+            return [self._client.info(section)]
 
     def _state(self, position: bytes | None, cardinality: int) -> IndexState:
         text = position or b""
@@ -308,11 +257,11 @@ class RankingIndex:
         return IndexState(text, seq, nonce, live, cardinality)
 
     def _counts_call(self, partition: int, ids: Iterable[int]) -> Call:
-        return Call(_COUNTS, keys_of(self._store, partition)[:2], [*map(member, ids)])
+        return "counts", keys_of(self._store, partition)[:2], [*map(encode, ids)]
 
-    def _read_counts(self, answer: Any) -> Counts:
+    def _read_counts(self, answer: Any) -> Answer:
         position, cardinality, *scores = answer
-        return Counts(self._state(position, cardinality), [read_count(score) if score else None for score in scores])
+        return Answer(self._state(position, cardinality), [read_count(score) if score else None for score in scores])
 
     def _ask(self, read: Callable[[Any], Answer], calls: Sequence[Call]) -> list[Answer | IndexUnavailable]:
         """What *calls* answer, in their order, each or why not."""
@@ -324,39 +273,48 @@ class RankingIndex:
                 found.append(error)
         return found
 
-    def _run(self, call: Call) -> Any:
-        return _raised(self._run_all([call])[0])
-
     def _run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run *calls* in one round trip; each has its own answer or IndexUnavailable."""
+        if len(calls) == 1:  # a pipeline of one costs 20 us more
+            return [self._try(calls[0])]
         try:
             with self._translated():
-                return [self._settle(*pair) for pair in zip(calls, run_on(self._redis, calls), strict=True)]
+                pipeline = self._client.pipeline(transaction=False)
+                for name, keys, arguments in calls:
+                    pipeline.evalsha(_SHAS[name], len(keys), *keys, *arguments)
+                answers = pipeline.execute(raise_on_error=False)
         except IndexUnavailable as error:
             return [error] * len(calls)
+        for number, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                answers[number] = self._try(calls[number])
+            elif isinstance(answer, Exception):
+                answers[number] = unavailable(answer)
+        return list(answers)
 
-    def _settle(self, call: Call, answer: Any) -> Any:
-        """The answer to a call that travelled with others; an error that came in its place is dealt with."""
-        if isinstance(answer, NoScriptError):
-            return self._run_alone(call)
-        return unavailable(answer) if isinstance(answer, Exception) else answer
-
-    def _run_alone(self, call: Call) -> Any:
-        # A server forgets its scripts when it restarts, and another may have taken its place. Sending the text teaches
-        # the one that lacks it; SCRIPT LOAD would ask every server of a cluster, those away as well.
-        script, keys, arguments = call
+    def _try(self, call: Call) -> Any:
+        """The answer of one call, or the IndexUnavailable in its place."""
         try:
-            with self._translated():
-                return self._client.eval(script.text, len(keys), *keys, *arguments)
+            return self._run(*call)
         except IndexUnavailable as error:
             return error
+
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """The answer of one call. Raises IndexUnavailable."""
+        with self._translated():
+            try:
+                return self._client.evalsha(_SHAS[name], len(keys), *keys, *arguments)
+            except NoScriptError:
+                # A server forgets its scripts when it restarts, and another may have taken its place. Sending the text
+                # teaches the one that lacks it; SCRIPT LOAD would ask every server of a cluster, those away as well.
+                return self._client.eval(SCRIPTS[name], len(keys), *keys, *arguments)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Turn the driver's errors into ours."""
         try:
             yield
-        except (RedisError, OSError) as error:
+        except self._errors as error:
             raise unavailable(error) from error
 
 
@@ -366,38 +324,12 @@ def fold_call(store: str, request: FoldRequest) -> Call:
     arguments = chain(
         (write_position(store, each.seq, each.nonce, each.live) for each in (before, after)),
         (len(change.added), len(change.credited)),
-        chain.from_iterable((count, member(tweet_id)) for tweet_id, count in change.added.items()),
-        map(member, change.credited),
+        chain.from_iterable((count, encode(tweet_id)) for tweet_id, count in change.added.items()),
+        map(encode, change.credited),
         change.credited.values(),
-        map(member, change.removed),
+        map(encode, change.removed),
     )
-    return Call(_FOLD, keys_of(store, partition)[:2], [*arguments])
-
-
-def run_on(client: Redis, calls: Sequence[Call]) -> list[Any]:
-    """Run *calls* on one server in one round trip; an error of the server is the answer of its call."""
-    if len(calls) == 1:  # a pipeline of one costs 20 us more
-        script, keys, arguments = calls[0]
-        try:
-            return [client.evalsha(script.sha, len(keys), *keys, *arguments)]
-        except ResponseError as error:
-            return [error]
-    pipeline = client.pipeline(transaction=False)
-    for script, keys, arguments in calls:
-        pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
-    return pipeline.execute(raise_on_error=False)
-
-
-def name_of(server: Mapping[str, Any]) -> str:
-    """The name and version of a server, by what it says of itself."""
-    name = server.get("server_name", "redis")
-    return f"{name} {server.get(f'{name}_version', '')}".rstrip()
-
-
-def evictions(memories: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The policies of servers, by what they say of their memory, under which one of them may remove keys."""
-    policies = {str(memory.get("maxmemory_policy", "")) for memory in memories if int(memory.get("maxmemory", 0))}
-    return policies - {"", "noeviction"}
+    return "fold", keys_of(store, partition)[:2], [*arguments]
 
 
 def _check_counts(counts: Iterable[int | None]) -> None:
@@ -405,7 +337,7 @@ def _check_counts(counts: Iterable[int | None]) -> None:
         raise IndexDamaged("a score is no count")
 
 
-def _raised(answer: Answer | IndexUnavailable) -> Answer:
+def _raised(answer: Any) -> Any:
     if isinstance(answer, IndexUnavailable):
         raise answer
     return answer
@@ -431,7 +363,7 @@ _ADVICE = {
 """What to do, by a part of the server's words, which the driver gives without their code."""
 
 
-def advice(error: IndexUnavailable) -> str:
+def advice(error: StorageError) -> str:
     """The cause of *error* in the server's own words, and what to do about it, as one part of a sentence."""
     said = clause(error.__cause__ or error)
     default = "start it, or correct REDIS_URL" if error.__cause__ else ""
@@ -445,12 +377,3 @@ def unavailable(cause: Exception) -> IndexUnavailable:
     error = IndexDamaged("a key is of another type") if damaged else IndexUnavailable(f"Redis did not answer ({cause})")
     error.__cause__ = cause
     return error
-
-
-def _script(name: str) -> Script:
-    text = (Path(__file__).parent / "scripts" / f"{name}.lua").read_text()
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-_FOLD, _PAGE, _COUNTS = map(_script, ("fold", "page", "counts"))
-_ACQUIRE, _STAGE, _SWAP, _RELEASE = map(_script, ("acquire", "stage", "swap", "release"))

@@ -13,9 +13,9 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -64,13 +64,14 @@ Kind = Literal["reading", "writing", "writing at length", "migrating", "none"]
 """
 What a transaction is for; the execution option `kind` of its connection says so.
 
-A batch is written in milliseconds, an import in minutes; DDL is run by one process at a time. With `none` statements
-stand outside of any transaction.
+A batch is written in milliseconds, an import in minutes, while other writers wait or are refused; DDL is run by one
+process at a time, for which the others wait, on SQLite all writers. With `none` statements stand outside of any
+transaction.
 """
 
 
-class Backend(Protocol):
-    """One database system. Only these classes know which one it is."""
+class Backend:
+    """One database system: only its subclasses know which one it is. What a server does by itself does nothing here."""
 
     version_question: str
     """Gives the version of the server as a text."""
@@ -78,101 +79,50 @@ class Backend(Protocol):
     advice: str
     """What to check when it cannot be opened."""
 
-    direct_connections: int
-    """How many connections the reads of `DirectReads` may keep to themselves."""
+    direct_connections = 0
+    """How many connections the reads outside of transactions may keep to themselves."""
 
-    has_wal_file: bool
+    has_wal_file = False
     """Whether there is a write-ahead log that this program copies back and truncates."""
 
     def __init__(self, url: URL) -> None:
         """Nothing is opened yet."""
+        self._url = url
 
     @staticmethod
     def check_url(url: URL) -> None:
         """Check that *url* can be used, before anything is made. Raises CannotOpen."""
 
-    def write_lock(self, within_s: float) -> AbstractContextManager[None]:
+    def write_lock(self, within_s: float) -> AbstractContextManager[None]:  # noqa: ARG002  # a server needs none
         """Hold the lock that the writers of all processes share. Raises StoreBusy after *within_s*."""
+        return nullcontext()
 
-    def reader(self) -> Engine:
-        """Connections for those who read."""
-
-    def writer(self) -> Engine:
-        """Connections for those who write."""
+    def engine(self, *, writes: bool) -> Engine:
+        """Connections for those who read, or for those who write: readers cannot keep these waiting."""
+        raise NotImplementedError
 
     def check(self, connection: Connection) -> None:
         """Check that the database is one that can be used. Raises CannotOpen."""
 
-    def integrity_check(self, connection: Connection, at_most_bytes: int | None) -> str | None:
-        """
-        What is wrong with how all is stored, None for nothing; None also for what is larger than *at_most_bytes*.
-
-        Raises StoreDamaged where that is all there is to say.
-        """
+    def integrity_check(self, connection: Connection, at_most_bytes: int | None) -> str | None:  # noqa: ARG002
+        """What is wrong with how all is stored, None for nothing; None for what is larger than *at_most_bytes*."""
+        return None
 
     def error_class(self, error: BaseException | None) -> type[StorageError] | None:
         """What an error of the driver means; None for a statement that is wrong, to be raised as it is."""
+        raise NotImplementedError
 
-    def checkpoint(self, connection: Connection) -> None:
-        """Copy the write-ahead log into the database, as far as no reader needs the old pages; waits for no reader."""
-
-    def truncate_wal(self, connection: Connection) -> bool:
-        """Remove deleted texts from the write-ahead log. False when a reader still uses it."""
+    def checkpoint(self, connection: Connection, *, truncate: bool) -> bool:  # noqa: ARG002
+        """Copy the write-ahead log into the database, and *truncate* it. False when a reader was in the way."""
+        return True
 
     @staticmethod
     def describe(url: URL) -> str:
         """*url* for a person, without anything secret."""
+        return url.render_as_string()
 
     def close(self) -> None:
         """Let go of what is held beside connections."""
-
-
-class DirectReads:
-    """
-    Statements outside of a transaction, each of the latest commit: the reads that nearly every request makes.
-
-    Up to *kept* connections stay out of the pool, which takes 8 us for one, and a transaction of SQLAlchemy's 30. All
-    raise the driver's errors.
-    """
-
-    def __init__(self, engine: Engine, kept: int) -> None:
-        self._engine = engine
-        self._free: deque[Any] = deque(maxlen=kept)
-
-    def get_state(self) -> LogState:
-        """Where the log stands."""
-        return log.read_state(self._run(statements.STATE))
-
-    def find_rows(self, ids: Collection[int]) -> dict[int, Row]:
-        """Those of *ids* that name a tweet, deleted or not."""
-        return {row[0]: Row._make(row) for row in self._run(statements.BY_IDS, ids=ids)}
-
-    def read_chunk(self, partition: int, below: int, limit: int) -> Sequence[Any]:
-        """Id, parent, base, seq, deleted_seq of *limit* tweets with a seq below *below*, last posted first."""
-        return self._run(statements.CHUNK, partition=partition, below=below, limit=limit)
-
-    def _run(self, statement: Any, **parameters: Any) -> Sequence[Any]:
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            connection = self._engine.raw_connection()
-        try:
-            cursor = statements.run(connection.driver_connection, self._engine.dialect, statement, (parameters,))
-            rows: Sequence[Any] = cursor.fetchall()
-        except BaseException:
-            connection.invalidate()  # its state is unknown
-            raise
-        # Two threads may see the same room: the connection that falls out goes back to the pool when it is collected.
-        if self._free.maxlen and len(self._free) < self._free.maxlen:
-            self._free.append(connection)
-        else:
-            connection.close()
-        return rows
-
-    def close(self) -> None:
-        """Close the connections that were kept."""
-        while self._free:
-            self._free.pop().close()
 
 
 class Database:
@@ -186,9 +136,9 @@ class Database:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._reader = backend.reader()
-        self._writer = backend.writer()
-        self._direct = DirectReads(self._reader, backend.direct_connections)
+        self._reader = backend.engine(writes=False)
+        self._writer = backend.engine(writes=True)
+        self._free: deque[Any] = deque(maxlen=backend.direct_connections)
         self._driver_error: type[Exception] = self._reader.dialect.loaded_dbapi.Error
         self._patient = True
         self._probing = threading.Lock()
@@ -210,29 +160,50 @@ class Database:
 
     def find_rows(self, ids: Collection[int]) -> dict[int, Row]:
         """Those of *ids* that name a tweet, deleted or not, as of the latest commit."""
-        with self._translated():
-            return self._direct.find_rows(ids)
+        return {row[0]: Row._make(row) for row in self._read(statements.BY_IDS, ids=ids)}
 
     def get_state(self) -> LogState:
         """Where the log stands, as of the latest commit."""
-        with self._translated():
-            return self._direct.get_state()
+        return log.read_state(self._read(statements.STATE))
 
-    def stream_tweets(self, partition: int, seq: int) -> Iterator[tuple[int, int | None, int, int, int]]:
+    def _read(self, statement: Any, **parameters: Any) -> Sequence[Any]:
+        """
+        The rows of a statement outside of a transaction: of the reads that nearly every request makes.
+
+        Some connections stay out of the pool, which takes 8 us for one, and a transaction of SQLAlchemy's 30.
+        """
+        with self._translated():
+            try:
+                connection = self._free.pop()
+            except IndexError:
+                connection = self._reader.raw_connection()
+            try:
+                cursor = statements.run(connection.driver_connection, self._reader.dialect, statement, (parameters,))
+                rows: Sequence[Any] = cursor.fetchall()
+            except BaseException:
+                connection.invalidate()  # its state is unknown
+                raise
+        # Two threads may see the same room: the connection that falls out goes back to the pool when it is collected.
+        if self._free.maxlen and len(self._free) < self._free.maxlen:
+            self._free.append(connection)
+        else:
+            connection.close()
+        return rows
+
+    def stream_tweets(self, partition: int, seq: int) -> Iterator[tuple[int, int | None, int, int]]:
         """
         The tweets of *partition* as they were when *seq* was that of its last entry, last posted first.
 
-        As (id, parent, partition, base, live); plain tuples, as there may be millions. A retweet comes before its
+        As (id, parent, base, live); plain tuples, as there may be millions. A retweet comes before its
         parent. A row says when it was posted and deleted, so no snapshot is held: on SQLite that would keep deleted
         texts in the write-ahead log, and on PostgreSQL a server busy for as long as the reader takes.
         """
         below = seq + 1
         while below > 1:
-            with self._translated():
-                rows = self._direct.read_chunk(partition, below, READ_AT_ONCE)
+            rows = self._read(statements.CHUNK, partition=partition, below=below, limit=READ_AT_ONCE)
             for tweet_id, parent, base, posted, deleted in rows:
                 below = posted
-                yield tweet_id, parent, partition, base, int(deleted is None or deleted > seq)
+                yield tweet_id, parent, base, int(deleted is None or deleted > seq)
             if len(rows) < READ_AT_ONCE:
                 return
 
@@ -248,31 +219,28 @@ class Database:
 
         The thread that asks is left behind then, and the next call waits for the same answer.
         """
+
+        def answer(probe: "Future[LogState]") -> None:
+            try:
+                probe.set_result(self.get_state())
+            except Exception as error:  # noqa: BLE001  # the caller has it
+                probe.set_exception(error)
+
         with self._probing:
             if self._probe is None or self._probe.done():
                 self._probe = Future()
-                threading.Thread(target=self._answer, args=(self._probe,), name="probe", daemon=True).start()
+                threading.Thread(target=answer, args=(self._probe,), name="probe", daemon=True).start()
             probe = self._probe
         try:
             return probe.result(within_s)
         except TimeoutError as error:
             raise StoreUnavailable("the database did not answer") from error
 
-    def _answer(self, probe: "Future[LogState]") -> None:
-        try:
-            probe.set_result(self.get_state())
-        except Exception as error:  # noqa: BLE001  # the caller has it
-            probe.set_exception(error)
-
     @contextmanager
-    def writing(self, *, at_length: bool = False) -> Iterator[Connection]:
-        """
-        Open a transaction that commits at the end of the block, unless the block raises.
-
-        With *at_length* it may take minutes, while other writers wait or are refused.
-        """
-        kind: Kind = "writing at length" if at_length else "writing"
-        with self._backend.write_lock(LOCK_WITHIN_S), self._opened(self._writer, kind) as connection:
+    def writing(self, kind: Kind = "writing") -> Iterator[Connection]:
+        """Open a transaction that commits at the end of the block, unless the block raises."""
+        lock = self._backend.write_lock(LOCK_TO_MIGRATE_WITHIN_S if kind == "migrating" else LOCK_WITHIN_S)
+        with lock, self._opened(self._writer, kind) as connection:
             yield connection
             with self._translated(committing=True):
                 try:
@@ -303,36 +271,19 @@ class Database:
                 self._patient = True
                 return result
 
-    @contextmanager
-    def migrating(self) -> Iterator[Connection]:
-        """Open a transaction for DDL; the caller commits. Others that migrate wait, and on SQLite all writers."""
-        lock = self._backend.write_lock(LOCK_TO_MIGRATE_WITHIN_S)
-        with lock, self._opened(self._writer, "migrating") as connection:
-            yield connection
-
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, truncate: bool = False) -> bool:
         """
         Run a PASSIVE checkpoint of SQLite's write-ahead log: it waits for no reader.
 
-        Raises StoreBusy, and nothing was copied, while another process writes.
-        """
-        if self._backend.has_wal_file:
-            with self._outside_transactions() as connection:
-                self._backend.checkpoint(connection)
-
-    def truncate_wal(self) -> bool:
-        """
-        Remove deleted texts from SQLite's write-ahead log, where old pages live on; the database file has none.
-
-        Returns False when a reader still uses the old pages, or another process writes: then call it again.
+        With *truncate* it also removes deleted texts from that log, where old pages live on; the database file has
+        none. False when a reader still uses the old pages: then call it again. Raises StoreBusy, and nothing was
+        copied, while another process writes.
         """
         if not self._backend.has_wal_file:
             return True
-        try:
-            with self._outside_transactions() as connection:
-                return self._backend.truncate_wal(connection)
-        except StoreBusy:
-            return False
+        lock = self._backend.write_lock(LOCK_TO_CHECKPOINT_WITHIN_S)
+        with lock, self._opened(self._writer, "none") as connection:
+            return self._backend.checkpoint(connection, truncate=truncate)
 
     def check(self) -> None:
         """Check that the database answers and can be used. Raises CannotOpen, StorageError."""
@@ -358,7 +309,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        self._direct.close()
+        while self._free:
+            self._free.pop().close()
         self._reader.dispose()
         self._writer.dispose()
         self._backend.close()
@@ -375,12 +327,6 @@ class Database:
                 if not connection.invalidated and getattr(connection.connection.driver_connection, "closed", False):
                     connection.invalidate()
                 raise
-
-    @contextmanager
-    def _outside_transactions(self) -> Iterator[Connection]:
-        lock = self._backend.write_lock(LOCK_TO_CHECKPOINT_WITHIN_S)
-        with lock, self._opened(self._writer, "none") as connection:
-            yield connection
 
     @contextmanager
     def _translated(self, *, committing: bool = False) -> Iterator[None]:

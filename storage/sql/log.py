@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, insert
 
-from storage.errors import CannotOpen, StoreConflict, StoreDamaged, StoreReplaced
+from storage.errors import CannotOpen, StoreConflict, StoreDamaged, StoreUnavailable
 from storage.fold import Ancestry, Entry
 from storage.ids import LARGEST, PARTITIONS
 from storage.records import Tweet
@@ -59,9 +59,9 @@ class LogState(NamedTuple):
         )
 
     def checked(self, store: Store) -> Self:
-        """The same, if it is of *store*. Raises StoreReplaced."""
+        """The same, if it is of *store*. Raises StoreUnavailable."""
         if self.store != store:
-            raise StoreReplaced(REPLACED)
+            raise StoreUnavailable(REPLACED)
         return self
 
 
@@ -129,7 +129,7 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
     """
     The heads of *partitions*, which no other transaction can move until this one ends.
 
-    Raises StoreReplaced when *store* is no more what the database says.
+    Raises StoreUnavailable when *store* is no more what the database says.
     """
     wanted = sorted(partitions)
     if not wanted:
@@ -137,7 +137,7 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
     # In one order, so that two writers never wait for each other.
     found = rows(connection, statements.LOCKED_HEADS, ids=wanted)
     if len(found) < len(wanted) or found[0][5:] != store:
-        raise StoreReplaced(REPLACED)
+        raise StoreUnavailable(REPLACED)
     return {row[0]: Head(*row[1:5]) for row in found}
 
 

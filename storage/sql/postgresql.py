@@ -8,8 +8,7 @@ on a head sees everything committed before that lock.
 """
 
 import select
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -25,6 +24,7 @@ from storage.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from storage.sql import database
 from storage.sql.database import Kind
 
 DRIVERS = ("postgresql", "postgresql+psycopg")
@@ -109,13 +109,11 @@ ERRORS: dict[str, type[StorageError] | None] = {
 }
 
 
-class Backend:
+class Backend(database.Backend):
     """A database on a server."""
 
     version_question = "SHOW server_version"
     advice = "check DATABASE_URL, and that the server runs and lets you in"
-    has_wal_file = False
-    direct_connections = 0  # whether one is still good is asked when it leaves the pool
 
     @staticmethod
     def check_url(url: URL) -> None:
@@ -124,32 +122,65 @@ class Backend:
             raise CannotOpen(f"DATABASE_URL names the driver {url.get_driver_name()}; use postgresql+psycopg://.")
         if "@" in f"{url.host}{url.database}":
             raise CannotOpen("DATABASE_URL has an @ after the host; percent-encode it as %40.")
+        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+        for name, value in url.query.items():
+            if name not in known:
+                raise CannotOpen(f"DATABASE_URL sets {name}, which is not an option of a PostgreSQL connection.")
+            if not isinstance(value, str) and name not in REPEATABLE:
+                raise CannotOpen(f"DATABASE_URL sets {name} more than once.")
 
     def __init__(self, url: URL) -> None:
-        self._url = url.set(drivername=DRIVERS[-1])
+        super().__init__(url.set(drivername=DRIVERS[-1]))
         self._generation = 0  # of connections: those of an earlier one lead to a server that only reads
 
-    def reader(self) -> Engine:
-        """Connections for those who read."""
-        return self._engine(READERS)
+    def engine(self, *, writes: bool) -> Engine:
+        """A pool of connections."""
+        given = {name: value for name, value in DEFAULTS.items() if name not in self._url.query}
+        engine = create_engine(
+            self._url,
+            pool_size=WRITERS if writes else READERS,
+            max_overflow=0,
+            pool_timeout=WAIT_FOR_CONNECTION_S,
+            connect_args={"autocommit": True, "client_encoding": "utf8", "prepare_threshold": None, **given},
+            hide_parameters=True,  # a text does not belong in a log
+            execution_options={"insert_rows": insert_rows},
+        )
 
-    def writer(self) -> Engine:
-        """Connections of their own for those who write: readers cannot keep them waiting."""
-        return self._engine(WRITERS)
+        @event.listens_for(engine, "do_connect")
+        def _connect(_dialect: object, _record: object, arguments: Any, parameters: Any) -> Any:
+            return BoundedConnection.connect(*arguments, **parameters)
 
-    def write_lock(self, within_s: float) -> AbstractContextManager[None]:  # noqa: ARG002  # there is nothing to wait for
-        """Nothing: writers lock rows on the server."""
-        return nullcontext()
+        @event.listens_for(engine, "begin")
+        def _begun(connection: Connection) -> None:
+            kind: Kind = connection.get_execution_options().get("kind", "reading")
+            driver: Any = connection.connection.driver_connection
+            driver.at_length = kind in AT_LENGTH
+            connection.exec_driver_sql(BEGIN[kind])
+
+        @event.listens_for(engine, "reset")
+        def _returned(connection: Any, _record: object, _state: object) -> None:
+            connection.at_length = False
+
+        @event.listens_for(engine, "connect")
+        def _connected(_connection: object, record: Any) -> None:
+            record.info["generation"] = self._generation
+
+        @event.listens_for(engine, "checkout")
+        def _checked_out(connection: Any, record: Any, _proxy: object) -> None:
+            # Between transactions a server sends only that it ends: so one that was restarted is noticed without a
+            # round trip, and before a request is lost on it.
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN)
+            if record.info["generation"] != self._generation or poll.poll(0):
+                raise DisconnectionError("the server closed the connection, or no longer takes writes")
+
+        return engine
 
     def check(self, connection: Connection) -> None:
         """Check that every text can be stored. Raises CannotOpen."""
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
             raise CannotOpen(f"The database of DATABASE_URL is encoded in {encoding}; create one with ENCODING 'UTF8'.")
-
-    def integrity_check(self, connection: Connection, at_most_bytes: int | None) -> str | None:  # noqa: ARG002  # nothing is read
-        """Nothing: the server checks its files, with checksums."""
-        return None
 
     def error_class(self, error: BaseException | None) -> type[StorageError] | None:
         """By its SQLSTATE, which an error has if the server reported it."""
@@ -160,56 +191,11 @@ class Backend:
             self._generation += 1
         return ERRORS[state] if state in ERRORS else ERRORS.get(state[:2], StoreUnavailable)
 
-    def checkpoint(self, connection: Connection) -> None:
-        """Nothing: the server does it."""
-
-    def truncate_wal(self, connection: Connection) -> bool:  # noqa: ARG002  # there is nothing to do with it
-        """Nothing: what was deleted goes when the server vacuums, and its write-ahead log is the operator's."""
-        return True
-
     @staticmethod
     def describe(url: URL) -> str:
         """*url* without its password, and of its parameters those alone that say where the server is."""
         where = {name: value for name, value in url.query.items() if name in REPEATABLE}
         return url.set(query=where).render_as_string()
-
-    def close(self) -> None:
-        """Nothing is held beside connections."""
-
-    def _engine(self, connections: int) -> Engine:
-        """A pool of *connections*. Raises CannotOpen when the URL has an unfit option."""
-        given = {name: value for name, value in DEFAULTS.items() if name not in self._url.query}
-        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
-        for name, value in self._url.query.items():
-            if name not in known:
-                raise CannotOpen(f"DATABASE_URL sets {name}, which is not an option of a PostgreSQL connection.")
-            if not isinstance(value, str) and name not in REPEATABLE:
-                raise CannotOpen(f"DATABASE_URL sets {name} more than once.")
-        engine = create_engine(
-            self._url,
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=WAIT_FOR_CONNECTION_S,
-            connect_args={"autocommit": True, "client_encoding": "utf8", "prepare_threshold": None, **given},
-            hide_parameters=True,  # a text does not belong in a log
-            execution_options={"insert_rows": insert_rows},
-        )
-        for name, listener in LISTENERS:
-            event.listen(engine, name, listener)
-        event.listen(engine, "connect", self._connected)
-        event.listen(engine, "checkout", self._checked_out)
-        return engine
-
-    def _connected(self, _connection: object, record: Any) -> None:
-        record.info["generation"] = self._generation
-
-    def _checked_out(self, connection: Any, record: Any, _proxy: object) -> None:
-        # Between transactions a server sends only that it ends: so one that was restarted is noticed without a round
-        # trip, and before a request is lost on it.
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        if record.info["generation"] != self._generation or poll.poll(0):
-            raise DisconnectionError("the server closed the connection, or no longer takes writes")
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -240,25 +226,3 @@ def insert_rows(driver: Any, table: str, columns: Sequence[str], rows: Sequence[
     with driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-
-
-def _connect(_dialect: object, _record: object, arguments: Any, parameters: Any) -> Any:
-    return BoundedConnection.connect(*arguments, **parameters)
-
-
-def _begun(connection: Connection) -> None:
-    kind: Kind = connection.get_execution_options().get("kind", "reading")
-    driver: Any = connection.connection.driver_connection
-    driver.at_length = kind in AT_LENGTH
-    connection.exec_driver_sql(BEGIN[kind])
-
-
-def _returned(connection: Any, _record: object, _state: object) -> None:
-    connection.at_length = False
-
-
-LISTENERS: tuple[tuple[str, Callable[..., None]], ...] = (
-    ("do_connect", _connect),
-    ("begin", _begun),
-    ("reset", _returned),
-)

@@ -8,7 +8,7 @@ transaction that has read cannot always be raised to a writing one, and then fai
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from storage.errors import CannotOpen, StorageError, StoreBusy, StoreConflict, StoreDamaged, StoreFull, StoreUnavailable
 from storage.locks import FileLock, lock_of_users
+from storage.sql import database
 from storage.sql.database import Kind
 
 DRIVERS = ("sqlite", "sqlite+pysqlite")
@@ -58,7 +59,7 @@ ERRORS: dict[int, type[StorageError]] = {
 """What the primary result codes mean (https://www.sqlite.org/rescode.html)."""
 
 
-class Backend:
+class Backend(database.Backend):
     """A database in a file."""
 
     version_question = "SELECT sqlite_version()"
@@ -82,7 +83,7 @@ class Backend:
     def __init__(self, url: URL) -> None:
         # One file has one lock, by any path that leads to it.
         self._file = Path(url.database or "").resolve()
-        self._url = url.set(database=str(self._file))
+        super().__init__(url.set(database=str(self._file)))
         self._users = lock_of_users(self._file)
         if not self._users.try_share():
             self._users.close()
@@ -94,15 +95,16 @@ class Backend:
         # SQLite 3.7.0 to 3.51.2 can corrupt its write-ahead log when one connection writes while another copies the log
         # back (https://www.sqlite.org/wal.html#walresetbug), so every writer and every checkpoint holds the lock.
         self._lock = FileLock(Path(f"{self._file}.lock"))
-        self.write_lock: Callable[[float], AbstractContextManager[None]] = self._lock.hold
 
-    def reader(self) -> Engine:
-        """Connections for those who read."""
+    def write_lock(self, within_s: float) -> AbstractContextManager[None]:
+        """Hold the lock of the file."""
+        return self._lock.hold(within_s)
+
+    def engine(self, *, writes: bool) -> Engine:
+        """Many connections that read, or the one that writes."""
+        if writes:
+            return _engine(self._url, 1, WRITER_CACHE_KIB, 0)
         return _engine(self._url, READERS, READER_CACHE_KIB, BUSY_TIMEOUT_S * 1000)
-
-    def writer(self) -> Engine:
-        """The one connection that writes."""
-        return _engine(self._url, 1, WRITER_CACHE_KIB, 0)
 
     def check(self, connection: Connection) -> None:
         """Check that the file is a database."""
@@ -122,23 +124,16 @@ class Backend:
         code: int = getattr(error, "sqlite_errorcode", 0)
         return ERRORS.get(code & 0xFF, StoreUnavailable)  # the upper bits say more exactly where
 
-    def checkpoint(self, connection: Connection) -> None:
-        """Run a PASSIVE checkpoint."""
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-
-    def truncate_wal(self, connection: Connection) -> bool:
-        """Run a TRUNCATE checkpoint. Writers wait for it, so it does not wait for readers for long."""
+    def checkpoint(self, connection: Connection, *, truncate: bool) -> bool:
+        """Run a checkpoint. Writers wait for one that truncates, so it does not wait for readers for long."""
+        if not truncate:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            return True
         connection.exec_driver_sql(f"PRAGMA busy_timeout={OTHERS_WAIT_MS}")
         try:
-            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+            return not connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
         finally:
             connection.exec_driver_sql("PRAGMA busy_timeout=0")
-        return not busy
-
-    @staticmethod
-    def describe(url: URL) -> str:
-        """*url* as it is."""
-        return url.render_as_string()
 
     def close(self) -> None:
         """Close the files of the locks."""

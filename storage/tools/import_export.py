@@ -231,7 +231,7 @@ def store_tweets(
     *on_progress* is called with how many are sent to the database. *on_id* is called for each with its name and its id.
     Raises ImportRefused when the store has one of them already, and what the callbacks raise, with nothing stored.
     """
-    with database.writing(at_length=True) as connection:
+    with database.writing("writing at length") as connection:
         storing = _Storing(connection, tree)
         for number, row in enumerate(tree.rows()):
             tweet_id = storing.add(number, row)

@@ -10,14 +10,12 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from itertools import count as counting
 from typing import NamedTuple
 
 from storage.errors import IndexUnavailable
 from storage.fold import Entry, change
 from storage.index.ranking import IndexState, RankingIndex
-from storage.recount import count_all, with_progress
+from storage.rebuild import count_tweets
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head
@@ -25,6 +23,9 @@ from storage.tweets import Tweets
 
 ASKED_AT_ONCE = 5_000
 """Tweets in one call, and entries in one statement: either takes some milliseconds."""
+
+PROGRESS_EVERY = 1_000
+"""Tweets between two calls of *on_progress*."""
 
 TRIES = 3
 """Comparisons that are begun: each ends when the index is rebuilt meanwhile."""
@@ -70,14 +71,16 @@ def list_differences(
 
     Raises IndexUnavailable also when the index is rebuilt meanwhile.
     """
-    comparisons = {each: _Comparison(database, index, each, head) for each, head in database.get_state().heads.items()}
-    places = {each: comparison.seq for each, comparison in comparisons.items()}
-    parents = database.list_parents()
-    counts = count_all(database, places, lambda: PackedGains(parents))
-    with closing(with_progress(counts, on_progress, counting())) as rows:
-        for tweet_id, partition, count in rows:
-            comparisons[partition].add(tweet_id, count)
-    return sorted(difference for each in comparisons.values() for difference in each.finish())
+    comparisons = [_Comparison(database, index, each, head) for each, head in database.get_state().heads.items()]
+    parents, compared = database.list_parents(), 0
+    for comparison in comparisons:
+        rows = database.stream_tweets(comparison.partition, comparison.seq)
+        for tweet_id, count in count_tweets(rows, PackedGains(parents)):
+            comparison.add(tweet_id, count)
+            compared += 1
+            if compared % PROGRESS_EVERY == 0:
+                on_progress(compared)
+    return sorted(difference for each in comparisons for difference in each.finish())
 
 
 class PackedGains:
@@ -112,7 +115,7 @@ class _Comparison:
     def __init__(self, database: Database, index: RankingIndex, partition: int, head: Head) -> None:
         self._database = database
         self._index = index
-        self._partition = partition
+        self.partition = partition
         self.seq, self._nonce = head.seq, head.nonce  # up to where entries are folded
         self._live = head.live
         self._gains = Counter[int]()  # since the instant, by the tweets that were there then
@@ -142,7 +145,7 @@ class _Comparison:
 
     def _ask(self, ids: list[int], counts: dict[int, int] | None = None) -> IndexState:
         """Compare *ids*, which counted *counts* at the instant: not ranked, or posted since, where it has none."""
-        answer = self._index.counts(self._partition, ids)
+        answer = self._index.counts(self.partition, ids)
         self._fold_to(answer.state)
         for tweet_id, in_index in zip(ids, answer.counts, strict=True):
             in_log = self._posted.get(tweet_id)
@@ -157,7 +160,7 @@ class _Comparison:
         with self._database.reading() as connection:
             while state.nonce is not None and self.seq < state.seq:
                 limit = min(ASKED_AT_ONCE, state.seq - self.seq)
-                entries = log.list_entries(connection, self._partition, self.seq, limit)
+                entries = log.list_entries(connection, self.partition, self.seq, limit)
                 if not entries:
                     break
                 ancestries = log.list_chains(connection, {each.parent for each in entries if each.parent is not None})
@@ -183,7 +186,7 @@ class _Comparison:
         """Find what the index ranks and the log does not have, or has as deleted."""
         known = {difference.tweet_id for difference in self._found}
         some: list[int] = []
-        for place in self._index.scan(self._partition):
+        for place in self._index.scan(self.partition):
             some.append(place.id)
             if len(some) == ASKED_AT_ONCE:
                 self._check_strangers(some, known)

@@ -105,7 +105,7 @@ def test_a_batch_is_bounded_by_ancestors(tweets: Tweets, monkeypatch: pytest.Mon
     monkeypatch.setattr("storage.writer.ANCESTORS_LIMIT", limit)
     chains = [post_chain(tweets, 9) for _ in range(6)]
     batches = Batches()
-    tweets.observe(batches)
+    tweets.observe(batches.wrote, int)
     deep = [tweets.post(NewTweet("v", None, None, chain[-1])) for chain in chains]
     cheap = tweets.post(NewTweet("w", None, None, chains[0][0]))
     done: list[object] = []
@@ -122,7 +122,7 @@ def test_a_batch_is_bounded_by_text(tweets: Tweets, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("storage.batch.TEXT_LIMIT", 1000)
     root = post(tweets, body="x" * 900)
     batches = Batches()
-    tweets.observe(batches)
+    tweets.observe(batches.wrote, int)
     futures = [tweets.post(NewTweet("v", None, None, root.id)) for _ in range(3)]
     futures += [tweets.post(NewTweet("v", "t", "b")) for _ in range(3)]
     assert [future.result().tweet.body for future in futures] == ["x" * 900] * 3 + ["b"] * 3

@@ -10,7 +10,6 @@ import pytest
 from storage import Tweets
 from storage.batch_worker import POSTPONED, BatchWorker, Postponed
 from storage.errors import Overloaded, StorageError, TweetDeleted, TweetNotFound
-from storage.observer import Observer
 from storage.records import NewTweet
 from tests.builders import Batches, post, retweet
 
@@ -23,7 +22,7 @@ def test_writes_submitted_together_are_one_batch(tweets: Tweets) -> None:
     """The first one does not set out alone: none is begun before the flush."""
     batches, done = Batches(), threading.Semaphore(0)
     first = post(tweets)
-    tweets.observe(batches)
+    tweets.observe(batches.wrote, int)
     futures = []
     for number in range(MANY):
         futures.append(tweets.post(NewTweet("ada", str(number), "b")))
@@ -41,12 +40,12 @@ def test_a_batch_is_told_of_before_it_is_answered(tweets: Tweets) -> None:
     """A write is counted when its future is done, however long that takes."""
 
     class Slow(Batches):
-        def wrote(self, writes: int, waiting: int, took_s: float) -> None:
+        def wrote(self, writes: int, *_: float) -> None:
             time.sleep(0.05)
-            super().wrote(writes, waiting, took_s)
+            super().wrote(writes)
 
     batches = Slow()
-    tweets.observe(batches)
+    tweets.observe(batches.wrote, int)
     post(tweets)
     assert batches.sizes == [1]
 
@@ -54,11 +53,10 @@ def test_a_batch_is_told_of_before_it_is_answered(tweets: Tweets) -> None:
 def test_a_batch_that_cannot_be_counted_is_stored(tweets: Tweets) -> None:
     """What an observer raises is not the outcome of a write that is on disk."""
 
-    class Failing(Observer):
-        def wrote(self, writes: int, waiting: int, took_s: float) -> None:
-            raise OSError(writes, waiting, took_s)
+    def fail(*_: float) -> None:
+        raise OSError
 
-    tweets.observe(Failing())
+    tweets.observe(fail, int)
     posted = post(tweets)
     assert tweets.top(10).result().tweets == (posted,)
 

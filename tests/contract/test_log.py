@@ -27,7 +27,7 @@ def test_the_tweets_of_a_place(tweets: Tweets, at_once: int, monkeypatch: pytest
     tweets.delete(child.id).result()
     found += rows
 
-    assert [(row[0], row[1], row[4]) for row in found] == expected
+    assert [(row[0], row[1], row[3]) for row in found] == expected
     assert [row[0] for row in tweets.database.stream_tweets(partition, 0)] == []
 
 
@@ -50,7 +50,7 @@ def test_a_head_behind_its_rows(tweets: Tweets) -> None:
     values = ", ".join(f"{name} = {value}" for name, value in before._asdict().items())
     spoil(tweets, f"UPDATE heads SET {values} WHERE partition = {partition}")
 
-    with tweets.database.writing(at_length=True) as connection:
+    with tweets.database.writing("writing at length") as connection:
         assert log.repair_heads(connection) == {partition: (before, right)}
 
     with tweets.database.reading() as connection:

@@ -15,7 +15,6 @@ from app.cli.main import main
 from storage.batch import Batch
 from storage.batch_worker import BatchFuture
 from storage.index.ranking import RankingIndex
-from storage.reconciler import Reconciler
 from storage.writer import Writer
 
 AFTER: dict[str, tuple[type, str]] = {
@@ -30,7 +29,7 @@ RECOVERING: dict[str, tuple[type, str]] = {
     "a server just started": (subprocess.Popen, "__init__"),
     "a rebuild half filled": (RankingIndex, "stage"),
     "a rebuild swapped": (RankingIndex, "swap"),
-    "caught up by one step": (Reconciler, "_fold_next"),
+    "caught up by one step": (RankingIndex, "fold_all"),
 }
 """Moments of a start, whose index lacks something."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from storage import Tweets, open_storage
+from storage.rebuild import count_tweets
 from storage.records import NewTweet
-from storage.recount import count_all
 from storage.tools.import_export import export_tweets
 from tests.builders import post, retweet
 from tests.e2e.commands import PATIENCE_S
@@ -53,7 +53,7 @@ def test_a_start_takes_out_what_a_killed_service_has_left(
     tweets: Tweets, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The text of a tweet that was deleted just before a crash is in no file soon after the next start."""
-    monkeypatch.setattr(tweets.database, "truncate_wal", lambda: False)  # as when there was no time left
+    monkeypatch.setattr(tweets.database, "checkpoint", lambda **_: False)  # as when there was no time left
     tweets.delete(post(tweets, body="mark-of-a-text").id).result()
     left = tmp_path / "left"
     shutil.copytree(data_dir, left, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
@@ -76,23 +76,23 @@ def test_an_export_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
 def test_a_count_of_all_is_not_in_the_way(tweets: Tweets, data_dir: Path) -> None:
     """The text goes while a rebuild or a comparison reads, however slowly; it reads the log as of its beginning."""
     first, made = post(tweets), post(tweets, body="mark-of-a-text")
-    counted = count_all(tweets.database, {0: tweets.database.get_state().heads[0].seq})
-    assert next(counted) == (made.id, 0, 0)
+    counted = count_tweets(tweets.database.stream_tweets(0, tweets.database.get_state().heads[0].seq), {})
+    assert next(counted) == (made.id, 0)
     tweets.delete(made.id).result()
     retweet(tweets, first)
     eventually(lambda: not files_with(data_dir, "mark-of-a-text"))
-    assert list(counted) == [(first.id, 0, 0)]
+    assert list(counted) == [(first.id, 0)]
 
 
 def test_nobody_waits_to_ask_while_it_is_taken_out(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the writer is at it, however long that takes, a write is begun at once; it is stored afterwards."""
     at_it, go_on = threading.Semaphore(0), threading.Event()
 
-    def take_out() -> bool:
+    def take_out(**_: bool) -> bool:
         at_it.release()
         return go_on.wait(0 if at_it._value < 2 else PATIENCE_S)  # in vain at first, so that it is tried while idle
 
-    monkeypatch.setattr(tweets.database, "truncate_wal", take_out)
+    monkeypatch.setattr(tweets.database, "checkpoint", take_out)
     tweets.delete(post(tweets).id).result()
     eventually(lambda: at_it._value == 2)
     begun = threading.Thread(target=tweets.post, args=(NewTweet("ann", "t", "b"),), daemon=True)

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from storage import Tweets, open_storage
-from storage.errors import LeaseLost
+from storage.errors import IndexUnavailable
 from storage.index.keys import keys_of
 from storage.index.ranking import RankingIndex
-from storage.reconciler import LOSSES
 from tests.builders import post, retweet, whole_ranking
 
 
@@ -87,10 +86,10 @@ def test_a_lost_lease_ends_a_rebuild(tweets: Tweets) -> None:
     with pytest.raises(Exception, match="evicted it, or another process has taken over"):
         index.stage(0, first, [(2, 2)])
     with pytest.raises(Exception, match="evicted it, or another process has taken over"):
-        index.swap(0, first, state, head, "")
+        index.swap(0, first, state, head)
     index.release(0, first)
     assert index._client.zcard(keys.staging) == 1
-    assert index.swap(0, second, state, head, "")
+    assert index.swap(0, second, state, head)
 
 
 def test_a_lease_without_an_end_is_not_held(tweets: Tweets) -> None:
@@ -103,51 +102,21 @@ def test_a_lease_without_an_end_is_not_held(tweets: Tweets) -> None:
     assert tweets.index.acquire(0) is None
 
 
-def test_a_process_does_not_break_its_own_lease(tweets: Tweets) -> None:
-    """A reconciler that looks for leases of dead processes, late, leaves alone the one of a rebuild beside it."""
-    post(tweets)
-    looked: list[set[str]] = []
-
-    def look(_counted: int) -> None:
-        if not looked:
-            tweets.reconciler._run_ids = set()  # as at the start of the command
-            tweets.reconciler.catch_up(5)
-            looked.append(tweets.reconciler._run_ids)
-
-    tweets.reconciler.rebuild(look)
-    assert looked == [tweets.index.run_ids()]
-    assert tweets.reconciler.rebuilds == 2
-
-
 def test_a_lease_of_a_process_that_died_is_broken(data_dir: Path) -> None:
     """With its embedded server the process that held it is gone: a start does not wait until the lease runs out."""
     with open_storage(data_dir) as tweets:
-        post(tweets)
-        tweets.reconciler.catch_up()
-        assert tweets.index.acquire(0, tweets.index.run_id(0))
+        assert tweets.index.acquire(0)
+        assert tweets.index.acquire(0) is None
     with open_storage(data_dir) as tweets:
-        tweets.reconciler.catch_up()
-        assert staged_and_leased(tweets) == []
+        assert tweets.index.acquire(0)
 
 
-@pytest.mark.parametrize("losses", [1, LOSSES])
-def test_a_lost_lease_is_taken_again(tweets: Tweets, losses: int) -> None:
-    """A rebuild that was asked for begins again when its lease ran out; a limited number of times."""
+def test_a_rebuild_whose_lease_is_lost_says_so(tweets: Tweets) -> None:
+    """A rebuild that was asked for ends when its lease ran out; the next one is done."""
     post(tweets)
-    left = losses
-
-    def lose(_counted: int) -> None:
-        nonlocal left
-        if left:
-            left -= 1
-            tweets.index._client.delete(keys_of(tweets.store.id, 0).lease)
-
-    if losses < LOSSES:
-        tweets.reconciler.rebuild(lose)
-    else:
-        with pytest.raises(LeaseLost, match="ran out"):
-            tweets.reconciler.rebuild(lose)
-    assert left == 0
+    with pytest.raises(IndexUnavailable, match="ran out"):
+        tweets.reconciler.rebuild(lambda _: tweets.index._client.delete(keys_of(tweets.store.id, 0).lease))
+    tweets.reconciler.rebuild()
     assert tweets.health().lag == 0
     assert staged_and_leased(tweets) == []
 
@@ -155,12 +124,10 @@ def test_a_lost_lease_is_taken_again(tweets: Tweets, losses: int) -> None:
 def test_a_long_rebuild_keeps_what_it_staged(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lease and the staged ranking outlive their time for as long as the rebuild works."""
     post(tweets)
-    monkeypatch.setattr("storage.rebuild.LEASE_S", 0.4)
-    monkeypatch.setattr("storage.index.ranking.LEASE_S", 0.4)
-    monkeypatch.setattr("storage.index.ranking.STAGING_TTL_S", 0.4)
+    monkeypatch.setattr("storage.rebuild.LEASE_S", 1.5)
+    monkeypatch.setattr("storage.index.ranking.LEASE_S", 1.5)
+    monkeypatch.setattr("storage.index.ranking.STAGING_TTL_S", 1.5)
     monkeypatch.setattr("storage.rebuild.STAGE_AT_ONCE", 1)
-    for _ in range(3):
-        post(tweets)
-    monkeypatch.setattr("storage.recount.PROGRESS_EVERY", 1)
-    tweets.reconciler.rebuild(lambda _counted: time.sleep(0.5))
-    assert len(whole_ranking(tweets)) == 4
+    post(tweets)
+    tweets.reconciler.rebuild(lambda _counted: time.sleep(2))
+    assert len(whole_ranking(tweets)) == 2

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
 from storage import migrate
-from storage.errors import SchemaOutdated, StoreUnavailable
+from storage.errors import CannotOpen, StoreUnavailable
 from storage.sql import schema
 from storage.sql.database import Database, open_database
 from tests.postgresql import PostgreSQL
@@ -172,7 +172,7 @@ def test_an_old_schema_is_named(database: Database) -> None:
     """A database without the latest revision is refused with the command that helps."""
     with database.reading() as connection:
         assert not migrate.is_usable(connection)
-        with pytest.raises(SchemaOutdated, match=r"at revision base, .* run `simple-twitter migrate up`"):
+        with pytest.raises(CannotOpen, match=r"at revision base, .* run `simple-twitter migrate up`"):
             migrate.check_usable(connection)
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from storage import migrate, open_storage
-from storage.errors import SchemaOutdated
+from storage.errors import CannotOpen
 from storage.sql import log
 from storage.sql.database import Database, open_database
 from storage.tools.verify import verify
@@ -111,7 +111,7 @@ def test_data_of_the_first_version(
     if database_url.startswith("sqlite"):
         database_url = ""
     else:
-        with pytest.raises(SchemaOutdated, match=r"at revision 0003, .*: run `simple-twitter migrate up`"):
+        with pytest.raises(CannotOpen, match=r"at revision 0003, .*: run `simple-twitter migrate up`"):
             open_storage(data_dir, database_url)
         migrate.up(old, partitions)
 
@@ -180,7 +180,7 @@ def test_a_later_schema_that_does_not_suit(database_url: str, data_dir: Path) ->
     with database.writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         connection.execute(text("UPDATE store SET usable_from = '9998'"))
-    with pytest.raises(SchemaOutdated, match="at revision 9999, which a version whose latest is"):
+    with pytest.raises(CannotOpen, match="at revision 9999, which a version whose latest is"):
         open_storage(data_dir, database_url)
     with pytest.raises(migrate.NoSuchRevision, match="at revision 9999"):
         migrate.down(database)

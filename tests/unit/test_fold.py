@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storage.errors import StoreConflict
 from storage.fold import Change, Entry, change, gains
-from storage.recount import count
+from storage.rebuild import count_tweets
 from storage.tools.verify import PackedGains
 from tests.model import PlainTweets
 
@@ -90,21 +90,20 @@ def test_a_whole_log_is_counted_as_it_is_folded(entries: list[Entry]) -> None:
     """A log read newest first gives each live tweet with its count."""
     deleted = {entry.id for entry in entries if entry.sign < 0}
     posted = sorted((entry for entry in entries if entry.sign > 0), key=lambda entry: -entry.id)
-    rows = [(entry.id, entry.parent, 3, entry.base, int(entry.id not in deleted)) for entry in posted]
-    found = list(count(rows, {}))
-    assert [tweet for tweet, _, _ in found] == [entry.id for entry in posted if entry.id not in deleted]
-    assert {partition for _, partition, _ in found} <= {3}
-    assert {tweet: counted for tweet, _, counted in found} == recount(entries)
+    rows = [(entry.id, entry.parent, entry.base, int(entry.id not in deleted)) for entry in posted]
+    found = list(count_tweets(rows, {}))
+    assert [tweet for tweet, _ in found] == [entry.id for entry in posted if entry.id not in deleted]
+    assert dict(found) == recount(entries)
     packed = PackedGains(array("q", sorted({row[1] for row in rows if row[1] is not None})))
-    assert list(count(rows, packed)) == found
+    assert list(count_tweets(rows, packed)) == found
 
 
 def test_a_log_without_a_parent_is_refused() -> None:
     """A retweet whose target is not in the log is no log that can be counted."""
     with pytest.raises(StoreConflict, match="7"):
-        list(count([(9, 8, 0, 0, 1), (8, 7, 0, 0, 1)], {}))
+        list(count_tweets([(9, 8, 0, 1), (8, 7, 0, 1)], {}))
     with pytest.raises(StoreConflict, match="7"):
-        list(count([(9, 8, 0, 0, 1), (8, 7, 0, 0, 1)], PackedGains(array("q", [7, 8]))))
+        list(count_tweets([(9, 8, 0, 1), (8, 7, 0, 1)], PackedGains(array("q", [7, 8]))))
 
 
 def test_each_ancestor_is_visited_once() -> None:

@@ -8,8 +8,7 @@
 -- ARGV[1]  position that the rebuild found, '' for none
 -- ARGV[2]  position of the rebuilt ranking
 -- ARGV[3]  how many members the rebuilt ranking must have
--- ARGV[4]  run_id of the server that it was built in
--- ARGV[5]  token of the lease
+-- ARGV[4]  token of the lease, which begins with the run_id of the server process that the rebuild began in
 --
 -- Returns 1 when swapped, 0 when the position has moved, -1 when what is staged is not complete, -2 when the lease is
 -- another's; unless 1, nothing is written.
@@ -19,7 +18,7 @@ local ranking, position, staging = KEYS[1], KEYS[2], KEYS[5]
 
 -- Look before writing: a script that stops half-way is not rolled back. After its first write, which needs no memory, it
 -- is not refused any more, for want of memory or because the server became a replica (Redis 7, Valkey 7.2 to 9).
-if redis.call('GET', KEYS[4]) ~= ARGV[5] then
+if redis.call('GET', KEYS[4]) ~= ARGV[4] then
     return -2
 end
 if (redis.call('GET', position) or '') ~= ARGV[1] then
@@ -34,5 +33,5 @@ if redis.call('EXISTS', staging) == 1 then
     redis.call('PERSIST', ranking)
 end
 redis.call('SET', position, ARGV[2])
-redis.call('SET', KEYS[3], ARGV[4])
+redis.call('SET', KEYS[3], string.match(ARGV[4], '^%x*'))
 return 1
