@@ -229,7 +229,7 @@ def test_the_feed_of_a_window(fresh: Client, tweets: Tweets, root: Tweet) -> Non
 def test_the_page_of_a_window(fresh: Client, tweets: Tweets, root: Tweet) -> None:
     """A row says what the tweet received and its count; the tabs say which window it is."""
     page = fresh.get("/?window=day").body.decode()
-    assert "<strong>3 today</strong>, 13 in all" in page
+    assert "<strong>3 today</strong>, 13\xa0in\xa0all" in page
     assert '<a href="/?window=day" aria-current="page">Day</a>' in page
     assert '<a href="/" aria-current="page">All time</a>' in fresh.get("/").body.decode()
     assert "Nothing was retweeted in 5h" not in page
