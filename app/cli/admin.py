@@ -1,4 +1,4 @@
-"""`migrate`, `info`, `verify`, `rebuild`, `backup` and `restore`: what concerns the store as a whole."""
+"""What concerns the store as a whole: its schema, state and counts, the index, backups, and API tokens."""
 
 import json
 import platform
@@ -6,27 +6,28 @@ import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TextIO
+from typing import Any, TextIO, TypeVar
 
 from app import __version__
 from app.bootstrap import opened_database, opened_tweets
 from app.cli import CommandError
-from app.cli.progress import Progress
+from app.cli.progress import progress
+from app.http.schemas import RULES, names_user
 from app.settings import Settings
 from storage import Tweets, ids
 from storage import migrate as schema
 from storage.data_dir import database_file, is_ours, make_data_dir
+from storage.recount import OnProgress
 from storage.sql import log
-from storage.sql.log import Head
-from storage.tools.backup import Contents, back_up, file_of
-from storage.tools.backup import restore as put_back
-from storage.tools.status import Status, get_status
-from storage.tools.verify import Difference
-from storage.tools.verify import verify as list_all
+from storage.tokens import Tokens
+from storage.tools.backup import back_up, file_of, restore
+from storage.tools.status import get_status
+from storage.tools.verify import verify
 
 PACKAGES = ("alembic", "bottle", "msgspec", "redis", "sqlalchemy", "waitress")
 
@@ -40,8 +41,10 @@ WHERE = "where URL is DATABASE_URL without `+psycopg`"
 DUMP = f"`pg_dump --format=custom --file=FILE URL`, {WHERE}; it may run beside the service"
 UNDUMP = f"`pg_restore --clean --if-exists --dbname=URL FILE`, {WHERE}, while no service runs"
 
+Done = TypeVar("Done")
 
-def migrate(arguments: Namespace, settings: Settings) -> int:
+
+def migrate_command(arguments: Namespace, settings: Settings) -> int:
     """
     Do one of the four actions; the exit code is 1 when `check` finds a difference.
 
@@ -65,31 +68,40 @@ def migrate(arguments: Namespace, settings: Settings) -> int:
         elif arguments.action == "down":
             schema.down(database, arguments.to)
         revisions = schema.list_revisions(database)
-    if arguments.json:
-        print(json.dumps([revision._asdict() for revision in revisions]))
-    else:
-        for number, title, applied in revisions:
-            print(f"{number}  {'applied' if applied else 'missing'}  {title}")
+    lines = (f"{number}  {'applied' if applied else 'missing'}  {title}" for number, title, applied in revisions)
+    _print(arguments, [revision._asdict() for revision in revisions], lines)
     return 0
 
 
-def info(arguments: Namespace, settings: Settings) -> int:
+def info_command(arguments: Namespace, settings: Settings) -> int:
     """Print what is where, a fact a line or as one JSON object."""
     with opened_tweets(settings, attach=True) as tweets:
         status = get_status(tweets)
-    if arguments.json:
-        packages = {name: version(name) for name in PACKAGES}
-        found = {**status._asdict(), "partitions": [each._asdict() for each in status.partitions]}
-        found |= {"live": status.live, "entries": status.entries, "data": str(settings.data_dir.resolve())}
-        found |= {"version": __version__, "python": platform.python_version(), "packages": packages}
-        print(json.dumps(found, indent=2))
-    else:
-        for name, value in _facts(settings, status):
-            print(f"{name:10}  {value}")
+    packages = {name: version(name) for name in PACKAGES}
+    found = {**status._asdict(), "partitions": [each._asdict() for each in status.partitions]}
+    found |= {"live": status.live, "entries": status.entries, "data": str(settings.data_dir.resolve())}
+    found |= {"version": __version__, "python": platform.python_version(), "packages": packages}
+    memory, where = status.index_memory, "REDIS_URL" if settings.redis_url else "embedded"
+    facts = [
+        ("version", __version__),
+        ("data", found["data"]),
+        ("database", f"{status.database}  ({status.database_version})"),
+        ("index", f"{where}  ({'away' if memory is None else f'{status.index_version}, {memory / 1e6:.1f} MB'})"),
+        ("store", status.store),
+        ("tweets", f"{status.live:,} live, of {status.entries:,} log entries"),
+    ]
+    for number, entries, live, ranked, lag in status.partitions:
+        if ranked is None or lag is None:
+            said = f"{live:,} live, {entries:,} entries, its server is away"
+        else:
+            said = f"{live:,} live, {ranked:,} ranked, at {entries - lag:,} of {entries:,} entries, lag {lag:,}"
+        facts.append((f"part {number}", said))
+    facts += [("python", found["python"]), ("packages", ", ".join(" ".join(each) for each in packages.items()))]
+    _print(arguments, found, (f"{name:10}  {value}" for name, value in facts))
     return 0
 
 
-def verify(arguments: Namespace, settings: Settings) -> int:
+def verify_command(arguments: Namespace, settings: Settings) -> int:
     """
     Read the whole database, and compare every head with its rows and every count with the log. Raises StoreDamaged.
 
@@ -97,159 +109,143 @@ def verify(arguments: Namespace, settings: Settings) -> int:
     """
     with opened_tweets(settings, attach=True) as tweets:
         found = _verify(tweets, settings)
-        if found.is_wrong and arguments.repair:
+        if arguments.repair and (found["wrong"] or found["heads"]):
             if not arguments.json:
-                _print_verdict(found)
-            _rebuild(tweets)  # which corrects heads as well
+                print("\n".join(_verdict(found)))
+            _showing("counting", tweets, tweets.reconciler.rebuild)  # which corrects heads as well
             print("Rebuilt.", file=sys.stderr if arguments.json else sys.stdout)
             found = _verify(tweets, settings)
-    if arguments.json:
-        print(json.dumps(found.to_json(), indent=2))
-    else:
-        _print_verdict(found)
-    return DIFFERENT if found.is_wrong else 0
+    _print(arguments, found, _verdict(found))
+    return DIFFERENT if found["wrong"] or found["heads"] else 0
 
 
-def rebuild(_arguments: Namespace, settings: Settings) -> int:
+def rebuild_command(_arguments: Namespace, settings: Settings) -> int:
     """Rebuild the index."""
     with opened_tweets(settings, attach=True) as tweets:
         began = time.monotonic()
-        live = _rebuild(tweets)
+        _, live = _showing("counting", tweets, tweets.reconciler.rebuild)
         print(f"Rebuilt the index of {live:,} tweets in {time.monotonic() - began:.1f} s.")
     return 0
 
 
-def backup(arguments: Namespace, settings: Settings) -> int:
+def backup_command(arguments: Namespace, settings: Settings) -> int:
     """Copy the database to a file. Raises CommandError or BackupRefused, with what was at that name untouched."""
     source = file_of(database_file(settings.data_dir), settings.database_url, DUMP)
+
+    def copy_to(goal: Path, out: TextIO) -> None:
+        with progress("copying", unit="pages") as show:
+            contents = back_up(source, goal, show)
+        print(f"Backed up {contents}.", file=out)
+
     if arguments.file == "-":
         with TemporaryDirectory(prefix=".backup.", dir=source.parent) as folder:
-            _back_up(source, Path(folder) / "copy", sys.stderr)
+            copy_to(Path(folder) / "copy", sys.stderr)
             with (Path(folder) / "copy").open("rb") as copy:
                 shutil.copyfileobj(copy, sys.stdout.buffer)
         return 0
     if is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
         raise CommandError(f"{arguments.file} is a file of the service itself; name another one.")
-    _back_up(source, Path(arguments.file), sys.stdout)
+    copy_to(Path(arguments.file), sys.stdout)
     return 0
 
 
-def restore(arguments: Namespace, settings: Settings) -> int:
+def restore_command(arguments: Namespace, settings: Settings) -> int:
     """Put a file in the place of the database. Raises BackupRefused, with the database untouched."""
     goal = file_of(database_file(settings.data_dir), settings.database_url, UNDUMP)
     if not settings.database_url:
         make_data_dir(settings.data_dir)
-    with Progress("copying", "pages") as progress:
-        contents = put_back(
-            Path(arguments.file),
-            goal,
-            lambda done, total: progress.show(done, done / max(total, 1)),
-            force=arguments.force,
-        )
-    print(f"Restored {_described(contents)} from {arguments.file}. The next start rebuilds the ranking.")
+    with progress("copying", unit="pages") as show:
+        contents = restore(Path(arguments.file), goal, show, force=arguments.force)
+    print(f"Restored {contents} from {arguments.file}. The next start rebuilds the ranking.")
     print("Every user who had a token then has it again: see `simple-twitter token list`.")
     return 0
 
 
-def _facts(settings: Settings, status: Status) -> Iterator[tuple[str, str]]:
-    yield "version", __version__
-    yield "data", str(settings.data_dir.resolve())
-    yield "database", f"{status.database}  ({status.database_version})"
-    where = "REDIS_URL" if settings.redis_url else "embedded"
-    state = "away" if status.index_memory is None else f"{status.index_version}, {status.index_memory / 1e6:.1f} MB"
-    yield "index", f"{where}  ({state})"
-    yield "store", status.store
-    yield "tweets", f"{status.live:,} live, of {status.entries:,} log entries"
-    for each in status.partitions:
-        if each.ranked is None or each.lag is None:
-            found = f"{each.live:,} live, {each.entries:,} entries, its server is away"
-        else:
-            at = each.entries - each.lag
-            found = (
-                f"{each.live:,} live, {each.ranked:,} ranked, at {at:,} of {each.entries:,} entries, lag {each.lag:,}"
-            )
-        yield f"part {each.partition}", found
-    yield "python", platform.python_version()
-    yield "packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+def token_command(arguments: Namespace, settings: Settings) -> int:
+    """Add, list or revoke API tokens. Raises CommandError, StorageError, CannotOpen."""
+    with opened_database(settings) as database:
+        tokens = Tokens(database)
+        if arguments.action == "add":
+            if not names_user(arguments.user):
+                raise CommandError(f"A user must be {RULES['user_name']}.")
+            first = not tokens.list_all()
+            # The token alone on stdout, so that a script can take it; all else goes to stderr.
+            print(tokens.add(arguments.user, admin=arguments.admin), flush=True)
+            print("Keep it: it is not shown again. Send it as `Authorization: Bearer TOKEN`.", file=sys.stderr)
+            if first:
+                print("It is the first one: from now on every write needs a token.", file=sys.stderr)
+            return 0
+        if arguments.action == "revoke":
+            tokens.revoke(arguments.id)
+            print(f"Revoked {arguments.id}.")
+            return 0
+        rows = [
+            {
+                "id": each.id,
+                "kind": "admin" if each.admin else "user",
+                "created_at": _minute(each.created_at),
+                "revoked_at": _minute(each.revoked_at),
+                "user": each.user_name,
+            }
+            for each in tokens.list_all()
+        ]
+    lines = [f"{'id':12}  {'kind':5}  {'created':17}  {'revoked':17}  user"]
+    for row in rows:
+        made, revoked = row["created_at"], row["revoked_at"] or "-"
+        lines.append(f"{row['id']}  {row['kind']:5}  {made}  {revoked:17}  {row['user']}")
+    _print(arguments, rows, lines)
+    return 0
 
 
-class _Verdict(NamedTuple):
-    """What a verification found: how many counts are right, those that are wrong, and heads beside what rows make."""
-
-    right: int
-    differences: list[Difference]
-    heads: dict[int, tuple[Head, Head]]
-    took_s: float
-
-    @property
-    def is_wrong(self) -> bool:
-        """Whether anything differs."""
-        return bool(self.differences or self.heads)
-
-    def to_json(self) -> dict[str, object]:
-        """All of it, for programs."""
-        heads = {number: {"head": one._asdict(), "rows": two._asdict()} for number, (one, two) in self.heads.items()}
-        counts = [{**each._asdict(), "tweet_id": ids.encode(each.tweet_id)} for each in self.differences]
-        numbers = {"right": self.right, "wrong": len(self.differences), "seconds": round(self.took_s, 3)}
-        return {**numbers, "differences": counts, "heads": heads}
+def _print(arguments: Namespace, data: object, lines: Iterable[str]) -> None:
+    """Print *data* for programs, where `--json` asks for it, or else *lines* for people."""
+    print(json.dumps(data, indent=2) if arguments.json else "\n".join(lines))
 
 
-def _verify(tweets: Tweets, settings: Settings) -> _Verdict:
+def _showing(what: str, tweets: Tweets, act: Callable[[OnProgress], Done]) -> tuple[Done, int]:
+    """Let *act* work on all live tweets, showing how far that is; what it returns, and how many there are."""
+    live = sum(head.live for head in tweets.database.get_state().heads.values())
+    with progress(what, live) as show:
+        return act(show), live
+
+
+def _verify(tweets: Tweets, settings: Settings) -> dict[str, Any]:
     """Compare all; counts only where the heads are right, as no index can be brought to a wrong one."""
     began = time.monotonic()
     tweets.database.check_whole()
     with tweets.database.reading() as connection:
         wrong = log.list_wrong_heads(connection)
-    differences, live = ([], 0) if wrong else _compare(tweets)
+    differences, live = ([], 0) if wrong else _showing("comparing", tweets, lambda show: verify(tweets, show))
     if settings.metrics:
         from app.metrics import keep_verdict
 
         keep_verdict(settings.data_dir, len(differences))
-    right = live - sum(each.in_log is not None for each in differences)
-    return _Verdict(right, differences, wrong, time.monotonic() - began)
+    return {
+        "right": live - sum(each.in_log is not None for each in differences),
+        "wrong": len(differences),
+        "seconds": round(time.monotonic() - began, 3),
+        "differences": [{**each._asdict(), "tweet_id": ids.encode(each.tweet_id)} for each in differences],
+        "heads": {number: {"head": one._asdict(), "rows": two._asdict()} for number, (one, two) in wrong.items()},
+    }
 
 
-def _print_verdict(found: _Verdict) -> None:
-    for number, (head, rows) in found.heads.items():
-        print(f"The head of partition {number} says {head.seq:,} entries and {head.live:,} live tweets, and its rows")
-        print(f"make {rows.seq:,} and {rows.live:,}: `rebuild` corrects it. No count was compared.")
-    if not found.heads:
-        print(f"{found.right:,} right, {len(found.differences):,} wrong, in {found.took_s:.1f} s.")
-    if found.differences:
-        print(f"{'tweet':13}  {'in the log':>13}  {'in the index':>13}")
-    for each in found.differences[:SHOWN]:
-        print(f"{ids.encode(each.tweet_id)}  {_count(each.in_log):>13}  {_count(each.in_index):>13}")
-    if len(found.differences) > SHOWN:
-        print(f"... and {len(found.differences) - SHOWN:,} more.")
+def _verdict(found: dict[str, Any]) -> Iterable[str]:
+    """What was found, for people."""
+    for number, wrong in found["heads"].items():
+        head, rows = wrong["head"], wrong["rows"]
+        yield f"The head of partition {number} says {head['seq']:,} entries and {head['live']:,} live tweets, and its"
+        yield f"rows make {rows['seq']:,} and {rows['live']:,}: `rebuild` corrects it. No count was compared."
+    if not found["heads"]:
+        yield f"{found['right']:,} right, {found['wrong']:,} wrong, in {found['seconds']:.1f} s."
+    if found["differences"]:
+        yield f"{'tweet':13}  {'in the log':>13}  {'in the index':>13}"
+    for each in found["differences"][:SHOWN]:
+        log_count, index_count = ("missing" if each[side] is None else each[side] for side in ("in_log", "in_index"))
+        yield f"{each['tweet_id']}  {log_count:>13}  {index_count:>13}"
+    if found["wrong"] > SHOWN:
+        yield f"... and {found['wrong'] - SHOWN:,} more."
 
 
-def _compare(tweets: Tweets) -> tuple[list[Difference], int]:
-    """Every difference between the index and the log, and how many tweets were compared, showing how far that is."""
-    live = get_status(tweets).live
-    with Progress("comparing") as progress:
-        found = list_all(tweets, lambda done: progress.show(done, min(done / max(live, 1), 1)))
-        progress.show(live, 1)
-    return found, live
-
-
-def _rebuild(tweets: Tweets) -> int:
-    """Rebuild the index, showing how far that is; returns how many tweets there are."""
-    live = get_status(tweets).live
-    with Progress("counting") as progress:
-        tweets.reconciler.rebuild(lambda counted: progress.show(counted, min(counted / max(live, 1), 1)))
-        progress.show(live, 1)
-    return live
-
-
-def _count(count: int | None) -> str:
-    return "missing" if count is None else str(count)
-
-
-def _back_up(source: Path, goal: Path, out: TextIO) -> None:
-    with Progress("copying", "pages") as progress:
-        contents = back_up(source, goal, lambda done, total: progress.show(done, done / max(total, 1)))
-    print(f"Backed up {_described(contents)}.", file=out)
-
-
-def _described(contents: Contents) -> str:
-    return f"{contents.live:,} tweets ({contents.entries:,} log entries of store {contents.store})"
+def _minute(time_ms: int | None) -> str | None:
+    """A time to the minute, UTC; None for none."""
+    return None if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%MZ}"

@@ -28,25 +28,8 @@ PIPE_CLOSED = 141
 SIGNALLED = 128
 """The exit code of a command that a signal ended is this and the number of the signal."""
 
-COMMANDS = {
-    "serve": "serve.serve",
-    "migrate": "admin.migrate",
-    "verify": "admin.verify",
-    "rebuild": "admin.rebuild",
-    "import": "transfer.import_file",
-    "export": "transfer.export_file",
-    "backup": "admin.backup",
-    "restore": "admin.restore",
-    "mirror": "mirror.mirror",
-    "seed": "transfer.seed",
-    "token": "token.token",
-    "info": "admin.info",
-}
-"""The module of each command, and its function there. No other module is imported: `serve` need not wait for it."""
-
 MAKERS = ("serve", "import", "mirror", "seed", "restore", "migrate up", "token add")
 """The commands that make the embedded database if it is missing. For all others a folder without one is a mistake."""
-
 
 DESCRIPTION = """\
 Tweets, retweets and their ranking.
@@ -54,15 +37,19 @@ Tweets, retweets and their ranking.
 Every command reads the same settings from the environment: HOST, PORT, DATA_DIR, DATABASE_URL, REDIS_URL and
 more (README has the table). All commands but `restore` work beside a running service as well as without one."""
 
-SERVE = """\
+COMMANDS = {
+    "serve": """\
+serve the API and the page
+
 Serve the API and the page until SIGTERM or Ctrl-C. Starts the embedded parts, and migrates an embedded database
 to the latest revision.
 
 examples:
   simple-twitter serve
-  PORT=8080 DATA_DIR=/srv/tweets simple-twitter serve"""
+  PORT=8080 DATA_DIR=/srv/tweets simple-twitter serve""",
+    "migrate": """\
+bring the database up to date, or back
 
-MIGRATE = """\
 Bring the database to the latest revision (up), take it back by one (down), list the revisions (status), or
 compare its tables with the declared ones (check: exit code 1 when they differ).
 
@@ -71,23 +58,26 @@ Every start migrates an embedded database. A database named by DATABASE_URL is m
 examples:
   DATABASE_URL=sqlite:////srv/tweets.db simple-twitter migrate up
   simple-twitter migrate status
-  simple-twitter migrate down --to base --yes"""
+  simple-twitter migrate down --to base --yes""",
+    "verify": """\
+compare every count with the log
 
-VERIFY = """\
 Compare every count in Redis with a full count of the log. If any differs, print a table and end with exit code 1.
 A SQLite file is checked for damage first. Reads and writes go on meanwhile; progress is shown on stderr.
 
 examples:
   simple-twitter verify
-  simple-twitter verify --repair"""
+  simple-twitter verify --repair""",
+    "rebuild": """\
+rebuild the index from the log
 
-REBUILD = """\
 Rebuild the index from the log, beside the old one, and swap. Reads and writes go on meanwhile.
 
 example:
-  simple-twitter rebuild"""
+  simple-twitter rebuild""",
+    "import": """\
+add the tweets of a file
 
-IMPORT = """\
 Add the tweets of a file: lines of JSON as `export` writes them, plain or gzipped. A line may have a `key`, any text
 that names the tweet in another system, in place of an `id`; then `retweet` is the key of a line above, and the tweet
 gets an id of its time.
@@ -101,18 +91,20 @@ first. Nothing there is changed.
 examples:
   simple-twitter import tweets.jsonl.gz
   ssh other simple-twitter export | simple-twitter import -
-  simple-twitter import redis://127.0.0.1:6379/0 --zone Europe/Berlin --map ids.jsonl"""
+  simple-twitter import redis://127.0.0.1:6379/0 --zone Europe/Berlin --map ids.jsonl""",
+    "export": """\
+write all tweets to a file
 
-EXPORT = """\
 Write every tweet as a line of JSON, in the order of ids, as of one instant: ids, bases, times, parents and
 deletions. Imported into an empty store and exported again it is the same to the byte. Idempotency keys are not
 exported. A file is complete or not there; a name that ends in .gz is gzipped.
 
 examples:
   simple-twitter export tweets.jsonl.gz
-  simple-twitter export | head"""
+  simple-twitter export | head""",
+    "backup": """\
+copy the database while it is written
 
-BACKUP = """\
 Copy the database to a file as of one instant, while a service runs and writes. The whole copy is checked before it
 gets its name: a file of that name is a good backup, and an older file of that name stays until then.
 
@@ -120,9 +112,10 @@ It holds everything; the index needs no backup. For PostgreSQL the command names
 
 examples:
   simple-twitter backup tweets.backup
-  simple-twitter backup "/srv/backups/tweets-$(date +%F).db\""""
+  simple-twitter backup "/srv/backups/tweets-$(date +%F).db\"""",
+    "restore": """\
+replace the database by a backup
 
-RESTORE = """\
 Replace the database by a backup, after checking the whole backup. Stop the service first. What was posted since the
 backup is lost; the next start rebuilds the ranking.
 
@@ -130,9 +123,10 @@ An existing database is replaced only with --force, also a damaged one.
 
 examples:
   simple-twitter restore tweets.backup
-  simple-twitter restore --force tweets.backup"""
+  simple-twitter restore --force tweets.backup""",
+    "mirror": """\
+keep this database equal to another one
 
-MIRROR = """\
 Keep the database of these settings equal to SOURCE until stopped. SOURCE is the address of a running service, or the
 URL of a database. Ids, times, bases and deletions are kept; chains are spread over the partitions of this database.
 
@@ -142,15 +136,17 @@ only. To move a service: mirror it while it runs, stop it, `mirror --once` from 
 
 examples:
   DATA_DIR=/srv/new PARTITIONS=8 simple-twitter mirror http://127.0.0.1:8080
-  DATA_DIR=/srv/new simple-twitter mirror --once sqlite:////srv/old/tweets.db"""
+  DATA_DIR=/srv/new simple-twitter mirror --once sqlite:////srv/old/tweets.db""",
+    "seed": """\
+add tweets to look at
 
-SEED = """\
 Add 120 tweets to look at: some users who retweet each other, over the last two days.
 
 example:
-  simple-twitter seed"""
+  simple-twitter seed""",
+    "token": """\
+manage API tokens
 
-TOKENS = """\
 Manage API tokens. While there is no token, everyone who reaches the service may write. From the first token on,
 each write needs one: a token posts as its own user, and deletes that user's tweets. An admin's token may delete any
 tweet and set count_retweet.
@@ -162,13 +158,19 @@ examples:
   simple-twitter token add ada
   simple-twitter token add root --admin
   simple-twitter token list
-  simple-twitter token revoke 3f9a1c2b7d04"""
+  simple-twitter token revoke 3f9a1c2b7d04""",
+    "info": """\
+print what is where
 
-INFO = """\
 Print versions, settings, engines, tweets, partitions, and how far the index lags.
 
 example:
-  simple-twitter info"""
+  simple-twitter info""",
+}
+"""Of each command what it does in a few words, and then its help."""
+
+MODULES = {"serve": "serve", "mirror": "mirror", "import": "transfer", "export": "transfer", "seed": "transfer"}
+"""Where the function of a command is, if not in `admin`. No other module is imported: `serve` need not wait for it."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -202,29 +204,21 @@ def _run(words: Sequence[str]) -> int:
     settings = Settings.from_environment()
     # What a service does by itself is news; in a command it is what was asked for.
     set_up(settings, logging.WARNING if serving else logging.ERROR)
-    module, _, function = COMMANDS[arguments.command].partition(".")
-    command: Callable[[Namespace, Settings], int] = getattr(importlib.import_module(f"app.cli.{module}"), function)
-    _check_there(arguments, settings)
+    module = importlib.import_module(f"app.cli.{MODULES.get(arguments.command, 'admin')}")
+    command: Callable[[Namespace, Settings], int] = getattr(module, f"{arguments.command}_command")
+    if not settings.database_url and f"{arguments.command} {vars(arguments).get('action', '')}".rstrip() not in MAKERS:
+        from storage.data_dir import database_file
+
+        if not (file := database_file(settings.data_dir)).exists():
+            raise CommandError(
+                f"There is no database at {file}: correct DATA_DIR, or `simple-twitter serve` makes one there."
+            )
     # What was imported stays. The collector, which `__main__` has put off, would go through it again and again.
     gc.freeze()
     gc.enable()
     code = command(arguments, settings)
     sys.stdout.flush()
     return code
-
-
-def _check_there(arguments: Namespace, settings: Settings) -> None:
-    """Raise CommandError when the database should be embedded and is missing, unless the command makes it."""
-    command = f"{arguments.command} {getattr(arguments, 'action', '')}".rstrip()
-    if settings.database_url or command in MAKERS:
-        return
-    from storage.data_dir import database_file
-
-    file = database_file(settings.data_dir)
-    if not file.exists():
-        raise CommandError(
-            f"There is no database at {file}: correct DATA_DIR, or `simple-twitter serve` makes one there."
-        )
 
 
 def _sentence_of(error: Exception) -> str:
@@ -251,46 +245,35 @@ def parser() -> ArgumentParser:
     whole = ArgumentParser(prog="simple-twitter", description=DESCRIPTION, **form)
     whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-
-    def add(name: str, summary: str, description: str) -> ArgumentParser:
-        return commands.add_parser(name, help=summary, description=description, **form)
-
-    add("serve", "serve the API and the page", SERVE)
-    migrate = add("migrate", "bring the database up to date, or back", MIGRATE)
-    migrate.add_argument("action", choices=("up", "down", "status", "check"), help="what to do")
-    migrate.add_argument("--to", metavar="REVISION", help="down: the revision to go back to, `base` for none")
-    migrate.add_argument("--yes", action="store_true", help="down: yes, drop what the revisions added")
-    migrate.add_argument("--json", action="store_true", help="print the revisions as JSON")
-    verify = add("verify", "compare every count with the log", VERIFY)
-    verify.add_argument("--repair", action="store_true", help="rebuild the index when a count differs")
-    verify.add_argument("--json", action="store_true", help="print what was found as JSON")
-    add("rebuild", "rebuild the index from the log", REBUILD)
-    importing = add("import", "add the tweets of a file", IMPORT)
-    importing.add_argument("file", help="the file, - for standard input, or redis://HOST:PORT/DB")
-    importing.add_argument("--map", metavar="FILE", help="write a line of JSON for each tweet: its key, and its new id")
-    importing.add_argument("--zone", metavar="NAME", help="redis: the time zone of its times (that of this machine)")
-    importing.add_argument("--cut", action="store_true", help="redis: cut texts that are too long, do not refuse them")
-    export = add("export", "write all tweets to a file", EXPORT)
-    export.add_argument("file", nargs="?", default="-", help="the file, or - (the default) for standard output")
-    backup = add("backup", "copy the database while it is written", BACKUP)
-    backup.add_argument("file", help="the file to make, or - for standard output")
-    restore = add("restore", "replace the database by a backup", RESTORE)
-    restore.add_argument("file", help="the backup")
-    restore.add_argument("--force", action="store_true", help="yes, replace the existing database")
-    mirror = add("mirror", "keep this database equal to another one", MIRROR)
-    mirror.add_argument("source", metavar="SOURCE", help="http://HOST:PORT, sqlite:///FILE or postgresql://...")
-    mirror.add_argument("--once", action="store_true", help="end when there is nothing new")
-    mirror.add_argument("--token", help="http: a token to send, where a proxy asks for one")
-    add("seed", "add tweets to look at", SEED)
-    token = add("token", "manage API tokens", TOKENS)
-    actions = token.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    add = {
+        name: commands.add_parser(name, help=summary, description=text.strip(), **form).add_argument
+        for name, (summary, _, text) in ((name, text.partition("\n")) for name, text in COMMANDS.items())
+    }
+    yes: dict[str, Any] = {"action": "store_true"}
+    add["migrate"]("action", choices=("up", "down", "status", "check"), help="what to do")
+    add["migrate"]("--to", metavar="REVISION", help="down: the revision to go back to, `base` for none")
+    add["migrate"]("--yes", **yes, help="down: yes, drop what the revisions added")
+    add["migrate"]("--json", **yes, help="print the revisions as JSON")
+    add["verify"]("--repair", **yes, help="rebuild the index when a count differs")
+    add["verify"]("--json", **yes, help="print what was found as JSON")
+    add["import"]("file", help="the file, - for standard input, or redis://HOST:PORT/DB")
+    add["import"]("--map", metavar="FILE", help="write a line of JSON for each tweet: its key, and its new id")
+    add["import"]("--zone", metavar="NAME", help="redis: the time zone of its times (that of this machine)")
+    add["import"]("--cut", **yes, help="redis: cut texts that are too long, do not refuse them")
+    add["export"]("file", nargs="?", default="-", help="the file, or - (the default) for standard output")
+    add["backup"]("file", help="the file to make, or - for standard output")
+    add["restore"]("file", help="the backup")
+    add["restore"]("--force", **yes, help="yes, replace the existing database")
+    add["mirror"]("source", metavar="SOURCE", help="http://HOST:PORT, sqlite:///FILE or postgresql://...")
+    add["mirror"]("--once", **yes, help="end when there is nothing new")
+    add["mirror"]("--token", help="http: a token to send, where a proxy asks for one")
+    add["info"]("--json", **yes, help="print it as JSON")
+    actions = commands.choices["token"].add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
     adding = actions.add_parser("add", help="make a token, and show it", allow_abbrev=False)
     adding.add_argument("user", help="the only user_name that it writes as")
-    adding.add_argument("--admin", action="store_true", help="it may also delete any tweet and set count_retweet")
+    adding.add_argument("--admin", **yes, help="it may also delete any tweet and set count_retweet")
     listing = actions.add_parser("list", help="show all tokens, without their secrets", allow_abbrev=False)
-    listing.add_argument("--json", action="store_true", help="print them as JSON")
-    actions.add_parser("revoke", help="revoke a token for good", allow_abbrev=False).add_argument(
-        "id", help="as `list` shows it"
-    )
-    add("info", "print what is where", INFO).add_argument("--json", action="store_true", help="print it as JSON")
+    listing.add_argument("--json", **yes, help="print them as JSON")
+    revoking = actions.add_parser("revoke", help="revoke a token for good", allow_abbrev=False)
+    revoking.add_argument("id", help="as `list` shows it")
     return whole

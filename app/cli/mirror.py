@@ -16,14 +16,14 @@ import msgspec
 
 from app.bootstrap import opened_database
 from app.cli import CommandError
-from app.cli.progress import Progress
+from app.cli.progress import progress
 from app.http.schemas import Change, ChangeList
 from app.settings import Settings
 from storage import ids
 from storage.errors import OtherTimeline, Retryable, StoreUnavailable
 from storage.migrate import check_usable
 from storage.sql.changes import EntryRow
-from storage.sql.database import Database, open_database, read_url
+from storage.sql.database import open_database, read_url
 from storage.tools.mirror import LIMIT, Mirror, MirrorPage, ReadPage, copy_tokens, read_database
 
 LOOK_EVERY_S = 0.5
@@ -39,17 +39,22 @@ ANSWER_WITHIN_S = 30.0
 LARGEST_PAGE = 256 * 2**20
 
 
-def mirror(arguments: Namespace, settings: Settings) -> int:
+def mirror_command(arguments: Namespace, settings: Settings) -> int:
     """Copy the entries of SOURCE until stopped, or with `--once` until level. Raises CommandError, MirrorRefused."""
     with ExitStack() as opened:
         source = None
         if arguments.source.startswith(("http://", "https://")):
             read: ReadPage = partial(_read_service, arguments.source.rstrip("/"), arguments.token)
         else:
-            source = opened.enter_context(closing(_open_source(arguments.source)))
+            url = read_url(arguments.source)
+            if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+                raise CommandError(f"There is no database at {url.database}.")
+            source = opened.enter_context(closing(open_database(url)))
+            with source.reading() as connection:
+                check_usable(connection)
             read = partial(read_database, source)
         target = opened.enter_context(opened_database(settings))
-        progress = opened.enter_context(Progress("mirroring", "entries"))
+        show = opened.enter_context(progress("mirroring", unit="entries"))
         state = settings.data_dir / "mirror.json"
         running, done, tried_at, pause_s = Mirror(target, state), 0, time.monotonic(), FIRST_PAUSE_S
         while True:
@@ -73,25 +78,11 @@ def mirror(arguments: Namespace, settings: Settings) -> int:
                 continue
             tried_at, pause_s = time.monotonic(), FIRST_PAUSE_S
             done += count
-            progress.show(done)
+            show(done)
             if not count:
                 if arguments.once:
                     return 0
                 time.sleep(LOOK_EVERY_S)
-
-
-def _open_source(url: str) -> Database:
-    chosen = read_url(url)
-    if chosen.get_backend_name() == "sqlite" and not Path(chosen.database or "").exists():
-        raise CommandError(f"There is no database at {chosen.database}.")
-    source = open_database(chosen)
-    try:
-        with source.reading() as connection:
-            check_usable(connection)
-    except BaseException:
-        source.close()
-        raise
-    return source
 
 
 def _read_service(address: str, token: str | None, cursor: str | None) -> MirrorPage:
@@ -123,18 +114,8 @@ def _entry_of(change: Change) -> EntryRow:
         return EntryRow(change.seq, 0, -1, _id_of(change.deleted), None, 0, 0, None, None, None)
     created_at = int(datetime.fromisoformat(posted.created_at).timestamp() * 1000)
     parent = None if posted.retweet is None else _id_of(posted.retweet)
-    return EntryRow(
-        change.seq,
-        0,
-        1,
-        _id_of(posted.id),
-        parent,
-        posted.count_retweet or 0,
-        created_at,
-        posted.user_name,
-        posted.title,
-        posted.body,
-    )
+    place = (change.seq, 0, 1, _id_of(posted.id), parent, posted.count_retweet or 0, created_at)
+    return EntryRow(*place, posted.user_name, posted.title, posted.body)
 
 
 def _id_of(text: str | None) -> int:

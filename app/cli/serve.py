@@ -17,7 +17,7 @@ from storage.data_dir import serving_alone
 from storage.tokens import Tokens
 
 
-def serve(_arguments: Namespace, settings: Settings) -> int:
+def serve_command(_arguments: Namespace, settings: Settings) -> int:
     """Serve until a signal. Raises CannotServe and CannotOpen."""
     # One service on an embedded database; a database that is named by its URL may have several.
     alone = (

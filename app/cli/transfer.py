@@ -12,13 +12,13 @@ import sys
 import time
 import zlib
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar, cast
+from typing import Annotated, Any, BinaryIO, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -26,7 +26,7 @@ from msgspec import Meta
 
 from app.bootstrap import opened_database, opened_tweets
 from app.cli import CommandError
-from app.cli.progress import Progress
+from app.cli.progress import progress
 from app.http.schemas import LONGEST_NAME, RULES, Base, Text, TweetId, is_visible, names_user, timestamp
 from app.settings import Settings
 from storage import Tweets, ids
@@ -63,8 +63,6 @@ SHOW_EVERY = 1_000
 NO_TEXT = "(none)"
 """The text of a tweet of the original application that has none."""
 
-Each = TypeVar("Each")
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -96,7 +94,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 
 
-def import_file(arguments: Namespace, settings: Settings) -> int:
+def import_command(arguments: Namespace, settings: Settings) -> int:
     """
     Add the tweets of a file, or of the original's Redis.
 
@@ -119,27 +117,25 @@ def import_file(arguments: Namespace, settings: Settings) -> int:
         if file is None:
             from storage.tools.redis_import import read_original
 
-            with Progress("reading") as progress:
+            with progress("reading") as show:
                 texts, now_ms = partial(_texts, cut=arguments.cut), time.time_ns() // 1_000_000
-                said = read_original(arguments.file, tree, zone, now_ms, texts, progress.show)
+                said = read_original(arguments.file, tree, zone, now_ms, texts, show)
         else:
             _read_file(arguments.file, file, tree)
-        if arguments.map:
-            mapped = stack.enter_context(_created(arguments.map, settings))
+        mapped = stack.enter_context(_created(arguments.map, settings)) if arguments.map else None
 
-            def write_mapping(name: int | str, tweet_id: int) -> None:
+        def write_mapping(name: int | str, tweet_id: int) -> None:
+            if mapped:
                 key = name if isinstance(name, str) else ids.encode(name)
                 mapped.write(_encoder.encode({"key": key, "id": ids.encode(tweet_id)}) + b"\n")
 
-            _store(tweets, tree, began, write_mapping)
-        else:
-            _store(tweets, tree, began)
+        _store(tweets, tree, began, write_mapping if mapped else None)
         for sentence in said:
             print(sentence)
     return 0
 
 
-def seed(_arguments: Namespace, settings: Settings) -> int:
+def seed_command(_arguments: Namespace, settings: Settings) -> int:
     """Add the tweets of the demo file, as if the last one were posted now."""
     later_ms = time.time_ns() // 1_000_000 - _milliseconds(DEMO_ENDS)
     began = time.monotonic()
@@ -150,18 +146,18 @@ def seed(_arguments: Namespace, settings: Settings) -> int:
     return 0
 
 
-def export_file(arguments: Namespace, settings: Settings) -> int:
+def export_command(arguments: Namespace, settings: Settings) -> int:
     """Write every tweet to a file. Raises CommandError, CannotOpen."""
     if arguments.file != STANDARD:
         _check_foreign(arguments.file, settings)
-    with opened_database(settings) as database, _created(arguments.file, settings) as file:
+    with opened_database(settings) as database, _created(arguments.file, settings) as file, ExitStack() as stack:
         total = count_tweets(database.get_state().heads.values())
-        with closing(export_tweets(database)) as rows:
-            if file.isatty():
-                file.writelines(map(write_line, rows))
-            else:
-                with Progress("exporting") as progress:
-                    file.writelines(_shown(map(write_line, rows), progress, lambda done: done / max(total, done)))
+        rows = stack.enter_context(closing(export_tweets(database)))
+        show = None if file.isatty() else stack.enter_context(progress("exporting", total))
+        for done, row in enumerate(rows, 1):
+            file.write(write_line(row))
+            if show and done % SHOW_EVERY == 0:
+                show(done)
     return 0
 
 
@@ -221,9 +217,12 @@ def _read_file(name: str, file: BufferedReader, tree: ImportTree) -> None:
     status = os.fstat(file.fileno())
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     try:
-        with Progress("reading") as progress:
-            for row in _shown(read_lines(file), progress, lambda _: file.tell() / size if size else None):
+        with progress("reading") as show:
+            for row in read_lines(file):
                 tree.add(row)
+                if len(tree) % SHOW_EVERY == 0:
+                    show(len(tree), file.tell() / size if size else None)
+            show(len(tree), 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CommandError(f"{name} is damaged ({error}); nothing of it was stored.") from error
     except OSError as error:
@@ -231,13 +230,12 @@ def _read_file(name: str, file: BufferedReader, tree: ImportTree) -> None:
 
 
 def _store(
-    tweets: Tweets, tree: ImportTree, began: float, on_id: Callable[[int | str, int], object] = lambda *_: None
+    tweets: Tweets, tree: ImportTree, began: float, on_id: Callable[[int | str, int], object] | None = None
 ) -> None:
     """Store what was read since *began*, and rank it. Raises CommandError or StorageError when it is not stored."""
-    total = max(len(tree), 1)
     try:
-        with Progress("storing") as progress:
-            store_tweets(tweets.database, tree, lambda stored: progress.show(stored, stored / total), on_id)
+        with progress("storing", len(tree)) as show:
+            store_tweets(tweets.database, tree, show, on_id)
     except (StorageError, SystemExit) as error:
         if not _has_committed(tweets, tree, error):
             if isinstance(error, SystemExit):
@@ -246,10 +244,9 @@ def _store(
     stored = time.monotonic()
     print(f"Imported {len(tree):,} tweets in {stored - began:.1f} s.", flush=True)
     try:
-        with Progress("ranking") as progress:
-            tweets.reconciler.on_progress = progress.show
+        with progress("ranking", len(tree)) as show:
+            tweets.reconciler.on_progress = show
             tweets.reconciler.catch_up()
-            progress.show(len(tree), 1)
     except (StorageError, SystemExit) as error:
         reason = "stopped" if isinstance(error, SystemExit) else clause(error)
         print(f"They are not ranked yet ({reason}): a running service, or its next start, does it.", file=sys.stderr)
@@ -266,15 +263,6 @@ def _has_committed(tweets: Tweets, tree: ImportTree, error: BaseException) -> bo
             f"The database went away while it stored the tweets ({clause(error)}), so they are stored all, or not at "
             "all. Import them again later: if they are stored they are refused."
         ) from error
-
-
-def _shown(things: Iterable[Each], progress: Progress, share: Callable[[int], float | None]) -> Iterator[Each]:
-    done = 0
-    for done, thing in enumerate(things, 1):
-        if done % SHOW_EVERY == 0:
-            progress.show(done, share(done))
-        yield thing
-    progress.show(done, 1)
 
 
 @contextmanager

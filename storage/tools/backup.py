@@ -24,8 +24,8 @@ PAGES_AT_ONCE = 2_000
 BUSY_TIMEOUT_S = 5.0
 """As in `storage.sql.sqlite`."""
 
-OnProgress = Callable[[int, int], None]
-"""Is called with how many pages of how many are copied."""
+OnProgress = Callable[[int, float], object]
+"""Called with how many pages are copied, and which share of all that is."""
 
 
 class BackupRefused(StorageError):
@@ -38,6 +38,9 @@ class Contents(NamedTuple):
     store: str
     entries: int
     live: int
+
+    def __str__(self) -> str:
+        return f"{self.live:,} tweets ({self.entries:,} log entries of store {self.store})"
 
 
 def file_of(embedded: Path, database_url: str, tool: str) -> Path:
@@ -137,9 +140,11 @@ def _copy(source: Path, mode: str, part: Path, on_progress: OnProgress) -> Conte
             reading.execute("BEGIN")
             reading.execute("SELECT count(*) FROM sqlite_master").fetchall()
             writing.execute("PRAGMA synchronous=OFF")  # `replacing` sees that it is on disk
-            reading.backup(
-                writing, pages=PAGES_AT_ONCE, progress=lambda _, left, total: on_progress(total - left, total)
-            )
+
+            def report(_status: int, left: int, total: int) -> None:
+                on_progress(total - left, 1 - left / max(total, 1))
+
+            reading.backup(writing, pages=PAGES_AT_ONCE, progress=report)
             writing.execute("PRAGMA journal_mode=DELETE")  # one file, whole without a write-ahead log beside it
         return check_copy(part, source)
     finally:

@@ -33,7 +33,7 @@ def fill(data_dir: Path, retweets: int) -> int:
     return root.id
 
 
-def untold(_done: int, _total: int) -> None:
+def untold(_done: int, _share: float) -> None:
     """Ignore how far it is."""
 
 

@@ -10,18 +10,19 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from app import __version__
-from app.cli.admin import _compare, _rebuild
 from app.cli.main import COMMANDS, parser
-from app.cli.progress import Progress
-from storage import Tweets, open_storage
+from storage import open_storage
 from storage.ids import encode
 from storage.index.embedded import socket_of
+from storage.recount import OnProgress
+from storage.tools.verify import verify
 from tests.builders import keys_in, post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, run, serving
 
@@ -203,19 +204,22 @@ def test_a_comparison_and_a_rebuild_show_how_far_they_are(tmp_path: Path, sample
 def test_what_is_told_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While tweets are compared or counted, their number rises from nothing to all of them."""
     monkeypatch.setattr("storage.recount.PROGRESS_EVERY", 1)
-    shown: list[tuple[int, float | None]] = []
+    shown: list[int] = []
     with open_storage(tmp_path / "data") as tweets:
         root = post(tweets)
         for _ in range(9):
             retweet(tweets, root)
-        acts: tuple[Callable[[Tweets], object], ...] = (_compare, _rebuild)
+        acts: tuple[Callable[[OnProgress], object], ...] = (partial(verify, tweets), tweets.reconciler.rebuild)
         for act in acts:
             shown.clear()
-            monkeypatch.setattr(Progress, "show", lambda _, *state: shown.append(state))
-            act(tweets)
+
+            def show(done: int) -> None:
+                shown.append(done)
+
+            act(show)
             assert shown == sorted(shown)
-            assert [shown[0], shown[-1]] == [(0, 0.0), (10, 1)]
-            assert len({done for done, _ in shown}) > 8
+            assert (shown[0], shown[-1]) == (0, 9)
+            assert len(set(shown)) > 8
 
 
 @pytest.mark.parametrize(
