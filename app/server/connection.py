@@ -7,6 +7,7 @@ import time
 from concurrent.futures import Future
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+from wsgiref.types import WSGIEnvironment
 
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
@@ -15,7 +16,7 @@ from app.deferred import Deferred
 from app.errors import ProblemSpec
 from app.server.parser import StrictRequest
 from app.server.poller import Poller
-from app.server.task import TOO_MANY_BYTES, TOO_SLOW, Response, Task, respond_error
+from app.server.task import TOO_MANY_BYTES, TOO_SLOW, Response, environ_of, respond_error, run
 
 if TYPE_CHECKING:
     from app.server.server import Server
@@ -62,8 +63,8 @@ class Connection(HTTPChannel):
     ) -> None:
         super().__init__(server, sock, addr, adj, map=poller)
         self.state = State.READING
-        self._number = sock.fileno()
-        self._task: Task | None = None
+        self._number, self._peer = sock.fileno(), addr
+        self._environ: WSGIEnvironment | None = None  # of the request that waits for a future
         self._unsent = memoryview(b"")
         self._ends = False  # after what is being sent
         self._received = 0  # bytes since it last had no request
@@ -77,10 +78,6 @@ class Connection(HTTPChannel):
     def writable(self) -> bool:
         """Whether it waits to send."""
         return self.state is State.SENDING
-
-    def handle_expt(self) -> None:
-        """Close on urgent data: waitress would find it again in every turn, and log it."""
-        self.handle_close()
 
     def received(self, data: bytes) -> bool:
         """Take in *data*; after the last response it is thrown away."""
@@ -112,27 +109,28 @@ class Connection(HTTPChannel):
         if self.state is State.CLOSED:
             return
         server, request = self.server, self.requests[0]
-        task, self._task = self._task, None
+        environ, self._environ = self._environ, None
         try:
             if request.error:
                 response: Response | Deferred = self._error_response(request)
             else:
-                task = task or Task(request, self.addr, server.environ_base)
-                response = task.run(server.application, server.date(), ends=server.is_stopping and not self._has_more())
+                environ = environ or environ_of(request, self._peer, server.environ_base)
+                ends = server.is_stopping and not self._has_more()
+                response = run(server.wsgi, request, environ, server.date(), ends=ends)
         except Exception:  # noqa: BLE001  # the client gets a 500
             _log.exception("the application failed")
             response = self._error_response(request)
         if isinstance(response, Deferred):
-            self._task = task
+            self._environ = environ
             response.future.add_done_callback(self._resume)
             return
         self.requests.pop(0)
-        self._ends = response.ends
-        self._send(response.head, response.body)
+        head, body, self._ends = response
+        self._send(head, body)
 
     def _error_response(self, request: StrictRequest) -> Response:
         response = respond_error(request, self.server.date())
-        self.server.hooks.refused(request.command, int(response.head[9:12]), self.addr[0])
+        self.server.hooks.refused(request.command, int(response[0][9:12]), self._peer[0])
         return response
 
     def _resume(self, _done: Future[Any]) -> None:
@@ -250,7 +248,7 @@ class Connection(HTTPChannel):
         self.state = State.CLOSED
         self.server.unsent_bytes -= len(self._unsent)
         self._unsent = memoryview(b"")
-        self._task = None
+        self._environ = None
         self._forget_received()
         super().handle_close()
 

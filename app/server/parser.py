@@ -9,7 +9,7 @@ ambiguous framing, which proxies may read in another way: request smuggling.
 import re
 import time
 from io import BytesIO
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from waitress.adjustments import Adjustments
@@ -40,20 +40,6 @@ _SIZE_LINE_LIMIT = 1024
 _TRAILER_LIMIT = 8192
 
 
-class WaitressError(Protocol):
-    """An error as waitress makes it (its `waitress.utilities.Error`)."""
-
-    code: int
-
-
-class _Refused(Exception):
-    """The header cannot be accepted; `spec` is the response."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(code)
-        self.spec = ProblemSpec(status, code, detail)
-
-
 class StrictRequest(HTTPRequestParser):
     """
     A request that arrives. `started` is when its first byte did, in seconds of the monotonic clock.
@@ -61,7 +47,7 @@ class StrictRequest(HTTPRequestParser):
     Headers are in `headers` by their names in capitals with underscores, repeated ones joined by a comma.
     """
 
-    error: ProblemSpec | WaitressError | None = None
+    error: Any = None  # a ProblemSpec, or the error with a `code` that waitress itself has found
     body_rcv: "FixedBody | None"
     command = ""  # for the response to a request line that cannot be read
     version = "1.1"
@@ -89,20 +75,15 @@ class StrictRequest(HTTPRequestParser):
     def parse_header(self, header_plus: bytes) -> None:
         """Take in request line and headers, up to and with the empty line; sets `error` when they are refused."""
         request_line, *lines = header_plus.split(b"\r\n")
-        try:
-            self._read_request_line(request_line)
-            self._read_headers(lines[:-2])
-            self._expect_body()
-        except _Refused as refused:
-            self.error = refused.spec
+        self.error = self._read_request_line(request_line) or self._read_headers(lines[:-2]) or self._expect_body()
 
-    def _read_request_line(self, line: bytes) -> None:
+    def _read_request_line(self, line: bytes) -> ProblemSpec | None:
         match = _REQUEST_LINE.fullmatch(line)
         if match is None:
-            raise _Refused(400, "bad_request_line", _BAD_REQUEST_LINE.detail)
+            return _BAD_REQUEST_LINE
         self.command = match[1].decode()
         if match[3] != b"1":
-            raise _Refused(505, "version_not_supported", "This service speaks HTTP/1.1.")
+            return ProblemSpec(505, "version_not_supported", "This service speaks HTTP/1.1.")
         if line.endswith(b"0"):
             self.version = "1.0"  # any other minor version is answered as the highest known (RFC 9110, section 2.5)
         target = match[2]
@@ -110,23 +91,24 @@ class StrictRequest(HTTPRequestParser):
         if not target.startswith(b"/") and not (target == b"*" and self.command == "OPTIONS"):
             absolute = _ABSOLUTE_FORM.fullmatch(target)  # is as good as its path (RFC 9112, section 3.2.2)
             if absolute is None:
-                raise _Refused(400, "bad_target", "The target of the request is not a path.")
+                return ProblemSpec(400, "bad_target", "The target of the request is not a path.")
             target = b"/" + (absolute[1] or b"").removeprefix(b"/")
         path, _, query = target.partition(b"?")
         if b"%" in path:
             if b"%2f" in path.lower():  # a rule of a proxy for /metrics would not see /%2Fmetrics
-                raise _Refused(400, "bad_path", "A slash in the path may not be percent-encoded.")
+                return ProblemSpec(400, "bad_path", "A slash in the path may not be percent-encoded.")
             self.path = unquote_to_bytes(path).decode("latin-1")  # as WSGI has it
         else:
             self.path = path.decode()
         self.query = query.decode()
+        return None
 
-    def _read_headers(self, lines: list[bytes]) -> None:
+    def _read_headers(self, lines: list[bytes]) -> ProblemSpec | None:
         headers = self.headers
         for line in lines:
             match = _HEADER.fullmatch(line)
             if match is None:
-                raise _Refused(400, "bad_header", "A header is not of the form: Name: value")
+                return ProblemSpec(400, "bad_header", "A header is not of the form: Name: value")
             name, value = match.groups()
             if b"_" in name:  # WSGI could not tell it from the one with a dash
                 continue
@@ -135,32 +117,36 @@ class StrictRequest(HTTPRequestParser):
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         host = headers.get("HOST")
         if host is None and self.version == "1.1":
-            raise _Refused(400, "host_missing", "A request needs a Host header.")
+            return ProblemSpec(400, "host_missing", "A request needs a Host header.")
         if host is not None and not _HOST.fullmatch(host):
-            raise _Refused(400, "bad_host", "The Host header is not one host and port.")
+            return ProblemSpec(400, "bad_host", "The Host header is not one host and port.")
         self.keeps_alive = self.version == "1.1"
         if "CONNECTION" in headers:
             options = {option.strip() for option in headers["CONNECTION"].lower().split(",")}
             self.keeps_alive = "close" not in options and (self.keeps_alive or "keep-alive" in options)
+        return None
 
-    def _expect_body(self) -> None:
+    def _expect_body(self) -> ProblemSpec | None:
         headers = self.headers
         length, coding = headers.get("CONTENT_LENGTH"), headers.pop("TRANSFER_ENCODING", None)
         if coding is not None:
             if length is not None or self.version == "1.0" or coding.lower() != "chunked":
-                raise _Refused(400, "bad_framing", "Transfer-Encoding may only be: chunked, without a Content-Length.")
+                return ProblemSpec(
+                    400, "bad_framing", "Transfer-Encoding may only be chunked, without a Content-Length."
+                )
             self.body_rcv = Chunks()
         elif length is not None:
             if not _LENGTH.fullmatch(length):
-                raise _Refused(400, "bad_length", "The Content-Length is not one whole number.")
+                return ProblemSpec(400, "bad_length", "The Content-Length is not one whole number.")
             digits = length.lstrip("0") or "0"
             if len(digits) > len(str(BODY_LIMIT)) or int(digits) > BODY_LIMIT:
-                self.error = BODY_TOO_LARGE
-            elif digits != "0":
+                return BODY_TOO_LARGE
+            if digits != "0":
                 self.body_rcv = FixedBody(int(digits))
         # Without a body no client waits for a 100; waitress would send it, and then wait for that body.
         if self.body_rcv is not None and self.version == "1.1" and headers.get("EXPECT", "").lower() == "100-continue":
             self.expect_continue = True
+        return None
 
 
 class FixedBody:

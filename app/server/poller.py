@@ -41,7 +41,11 @@ class Poller(dict[int, wasyncore.dispatcher]):
         changed, registered = self._changed, self._events
         while changed:
             number = changed.pop()
-            events = _events(self.get(number))
+            one = self.get(number)
+            # Not for urgent data: it would be there again in every turn.
+            events = 0
+            if one:
+                events = (select.POLLIN if one.readable() else 0) | (select.POLLOUT if one.writable() else 0)
             if events == registered.get(number, 0):
                 continue
             if events:
@@ -60,11 +64,3 @@ class Poller(dict[int, wasyncore.dispatcher]):
             if self.get(number) is one:
                 self._changed.add(number)
                 wasyncore.readwrite(one, events)
-
-
-def _events(one: wasyncore.dispatcher | None) -> int:
-    """What *one* waits for, as poll(2) says it; as waitress' own poll asks for it."""
-    if one is None:
-        return 0
-    events = select.POLLIN | select.POLLPRI if one.readable() else 0
-    return events | select.POLLOUT if one.writable() and not one.accepting else events

@@ -84,14 +84,6 @@ class Hooks:
         """Do what is to be done about once a second."""
 
 
-class ReadyQueue(deque[Connection]):
-    """The connections whose turn it is, in their order. To waitress it is the dispatcher of its threads."""
-
-    def add_task(self, connection: Connection) -> None:
-        """Let *connection* have a turn."""
-        self.append(connection)
-
-
 class Server(TcpWSGIServer):
     """
     Serves *application* on *listening*, a socket that is bound.
@@ -100,7 +92,6 @@ class Server(TcpWSGIServer):
     `close`.
     """
 
-    channel_class = Connection
     active_channels: dict[int, Connection]
 
     def __init__(
@@ -116,7 +107,8 @@ class Server(TcpWSGIServer):
         self.poller = Poller()
         self.received_bytes = self.unsent_bytes = 0
         self.is_stopping = False
-        self._ready = ReadyQueue()
+        self.wsgi = application
+        self._ready: deque[Connection] = deque()  # those whose turn it is
         self._is_awake = True
         self._connection_limit = _allow_connections(self.limits)
         if self._connection_limit < _FEW:
@@ -134,7 +126,7 @@ class Server(TcpWSGIServer):
             self.poller,
             True,
             listening,
-            dispatcher=self._ready,
+            dispatcher=self,  # in place of waitress' threads
             bind_socket=False,
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             max_request_header_size=_HEADER_LIMIT,
@@ -161,6 +153,10 @@ class Server(TcpWSGIServer):
             self.is_stopping = True
             self.pull_trigger()
 
+    def add_task(self, task: Connection) -> None:
+        """Let a connection have a turn, after those that have one already."""
+        self._ready.append(task)
+
     def call_soon(self, connection: Connection) -> None:
         """Let *connection* have a turn. May be called by any thread."""
         self._ready.append(connection)
@@ -178,11 +174,7 @@ class Server(TcpWSGIServer):
 
     def readable(self) -> bool:
         """Whether a connection may come."""
-        return (
-            self.accepting
-            and len(self.active_channels) < self._connection_limit
-            and time.monotonic() >= self._accepts_at
-        )
+        return len(self.active_channels) < self._connection_limit and time.monotonic() >= self._accepts_at
 
     def handle_accept(self) -> None:
         """Take in a connection, if there is one."""
@@ -197,7 +189,7 @@ class Server(TcpWSGIServer):
             return
         self._accepts_at = 0.0
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.channel_class(self, sock, address, self.adj, self.poller)
+        Connection(self, sock, address, self.adj, self.poller)
 
     def check_deadlines(self, now: float) -> None:
         """End what has taken too long. While no more connections fit in, it is ten times less patient."""

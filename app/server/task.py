@@ -1,8 +1,8 @@
-"""The work on one request: its environ, the call of the application, and the bytes of the response."""
+"""One request: its environ, the call of the application, and the bytes of the response."""
 
 import sys
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from app.deferred import DEFERRED, Deferred
@@ -17,66 +17,59 @@ _OF_WAITRESS = {431: HEADER_TOO_LARGE, 413: BODY_TOO_LARGE}
 """What waitress itself refuses, by its status."""
 
 
-class Response(NamedTuple):
-    """A response as it is sent. `ends`: the connection is closed after it."""
-
-    head: bytes
-    body: bytes
-    ends: bool
+Response = tuple[bytes, bytes, bool]
+"""A response as it is sent: head, body, and whether the connection is closed after it."""
 
 
-class Task:
+def environ_of(request: StrictRequest, peer: tuple[Any, ...], base: WSGIEnvironment) -> WSGIEnvironment:
+    """What the application is told of *request*, which came from *peer*; *base* is what `environ_base` gave."""
+    environ = base | {
+        "REMOTE_ADDR": peer[0],
+        "REMOTE_PORT": str(peer[1]),
+        "REQUEST_METHOD": request.command,
+        "SERVER_PROTOCOL": f"HTTP/{request.version}",
+        "PATH_INFO": request.path,
+        "REQUEST_URI": request.request_uri,
+        "QUERY_STRING": request.query,
+        "wsgi.input": request.body_rcv.getfile() if request.body_rcv is not None else BytesIO(),
+        DEFERRED: None,
+    }
+    for name, value in request.headers.items():
+        environ[name if name in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{name}"] = value
+    return environ
+
+
+def run(
+    application: WSGIApplication, request: StrictRequest, environ: WSGIEnvironment, date: str, *, ends: bool
+) -> Response | Deferred:
     """
-    A request and what the application makes of it.
+    Call *application*: the response, or what it waits for. Then call it again once the future of that is done.
 
-    `run` it; while it returns a Deferred, run it again once the future of that is done.
+    *date* is for the Date header. *ends*: the connection is to end, whatever the client wishes. Raises what the
+    application raises.
     """
+    started: list[Any] = []
+    written: list[bytes] = []
 
-    def __init__(self, request: StrictRequest, peer: tuple[Any, ...], base: WSGIEnvironment) -> None:
-        self._request = request
-        self.environ = base | {
-            "REMOTE_ADDR": peer[0],
-            "REMOTE_PORT": str(peer[1]),
-            "REQUEST_METHOD": request.command,
-            "SERVER_PROTOCOL": f"HTTP/{request.version}",
-            "PATH_INFO": request.path,
-            "REQUEST_URI": request.request_uri,
-            "QUERY_STRING": request.query,
-            "wsgi.input": request.body_rcv.getfile() if request.body_rcv is not None else BytesIO(),
-            DEFERRED: None,
-        }
-        for name, value in request.headers.items():
-            self.environ[name if name in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{name}"] = value
+    def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
+        if started and not error:
+            raise AssertionError("start_response was called a second time")
+        started[:] = [status, headers]
+        return written.append
 
-    def run(self, application: WSGIApplication, date: str, *, ends: bool) -> Response | Deferred:
-        """
-        Call *application*: the response, or what it waits for.
-
-        *date* is for its Date header. *ends*: the connection is to end, whatever the client wishes. Raises what the
-        application raises.
-        """
-        started: list[Any] = []
-        written: list[bytes] = []
-
-        def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
-            if started and not error:
-                raise AssertionError("start_response was called a second time")
-            started[:] = [status, headers]
-            return written.append
-
-        given = application(self.environ, start_response)
-        if isinstance(given, Deferred):
-            self.environ[DEFERRED] = given
-            return given
-        try:
-            body = given[0] if isinstance(given, list) and len(given) == 1 else b"".join(given)
-        finally:
-            if hasattr(given, "close"):
-                given.close()
-        if written:
-            body = b"".join(written) + body
-        status, headers = started
-        return respond(self._request, status, headers, body, date, ends=ends)
+    given = application(environ, start_response)
+    if isinstance(given, Deferred):
+        environ[DEFERRED] = given
+        return given
+    try:
+        body = given[0] if isinstance(given, list) and len(given) == 1 else b"".join(given)
+    finally:
+        if hasattr(given, "close"):
+            given.close()
+    if written:
+        body = b"".join(written) + body
+    status, headers = started
+    return respond(request, status, headers, body, date, ends=ends)
 
 
 def respond(
@@ -100,7 +93,7 @@ def respond(
     head = "\n".join(lines)
     if "\r" in head or head.count("\n") >= len(lines):
         raise ValueError("a header of the response has a line break")
-    return Response(head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n", b"" if is_head else body, ends)
+    return head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n", b"" if is_head else body, ends
 
 
 def respond_error(request: StrictRequest, date: str) -> Response:

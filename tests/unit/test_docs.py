@@ -79,11 +79,7 @@ def _codes_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Status and code of each refusal that is written down, however it is made."""
     for call in _calls(tree):
         name, words = _name_of(call), _constants(call)
-        if (
-            name in {"respond_problem", "ProblemSpec", "_Refused"}
-            and isinstance(words[0], int)
-            and isinstance(words[1], str)
-        ):
+        if name in {"respond_problem", "ProblemSpec"} and isinstance(words[0], int) and isinstance(words[1], str):
             yield words[0], words[1]
         named = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
         if "status" in named and "code" in named:
