@@ -22,7 +22,7 @@ from app.settings import Settings
 from storage import Tweets, ids
 from storage import migrate as schema
 from storage.data_dir import database_file, is_ours, make_data_dir
-from storage.recount import OnProgress
+from storage.rebuild import OnProgress
 from storage.sql import log
 from storage.tokens import Tokens
 from storage.tools.backup import back_up, file_of, restore
