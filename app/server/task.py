@@ -22,7 +22,7 @@ Response = tuple[bytes, bytes, bool]
 
 
 def environ_of(request: StrictRequest, peer: tuple[Any, ...], base: WSGIEnvironment) -> WSGIEnvironment:
-    """What the application is told of *request*, which came from *peer*; *base* is what `environ_base` gave."""
+    """What *request* from *peer* means to an application (PEP 3333); *base* is what `environ_base` gave."""
     environ = base | {
         "REMOTE_ADDR": peer[0],
         "REMOTE_PORT": str(peer[1]),
