@@ -223,6 +223,13 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 def insert_rows(driver: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     """Add *rows*, of the values of *columns*, to *table* by COPY: 45 rows in 0.6 ms, by INSERT in 1.3."""
-    with driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    try:
+        with driver.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    except (ValueError, psycopg.ProgrammingError) as error:
+        if getattr(error, "sqlstate", None):
+            raise
+        # A pooler whose server has gone sends two errors for one command, of which the driver knows nothing.
+        driver.close()
+        raise psycopg.OperationalError("the server went away during a COPY") from error

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from storage import Tweets, open_storage
@@ -49,6 +50,24 @@ def test_connection_lost_before_the_commit(behind: Tweets, proxy: CuttingProxy) 
     assert proxy.cuts == 3
     assert bodies(behind) == ["root", "root"]
     assert behind.get(root.id).result().count_retweet == 1
+
+
+def test_a_server_that_leaves_its_pooler_during_a_copy(
+    pooled_url: str, postgresql: PostgreSQL, postgresql_name: str, data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PgBouncer answers with two errors where one is expected: the batch is tried again as a whole, and stored once."""
+    blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'COPY%'"
+    with open_storage(data_dir, pooled_url) as tweets:
+        url = f"host={postgresql.folder} user=postgres dbname={postgresql_name}"
+        with psycopg.connect(url) as other:
+            other.execute("LOCK TABLE tweets IN EXCLUSIVE MODE")
+            future = tweets.post(NewTweet("ann", "Title", "once"))
+            tweets.flush()
+            eventually(lambda: postgresql.execute(blocked))
+            postgresql.execute(f"SELECT pg_terminate_backend(pid) FROM ({blocked}) AS them")
+        assert future.result()
+        assert bodies(tweets) == ["once"]
+    assert "a batch failed" not in caplog.text
 
 
 @pytest.mark.parametrize("delivered", [True, False])
