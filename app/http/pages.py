@@ -99,15 +99,15 @@ def _page(name: str, **values: object) -> Tagged:
     return Tagged(_render(name, **values), _HTML, (REVALIDATED, *_POLICY))
 
 
-def _unstored(code: int, name: str, **values: object) -> HTTPResponse:
-    return HTTPResponse(_render(name, **values), code, [("Content-Type", _HTML), UNSTORED, *_POLICY])
+def _unstored(status_line: int | str, name: str, **values: object) -> HTTPResponse:
+    return HTTPResponse(_render(name, **values), status_line, [("Content-Type", _HTML), UNSTORED, *_POLICY])
 
 
 def error_page(problem: HTTPResponse) -> HTTPResponse:
     """A response of problem+json as a page for people."""
     said = json.loads(problem.body)
     detail = " ".join(fault["detail"] for fault in said.get("errors", [])) or said["detail"]
-    response = _unstored(said["status"], "error", status=said["status"], detail=detail)
+    response = _unstored(problem.status_line, "error", status=said["status"], detail=detail)
     for name, value in problem.headerlist:
         if name not in ("Content-Type", "Cache-Control"):
             response.add_header(name, value)
