@@ -35,6 +35,9 @@ READY_WITHIN_S = 60.0
 LOADS_LONG_FROM = 16 * 2**20
 """Bytes of its file from which no one waits for it: ten million tweets are 170 MB, and load in 10 s."""
 
+SAYS_SO_S = 0.1
+"""By then it says that it is loading."""
+
 LONGEST_PAUSE_S = 30.0
 """Between two attempts to start it: 1, 2, 4 ... seconds."""
 
@@ -58,7 +61,7 @@ class EmbeddedServer:
     """
     A valkey server in *folder*, kept running until `stop`: one that dies is started again at once.
 
-    It is started by a thread; the constructor waits for it at most *wait_s*, and not at all if its file is large.
+    It is started by a thread; the constructor waits for it at most *wait_s*, and hardly if its file is large.
     Raises CannotOpen when there is no server to start, or another process runs the one of this folder.
     """
 
@@ -87,8 +90,8 @@ class EmbeddedServer:
         self._guard = threading.Thread(target=self._keep_running, name="embedded", daemon=True)
         atexit.register(self.stop)  # a signal may end this process anywhere, also in the next lines
         self._guard.start()
-        if sum(file.stat().st_size for file in (self._folder / "appendonlydir").glob("*")) < LOADS_LONG_FROM:
-            self._ready.wait(wait_s)
+        is_large = sum(each.stat().st_size for each in (self._folder / "appendonlydir").glob("*")) >= LOADS_LONG_FROM
+        self._ready.wait(min(wait_s, SAYS_SO_S) if is_large else wait_s)
 
     @property
     def pid(self) -> int:
