@@ -8,10 +8,10 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from bottle import Bottle, HTTPError, HTTPResponse, request
 
 from app.deferred import DEFERRED, Deferred, Pool, Response
-from app.errors import PROBLEM_TYPE, SECURITY, ProblemSpec
+from app.errors import PROBLEM_TYPE, SECURITY
 from app.http import pages, ranking, routes
 from app.http.auth import RATE_HEADERS, TOKEN_ID, Guard
-from app.http.responses import JSON, UNSTORED, Headers, note_error, respond_problem, retry_after
+from app.http.responses import JSON, UNSTORED, Headers, respond_error, respond_problem
 from app.logging import Request, Watch, log_request
 from app.server import Hooks
 from app.settings import Settings
@@ -23,9 +23,6 @@ _BEGAN = "simple_twitter.began"
 
 _FOR_PROGRAMS = ("/api/", "/readyz")
 """Paths whose errors are never a page."""
-
-_NOT_FOUND = ProblemSpec(404, "not_found", "There is nothing at this path.")
-_BAD_PATH = ProblemSpec(400, "bad_path", "The path is not UTF-8, or begins with two slashes.")
 
 
 class Application(Bottle, Hooks):
@@ -60,15 +57,16 @@ class Application(Bottle, Hooks):
                 if DEFERRED in environ and not response.future.done():
                     return response
                 response = response.response()
+        except HTTPResponse as raised:
+            response = raised.with_traceback(None)  # which has this frame: no circle
         except Exception as error:  # noqa: BLE001  # the table has a response for every error
-            # Without its traceback, which has this frame: no circle.
-            response = error.with_traceback(None) if isinstance(error, HTTPResponse) else self._explain_error(error)
+            response = respond_error(error)
         if isinstance(response, HTTPError):
-            response = self._explain_bottle(response)
+            response = _respond_bottle(response)
         elif not isinstance(response, HTTPResponse):
-            response = self._explain_error(response)
+            response = respond_error(response)
         if response.status_code >= 400 and not environ["PATH_INFO"].startswith(_FOR_PROGRAMS):
-            response = self._for_people(response)
+            response = _for_people(response)
         return self._send(response, environ, start_response)
 
     def _call_route(self, environ: WSGIEnvironment) -> Response:
@@ -76,14 +74,15 @@ class Application(Bottle, Hooks):
         found: WSGIEnvironment = environ
         if method != method.upper():  # is another one, which Bottle would not see (RFC 9110, section 9.1)
             found = {**found, "REQUEST_METHOD": "-"}
-        if path.startswith("//"):  # a rule of a proxy for /metrics would not see //metrics
-            return self._explain(_BAD_PATH)
+        is_bad = path.startswith("//")  # a rule of a proxy for /metrics would not see //metrics
         if not path.isascii():
             try:
                 found = {**found, "PATH_INFO": path.encode("latin-1").decode()}
             except ValueError:
-                return self._explain(_BAD_PATH)
-        elif path == "*":
+                is_bad = True
+        if is_bad:
+            return respond_problem(400, "bad_path", "The path is not UTF-8, or begins with two slashes.")
+        if path == "*":
             return HTTPResponse(status=204, headers=[("Allow", "DELETE, GET, HEAD, OPTIONS, POST"), UNSTORED])
         if (
             self._origins
@@ -92,7 +91,7 @@ class Application(Bottle, Hooks):
         ):
             return HTTPResponse(status=204, headers=[UNSTORED])
         if path.endswith("\n"):  # `$`, by which Bottle ends its rules, lets it pass
-            return self._explain(_NOT_FOUND)
+            raise HTTPError(404)
         if path.endswith("/") and path.startswith("/api/v1/") and path != "/api/v1/":
             found = {**found, "PATH_INFO": found["PATH_INFO"][:-1]}
         route, parts = self.match(found)
@@ -145,31 +144,6 @@ class Application(Bottle, Hooks):
             ("Access-Control-Expose-Headers", "ETag, Link, Stale, Retry-After"),
         ]
 
-    def _explain_error(self, error: BaseException) -> HTTPResponse:
-        return self._explain(note_error(error), retry_after(error))
-
-    def _explain_bottle(self, error: HTTPError) -> HTTPResponse:
-        """The response to what Bottle itself refuses: no such path, no such method there."""
-        if error.status_code == 405:
-            allow = (error.get_header("Allow") or "").replace("GET", "GET,HEAD").replace(",", ", ")
-            spec = ProblemSpec(405, "method_not_allowed", f"This path has: {allow}.")
-            return self._explain(spec, [("Allow", allow)])
-        if error.status_code == 404:
-            return self._explain(_NOT_FOUND)
-        phrase = error.status_line[4:]
-        return self._explain(ProblemSpec(error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}."))
-
-    def _explain(self, spec: ProblemSpec, headers: Headers = ()) -> HTTPResponse:
-        return respond_problem(spec.status, spec.code, spec.detail, headers=headers)
-
-    def _for_people(self, response: HTTPResponse) -> HTTPResponse:
-        """An error as a page where the client prefers one, else as it is."""
-        if ("Content-Type", PROBLEM_TYPE) not in response.headerlist:
-            return response
-        response.add_header("Vary", "Accept")
-        is_page = pages.prefers_html(request.environ.get("HTTP_ACCEPT", ""))
-        return pages.error_page(response) if is_page else response
-
     def refused(self, method: str, status: int, address: str) -> None:
         """Tell the observers of a request that the server below has answered."""
         for observer in self._observers:
@@ -183,6 +157,26 @@ class Application(Bottle, Hooks):
         """End what has waited for too long, and read the tokens again."""
         self._tweets.tick()
         self._guard.refresh(self._pool)
+
+
+def _respond_bottle(error: HTTPError) -> HTTPResponse:
+    """The response to what Bottle itself refuses: no such path, no such method there."""
+    if error.status_code == 405:
+        allow = (error.get_header("Allow") or "").replace("GET", "GET,HEAD").replace(",", ", ")
+        return respond_problem(405, "method_not_allowed", f"This path has: {allow}.", headers=[("Allow", allow)])
+    if error.status_code == 404:
+        return respond_problem(404, "not_found", "There is nothing at this path.")
+    phrase = error.status_line[4:]
+    return respond_problem(error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}.")
+
+
+def _for_people(response: HTTPResponse) -> HTTPResponse:
+    """An error as a page where the client prefers one, else as it is."""
+    if response.get_header("Content-Type") != PROBLEM_TYPE:
+        return response
+    response.add_header("Vary", "Accept")
+    is_page = pages.prefers_html(request.environ.get("HTTP_ACCEPT", ""))
+    return pages.error_page(response) if is_page else response
 
 
 def create_app(tweets: Tweets, settings: Settings) -> Application:

@@ -13,14 +13,7 @@ from urllib.parse import quote
 import msgspec
 from bottle import HTTPResponse, request
 
-from app.errors import (
-    PROBLEM_TYPE,
-    FieldError,
-    ProblemSpec,
-    encode_problem,
-    problem_for,
-    title_of,
-)
+from app.errors import PROBLEM_TYPE, FieldError, encode_problem, problem_for, title_of
 from storage.errors import Retryable, StorageError
 
 Headers = Sequence[tuple[str, str]]
@@ -42,11 +35,6 @@ def respond_json(body: object, status: int = 200, headers: Headers = ()) -> HTTP
     return HTTPResponse(encode(body), status, [JSON, UNSTORED, *headers])
 
 
-def respond_encoded(content: bytes, headers: Headers = ()) -> HTTPResponse:
-    """The same of JSON that was encoded elsewhere."""
-    return HTTPResponse(content, 200, [JSON, UNSTORED, *headers])
-
-
 def link_to_next(limit: int, cursor: str | None) -> Headers:
     """The header that names the next page of the list that was asked for (RFC 8288); none at its end."""
     if cursor is None:
@@ -63,8 +51,8 @@ def respond_problem(
     return HTTPResponse(content, f"{status} {title_of(status)}", [("Content-Type", PROBLEM_TYPE), UNSTORED, *headers])
 
 
-def note_error(error: BaseException) -> ProblemSpec:
-    """How *error* is answered; its cause is logged where the response does not name it."""
+def respond_error(error: BaseException) -> HTTPResponse:
+    """The response to *error*, with Retry-After where that may help; its cause is logged if that does not name it."""
     spec = problem_for(error)
     if spec.logged:
         # The traceback of a fault of ours helps to find it; a full disk is no fault, and thousands may meet it.
@@ -73,12 +61,8 @@ def note_error(error: BaseException) -> ProblemSpec:
             cause = cause.__cause__
         said = f"{spec.status} {spec.code}" + (f": {' '.join(str(cause).split())}" if cause else "")
         _log.error("%s", said, exc_info=None if cause else error)
-    return spec
-
-
-def retry_after(error: BaseException) -> Headers:
-    """The Retry-After header of the response to *error*; none when repeating will not help."""
-    return [("Retry-After", str(error.retry_after_s))] if isinstance(error, Retryable) else ()
+    headers = [("Retry-After", str(error.retry_after_s))] if isinstance(error, Retryable) else ()
+    return respond_problem(spec.status, spec.code, spec.detail, headers=headers)
 
 
 def is_conditional() -> bool:

@@ -25,12 +25,12 @@ from app.http.requests import (
     refuse_query,
 )
 from app.http.responses import (
+    JSON,
     UNSTORED,
     Tagged,
     encode,
     is_conditional,
     link_to_next,
-    respond_encoded,
     respond_json,
     respond_problem,
 )
@@ -193,7 +193,11 @@ def _respond_list(
 
     def show(page: tuple[Tagged | bytes, str | None]) -> HTTPResponse:
         content, link = page[0], link_to_next(limit, page[1])
-        return content.response(link) if isinstance(content, Tagged) else respond_encoded(content, link)
+        return (
+            content.response(link)
+            if isinstance(content, Tagged)
+            else HTTPResponse(content, 200, [JSON, UNSTORED, *link])
+        )
 
     return defer(pool.submit(encoded), show)
 

@@ -7,7 +7,7 @@ from bottle import HTTPError
 
 from app.errors import INTERNAL, problem_for
 from app.http.application import Application, create_app
-from app.http.responses import retry_after
+from app.http.responses import respond_error
 from storage import Tweets, errors
 from tests.http.client import Client
 from tests.http.conftest import SETTINGS
@@ -63,7 +63,7 @@ def test_table(kind: type[errors.StorageError]) -> None:
 
     expected = next((status for known, status in EXPECTED.items() if issubclass(kind, known)), 500)
     assert problem_for(kind()).status == problem_for(Special()).status == expected
-    assert (not retry_after(kind())) == (expected != 503)
+    assert (respond_error(kind()).get_header("Retry-After") is None) == (expected != 503)
 
 
 @pytest.fixture
