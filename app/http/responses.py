@@ -65,11 +65,6 @@ def respond_error(error: BaseException) -> HTTPResponse:
     return respond_problem(spec.status, spec.code, spec.detail, headers=headers)
 
 
-def is_conditional() -> bool:
-    """Whether the request depends on the state of what it names (RFC 9110, section 13)."""
-    return "HTTP_IF_MATCH" in request.environ or "HTTP_IF_NONE_MATCH" in request.environ
-
-
 class Tagged:
     """Content with its ETag, for a response that may be given again and again, with the same headers each time."""
 

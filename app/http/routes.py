@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from bottle import Bottle, HTTPResponse
+from bottle import Bottle, HTTPResponse, request
 
 from app import __version__
 from app.deferred import Pool, Response, defer
@@ -29,7 +29,6 @@ from app.http.responses import (
     UNSTORED,
     Tagged,
     encode,
-    is_conditional,
     link_to_next,
     respond_json,
     respond_problem,
@@ -118,7 +117,7 @@ def _mount_delete(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None
             _tagged(tweet).check_write()
             return delete()
 
-        if is_conditional():
+        if {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & request.environ.keys():  # RFC 9110, section 13
             return defer(tweets.get(found), check_state)
         if token is not None and not token.admin:
             return defer(pool.submit(tweets.list_authors, [found]), check_author)
