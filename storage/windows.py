@@ -229,7 +229,7 @@ def _number(parent_of: Mapping[int, int | None]) -> tuple[dict[int, int], dict[i
     return first, {tweet_id: number + size[tweet_id] for tweet_id, number in first.items()}
 
 
-def _groups(database: Database, window: Window, statement: Any, rest: Rest) -> Iterator[list[Any]]:
+def _groups(database: Database, window: Window, statement: str, rest: Rest) -> Iterator[list[Any]]:
     """The rows of *statement* for *window*, some at a time; it sees at most `TWEETS_IN_A_PART` tweets at once."""
     since, end = ids.first_of(max(window.since_ms, -1) + 1), ids.first_of(window.until_ms + 1)
     while since < end:
@@ -245,7 +245,7 @@ def _groups(database: Database, window: Window, statement: Any, rest: Rest) -> I
         since = until
 
 
-def _look_up(database: Database, wanted: Sequence[int], statement: Any, rest: Rest) -> dict[int, Any]:
+def _look_up(database: Database, wanted: Sequence[int], statement: str, rest: Rest) -> dict[int, Any]:
     """What *statement* finds for the ids *wanted*, some of them at a time."""
     found: dict[int, Any] = {}
     for start in range(0, len(wanted), LOOKED_UP):

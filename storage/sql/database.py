@@ -160,13 +160,13 @@ class Database:
 
     def find_rows(self, ids: Collection[int]) -> dict[int, Row]:
         """Those of *ids* that name a tweet, deleted or not, as of the latest commit."""
-        return {row[0]: Row._make(row) for row in self._read(statements.BY_IDS, ids=ids)}
+        return {row[0]: Row._make(row) for row in self._read(log.BY_IDS, ids=ids)}
 
     def get_state(self) -> LogState:
         """Where the log stands, as of the latest commit."""
-        return log.read_state(self._read(statements.STATE))
+        return log.read_state(self._read(log.STATE))
 
-    def _read(self, statement: Any, **parameters: Any) -> Sequence[Any]:
+    def _read(self, statement: str, **parameters: Any) -> Sequence[Any]:
         """
         The rows of a statement outside of a transaction: of the reads that nearly every request makes.
 
@@ -200,7 +200,7 @@ class Database:
         """
         below = seq + 1
         while below > 1:
-            rows = self._read(statements.CHUNK, partition=partition, below=below, limit=READ_AT_ONCE)
+            rows = self._read(log.CHUNK, partition=partition, below=below, limit=READ_AT_ONCE)
             for tweet_id, parent, base, posted, deleted in rows:
                 below = posted
                 yield tweet_id, parent, base, int(deleted is None or deleted > seq)
@@ -210,7 +210,7 @@ class Database:
     def list_parents(self) -> "array[int]":
         """The ids of all tweets that have retweets, deleted ones too, rising: read from an index alone."""
         with self.reading() as connection:
-            rows = connection.execute(statements.PARENTS, execution_options={"yield_per": READ_AT_ONCE})
+            rows = connection.execute(text(log.PARENTS), execution_options={"yield_per": READ_AT_ONCE})
             return array("q", rows.scalars())
 
     def probe(self, within_s: float) -> LogState:

@@ -7,7 +7,6 @@ A place is a partition and a `seq` in it, without gaps. Places are given while t
 import secrets
 from array import array
 from collections.abc import Collection, Iterable, Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, insert
@@ -16,9 +15,8 @@ from storage.errors import CannotOpen, StoreConflict, StoreDamaged, StoreUnavail
 from storage.fold import Ancestry, Entry
 from storage.ids import LARGEST, PARTITIONS
 from storage.records import Tweet
-from storage.sql import statements
 from storage.sql.schema import heads, store
-from storage.sql.statements import rows
+from storage.sql.statements import rows, run
 
 NONCE_BITS = 62
 
@@ -84,6 +82,49 @@ class Row(NamedTuple):
         return self.body is None
 
 
+# Statements that are also asked elsewhere, or by a test how they are planned.
+ROW = ", ".join(Row._fields)
+STORE = "SELECT id, partitions FROM store"
+STATE = """
+SELECT heads.partition, heads.seq, heads.nonce, heads.last_id, heads.live, store.id, store.partitions
+FROM heads CROSS JOIN store ORDER BY heads.partition
+"""
+LOCKED_HEADS = STATE.replace("ORDER BY", "WHERE heads.partition {in_ids} ORDER BY") + "{for_update_of_heads}"
+BY_IDS = f"SELECT {ROW} FROM tweets WHERE id {{in_ids}}"  # noqa: S608  # constants
+CALLS = "SELECT key_digest, id, call_digest FROM tweets WHERE key_digest {in_keys}"
+ANCESTRIES = "SELECT id, parent, partition, depth FROM tweets WHERE id {in_ids}"
+# UNION, not UNION ALL: chains that share ancestors are walked once.
+CHAINS = """
+WITH RECURSIVE upwards(id, parent, partition, depth) AS (
+    SELECT id, parent, partition, depth FROM tweets WHERE id {in_ids} UNION
+    SELECT t.id, t.parent, t.partition, t.depth FROM upwards JOIN tweets t ON t.id = upwards.parent)
+SELECT id, parent, partition, depth FROM upwards
+"""
+DESCENDANTS = """
+WITH RECURSIVE downwards(ancestor, id, deleted_seq) AS (
+    SELECT parent, id, deleted_seq FROM tweets WHERE parent {in_ids} UNION ALL
+    SELECT ancestor, t.id, t.deleted_seq FROM downwards JOIN tweets t ON t.parent = downwards.id)
+SELECT ancestor, deleted_seq IS NULL FROM downwards LIMIT :limit
+"""
+CHUNK = """
+SELECT id, parent, base, seq, deleted_seq FROM tweets
+WHERE partition = :partition AND seq < :below ORDER BY seq DESC LIMIT :limit
+"""
+PARENTS = "SELECT DISTINCT parent FROM tweets WHERE parent IS NOT NULL ORDER BY parent"
+COUNTED_HEADS = """
+SELECT heads.partition, heads.seq, heads.nonce, heads.last_id, heads.live,
+    coalesce(counted.entries, 0), coalesce(counted.seq, 0), coalesce(counted.deleted_seq, 0),
+    coalesce(counted.last_id, 0), coalesce(counted.live, 0)
+FROM heads LEFT JOIN (
+    SELECT partition, count(*) + count(deleted_seq) AS entries, max(seq) AS seq, max(deleted_seq) AS deleted_seq,
+        max(id) AS last_id, count(*) - count(deleted_seq) AS live
+    FROM tweets GROUP BY partition
+) AS counted ON counted.partition = heads.partition
+ORDER BY heads.partition
+"""
+"""Every head beside what the rows of its partition make it, as of one instant. Reads the whole table."""
+
+
 def tweet_of(row: Row, count: int | None) -> Tweet:
     """The tweet of *row* with its count, None for a tombstone."""
     return Tweet(row.id, row.user_name, row.title, row.body, row.parent, count, row.created_at)
@@ -96,7 +137,7 @@ def new_nonces(count: int) -> list[int]:
 
 def found_store(connection: Connection, partitions: int) -> None:
     """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
-    if rows(connection, statements.STORE):
+    if rows(connection, STORE):
         return
     if not 1 <= partitions <= PARTITIONS:
         raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
@@ -107,7 +148,7 @@ def found_store(connection: Connection, partitions: int) -> None:
 
 def get_store(connection: Connection) -> Store:
     """Which database this is. Raises StoreConflict when it was never founded."""
-    found = rows(connection, statements.STORE)
+    found = rows(connection, STORE)
     if not found:
         raise StoreConflict("the database has no name yet")
     return Store(*found[0])
@@ -115,11 +156,11 @@ def get_store(connection: Connection) -> Store:
 
 def get_state(connection: Connection) -> LogState:
     """Where the log stands, read in one statement. Raises StoreConflict when it was never founded."""
-    return read_state(rows(connection, statements.STATE))
+    return read_state(rows(connection, STATE))
 
 
 def read_state(found: Sequence[Sequence[Any]]) -> LogState:
-    """What the rows of `statements.STATE` say."""
+    """What the rows of `STATE` say."""
     if not found:
         raise StoreConflict("the database has no name yet")
     return LogState(Store(*found[0][5:]), {row[0]: Head(*row[1:5]) for row in found})
@@ -135,7 +176,7 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
     if not wanted:
         return {}
     # In one order, so that two writers never wait for each other.
-    found = rows(connection, statements.LOCKED_HEADS, ids=wanted)
+    found = rows(connection, LOCKED_HEADS, ids=wanted)
     if len(found) < len(wanted) or found[0][5:] != store:
         raise StoreUnavailable(REPLACED)
     return {row[0]: Head(*row[1:5]) for row in found}
@@ -143,69 +184,80 @@ def lock_heads(connection: Connection, store: Store, partitions: Iterable[int]) 
 
 def move_heads(connection: Connection, moved: dict[int, Head]) -> None:
     """Set the heads of the partitions that were appended to."""
-    _run_each(connection, statements.MOVE_HEAD, [{"at": each, **head._asdict()} for each, head in moved.items()])
+    statement = "UPDATE heads SET seq = :seq, nonce = :nonce, last_id = :last_id, live = :live WHERE partition = :at"
+    each = [{"at": partition, **head._asdict()} for partition, head in moved.items()]
+    run(connection.connection.driver_connection, connection.dialect, statement, each)
 
 
 def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
     """For those of *key_digests* that were used: the id of the tweet, and the digest of the call that posted it."""
-    return {row[0]: (row[1], row[2]) for row in rows(connection, statements.CALLS, keys=key_digests)}
-
-
-def append_tweets(connection: Connection, posted: Sequence[dict[str, Any]]) -> None:
-    """Add tweets: dicts with the same columns, and with places given under `lock_heads`."""
-    columns = tuple(posted[0])
-    insert_tweets(connection, columns, [*map(itemgetter(*columns), posted)])
+    return {row[0]: (row[1], row[2]) for row in rows(connection, CALLS, keys=key_digests)}
 
 
 def insert_tweets(connection: Connection, columns: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
-    """Add rows, one or more, of *values* of *columns*, by the fastest way of the database."""
+    """Add rows of *values* of *columns*, with places given under `lock_heads`, by the fastest way of the database."""
     driver = connection.connection.driver_connection
     connection.get_execution_options()["insert_rows"](driver, "tweets", columns, values)
 
 
 def append_deletions(connection: Connection, deletions: Sequence[dict[str, int]]) -> None:
     """Delete tweets: dicts of `tweet_id`, `at_seq` and `at_nonce`. Their texts are gone with the commit."""
-    _run_each(connection, statements.DELETE, deletions)
+    statement = """
+    UPDATE tweets SET deleted_seq = :at_seq, deleted_nonce = :at_nonce, user_name = NULL, title = NULL, body = NULL
+    WHERE id = :tweet_id
+    """
+    run(connection.connection.driver_connection, connection.dialect, statement, deletions)
 
 
 def find_nonce(connection: Connection, partition: int, seq: int) -> int | None:
     """The nonce of the entry at that place: 0 before the first entry, None when there is no such entry."""
     if seq == 0:
         return 0
-    found = rows(connection, statements.NONCE, partition=partition, seq=seq)
+    statement = """
+    SELECT nonce FROM tweets WHERE partition = :partition AND seq = :seq UNION ALL
+    SELECT deleted_nonce FROM tweets WHERE partition = :partition AND deleted_seq = :seq
+    """
+    found = rows(connection, statement, partition=partition, seq=seq)
     return found[0][0] if found else None
 
 
-def list_entries(connection: Connection, partition: int, after_seq: int, limit: int) -> list[Entry]:
-    """At most *limit* entries of *partition* that follow *after_seq*, in order, without a gap."""
-    found = rows(connection, statements.ENTRIES, partition=partition, after_seq=after_seq, limit=limit)
-    return [Entry(*row) for row in found]
+def list_entries(connection: Connection, partition: int, after: int, limit: int) -> list[Entry]:
+    """At most *limit* entries of *partition* that follow the one of seq *after*, in order, without a gap."""
+    # Bounds and not a LIMIT: with one, PostgreSQL reads and sorts everything after the place.
+    statement = """
+    SELECT seq, nonce, id, parent, base, 1 FROM tweets
+    WHERE partition = :partition AND seq > :after AND seq <= :last UNION ALL
+    SELECT deleted_seq, deleted_nonce, id, parent, base, -1 FROM tweets
+    WHERE partition = :partition AND deleted_seq > :after AND deleted_seq <= :last ORDER BY 1
+    """
+    return [Entry(*row) for row in rows(connection, statement, partition=partition, after=after, last=after + limit)]
 
 
 def list_ancestries(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
     """The ancestries of those of *ids* that name a tweet."""
-    return {row[0]: Ancestry(*row[1:]) for row in rows(connection, statements.ANCESTRIES, ids=ids)}
+    return {row[0]: Ancestry(*row[1:]) for row in rows(connection, ANCESTRIES, ids=ids)}
 
 
 def list_chains(connection: Connection, ids: Collection[int]) -> dict[int, Ancestry]:
     """The ancestries of those of *ids* that name a tweet, and of all their ancestors."""
-    return {row[0]: Ancestry(*row[1:]) for row in rows(connection, statements.CHAINS, ids=ids)}
+    return {row[0]: Ancestry(*row[1:]) for row in rows(connection, CHAINS, ids=ids)}
 
 
 def list_rows(connection: Connection, ids: Collection[int]) -> dict[int, Row]:
     """Those of *ids* that name a tweet, deleted or not."""
-    return {row[0]: Row._make(row) for row in rows(connection, statements.BY_IDS, ids=ids)}
+    return {row[0]: Row._make(row) for row in rows(connection, BY_IDS, ids=ids)}
 
 
 def list_rows_from(connection: Connection, first: int, limit: int) -> list[tuple[Row, int]]:
     """At most *limit* tweets with ids from *first* on, in order, each with its seq; deleted ones too."""
-    found = rows(connection, statements.ROWS_FROM, first=first, limit=limit)
-    return [(Row._make(row[:-1]), row[-1]) for row in found]
+    statement = f"SELECT {ROW}, seq FROM tweets WHERE id >= :first ORDER BY id LIMIT :limit"  # noqa: S608  # constants
+    return [(Row._make(row[:-1]), row[-1]) for row in rows(connection, statement, first=first, limit=limit)]
 
 
 def list_ids_from(connection: Connection, first: int, limit: int) -> list[int]:
     """At most *limit* ids of tweets from *first* on, in order."""
-    return [row[0] for row in rows(connection, statements.IDS_FROM, first=first, limit=limit)]
+    statement = "SELECT id FROM tweets WHERE id >= :first ORDER BY id LIMIT :limit"
+    return [row[0] for row in rows(connection, statement, first=first, limit=limit)]
 
 
 def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> list[Row]:
@@ -214,36 +266,50 @@ def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> l
 
     The next ones begin at the parent of the last.
     """
-    found = rows(connection, statements.CHAIN, id=tweet_id, limit=limit)
-    return [Row._make(row) for row in found]
+    statement = f"""
+    WITH RECURSIVE upwards(id, parent, n) AS (
+        SELECT id, parent, 1 FROM tweets WHERE id = :id UNION ALL
+        SELECT t.id, t.parent, n + 1 FROM upwards JOIN tweets t ON t.id = upwards.parent WHERE n < :limit)
+    SELECT {ROW} FROM tweets WHERE id IN (SELECT id FROM upwards) ORDER BY id DESC
+    """  # noqa: S608
+    return [Row._make(row) for row in rows(connection, statement, id=tweet_id, limit=limit)]
 
 
 def list_chain_from_root(connection: Connection, tweet_id: int, after: int, limit: int) -> list[Row]:
     """The tweet and its ancestors, root first: at most *limit* of those with ids above *after*, -1 for the start."""
-    found = rows(connection, statements.CHAIN_FROM_ROOT, id=tweet_id, after=after, limit=limit)
-    return [Row._make(row) for row in found]
+    # All ids of a chain are walked, 1 us each; only the rows of the window are read.
+    statement = f"""
+    WITH RECURSIVE upwards(id, parent) AS (
+        SELECT id, parent FROM tweets WHERE id = :id UNION ALL
+        SELECT t.id, t.parent FROM upwards JOIN tweets t ON t.id = upwards.parent)
+    SELECT {ROW} FROM tweets WHERE id IN (SELECT id FROM upwards WHERE id > :after ORDER BY id LIMIT :limit) ORDER BY id
+    """  # noqa: S608
+    return [Row._make(row) for row in rows(connection, statement, id=tweet_id, after=after, limit=limit)]
 
 
 def list_newest(connection: Connection, below: int, limit: int) -> list[Row]:
     """Tweets that are not deleted, with ids below *below*, newest first."""
-    return [Row._make(row) for row in rows(connection, statements.NEWEST, below=below, limit=limit)]
+    return _list_below(connection, "deleted_seq IS NULL", below=below, limit=limit)
 
 
 def list_retweets(connection: Connection, parent: int, below: int, limit: int) -> list[Row]:
     """Direct retweets of *parent* that are not deleted, with ids below *below*, newest first."""
-    found = rows(connection, statements.RETWEETS, parent=parent, below=below, limit=limit)
-    return [Row._make(row) for row in found]
+    return _list_below(connection, "deleted_seq IS NULL AND parent = :parent", parent=parent, below=below, limit=limit)
 
 
 def list_by_user(connection: Connection, user_name: str, below: int, limit: int) -> list[Row]:
     """Tweets of *user_name* with ids below *below*, newest first."""
-    found = rows(connection, statements.BY_USER, user=user_name, below=below, limit=limit)
-    return [Row._make(row) for row in found]
+    return _list_below(connection, "user_name = :user", user=user_name, below=below, limit=limit)
+
+
+def _list_below(connection: Connection, condition: str, **parameters: Any) -> list[Row]:
+    statement = f"SELECT {ROW} FROM tweets WHERE id < :below AND {condition} ORDER BY id DESC LIMIT :limit"  # noqa: S608
+    return [Row._make(row) for row in rows(connection, statement, **parameters)]
 
 
 def count_descendants(connection: Connection, ids: Sequence[int], limit: int) -> dict[int, int] | None:
     """For each of *ids* its live descendants, counted one by one; None when that would look at more than *limit*."""
-    found = rows(connection, statements.DESCENDANTS, ids=ids, limit=limit + 1)
+    found = rows(connection, DESCENDANTS, ids=ids, limit=limit + 1)
     if len(found) > limit:
         return None
     counts = dict.fromkeys(ids, 0)
@@ -259,7 +325,7 @@ def list_wrong_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
     Reads the whole table. Raises StoreDamaged when entries are missing, which no head can mend.
     """
     wrong = {}
-    for partition, *stored, entries, seq, deleted_seq, last_id, live in rows(connection, statements.COUNTED_HEADS):
+    for partition, *stored, entries, seq, deleted_seq, last_id, live in rows(connection, COUNTED_HEADS):
         head, last = Head(*stored), max(seq, deleted_seq)
         if entries != last or last < head.seq:
             raise StoreDamaged(
@@ -285,7 +351,3 @@ def repair_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
     if wrong:
         move_heads(connection, {partition: right for partition, (_, right) in wrong.items()})
     return wrong
-
-
-def _run_each(connection: Connection, statement: Any, each: Sequence[dict[str, Any]]) -> None:
-    statements.run(connection.connection.driver_connection, connection.dialect, statement, each)

@@ -130,7 +130,7 @@ class Mirror:
             places = list_places(connection, [each for each in asked if each is not None])
             rows, gone = self._place(page, places, heads)
             if rows:
-                log.append_tweets(connection, rows)
+                log.insert_tweets(connection, tuple(rows[0]), [tuple(row.values()) for row in rows])
             if gone:
                 log.append_deletions(connection, gone)
             log.move_heads(connection, heads)

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Executable, event, text
+from sqlalchemy import Connection, text
 
 from storage import Tweets
 from storage.records import NewTweet
-from storage.sql import log, statements
+from storage.sql import log
 from storage.sql.database import Database
+from storage.sql.statements import rows
 from tests.builders import post, retweet
 
 NUMBERS = (1, 45, 512)
@@ -23,12 +24,12 @@ PLANT = text("""
 """)
 """20,000 tweets with few parents: a planner expects much of a recursion through them."""
 
-LISTS: dict[str, tuple[Any, tuple[str, ...], str]] = {
-    "rows": (statements.BY_IDS, ("ids",), "tweets_pkey"),
-    "calls": (statements.CALLS, ("keys",), "tweets_by_key"),
-    "ancestries": (statements.ANCESTRIES, ("ids",), "tweets_pkey"),
-    "chains": (statements.CHAINS, ("ids",), "tweets_pkey"),
-    "descendants": (statements.DESCENDANTS, ("ids", "limit"), "tweets_by_parent"),
+LISTS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "rows": (log.BY_IDS, ("ids",), "tweets_pkey"),
+    "calls": (log.CALLS, ("keys",), "tweets_by_key"),
+    "ancestries": (log.ANCESTRIES, ("ids",), "tweets_pkey"),
+    "chains": (log.CHAINS, ("ids",), "tweets_pkey"),
+    "descendants": (log.DESCENDANTS, ("ids", "limit"), "tweets_by_parent"),
 }
 """Statements with a list of tweets, their parameters, and the index that each goes by."""
 
@@ -44,17 +45,10 @@ def planted(database: Database) -> Database:
     return database
 
 
-def plan_of(connection: Connection, statement: Executable, parameters: dict[str, Any]) -> list[str]:
+def plan_of(connection: Connection, statement: str, parameters: dict[str, Any]) -> list[str]:
     """The steps by which the database would answer."""
     explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
-
-    def explained(_connection: Any, _cursor: Any, sql: str, values: Any, _context: Any, _many: Any) -> tuple[str, Any]:
-        return f"{explain} {sql}", values
-
-    event.listen(connection, "before_cursor_execute", explained, retval=True)
-    rows = connection.execute(statement, parameters).all()
-    event.remove(connection, "before_cursor_execute", explained)
-    return [str(row[-1]) for row in rows]
+    return [str(row[-1]) for row in rows(connection, f"{explain} {statement}", **parameters)]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -81,7 +75,7 @@ def test_heads_are_locked_by_their_key(database: Database, number: int) -> None:
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        plan = plan_of(connection, statements.LOCKED_HEADS, {"ids": range(number)})
+        plan = plan_of(connection, log.LOCKED_HEADS, {"ids": range(number)})
     assert any("PRIMARY KEY" in step or "heads_pkey" in step for step in plan), plan
 
 
@@ -103,9 +97,9 @@ def test_calls_by_any_number_of_keys(database: Database) -> None:
     """Each digest that was used, among others that were not, is found with its own tweet."""
     digests = [bytes([0, 255, 39, 92, each % 256]) + each.to_bytes(11) for each in range(MANY)]
     columns = ("id", "partition", "depth", "seq", "nonce", "base", "created_at", "user_name", "title", "body")
-    rows = [(each, 0, 0, each, 1, 0, 1, "ann", "t", "b", digests[each], bytes(16)) for each in range(1, MANY)]
+    values = [(each, 0, 0, each, 1, 0, 1, "ann", "t", "b", digests[each], bytes(16)) for each in range(1, MANY)]
     with database.writing() as connection:
-        log.insert_tweets(connection, (*columns, "key_digest", "call_digest"), rows)
+        log.insert_tweets(connection, (*columns, "key_digest", "call_digest"), values)
     with database.reading() as connection:
         for number in (0, 1, 2, 45, MANY):
             expected = {digests[each]: (each, bytes(16)) for each in range(1, number)}
