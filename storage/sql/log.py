@@ -197,7 +197,8 @@ def list_calls(connection: Connection, key_digests: Sequence[bytes]) -> dict[byt
 def insert_tweets(connection: Connection, columns: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
     """Add rows of *values* of *columns*, with places given under `lock_heads`, by the fastest way of the database."""
     driver = connection.connection.driver_connection
-    connection.get_execution_options()["insert_rows"](driver, "tweets", columns, values)
+    if values:
+        connection.get_execution_options()["insert_rows"](driver, "tweets", columns, values)
 
 
 def append_deletions(connection: Connection, deletions: Sequence[dict[str, int]]) -> None:

@@ -11,11 +11,11 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import IO, Any, NamedTuple, NoReturn, Self
+from typing import IO, Any, NamedTuple, Self
 from zlib import crc32
 
 from sqlalchemy import Connection
@@ -33,18 +33,16 @@ EXPORTED_AT_ONCE = 1_000
 """Rows in one statement of an export, which take some milliseconds to read."""
 
 WRITTEN_AT_ONCE = 1_000
-"""Rows that wait in memory for the temporary files: one by one they took twice as long."""
+"""Rows that wait in memory for the temporary file: one by one they took twice as long."""
 
-RECENT = 50_000
-"""Names that are looked up in memory, some 8 MB; older ones are in the temporary files."""
+RECENT = 500_000
+"""Names that are looked up in memory, some 75 MB. Older ones are in a temporary file, which takes 6 us for each."""
 
 CACHE_KIB = 64_000
 """Memory for the names of an import in a temporary file."""
 
 DAY_MS = 86_400_000
 """How far ahead of our clock another machine's may be."""
-
-NO_PARENT = -1
 
 COLUMNS = ("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at", "user_name", "title", "body")
 DELETED_COLUMNS = (*COLUMNS, "deleted_seq", "deleted_nonce")
@@ -75,29 +73,12 @@ class ImportRow(NamedTuple):
     base: int = 0
 
 
-@dataclass(slots=True)
-class HeadCursor:
-    """A head that moves with every entry, kept here until the import is over."""
-
-    seq: int
-    nonce: int
-    last_id: int
-    live: int
-
-    def move(self, nonce: int, live: int) -> tuple[int, int]:
-        """Move on by one entry, which makes *live* more tweets live; returns its seq and *nonce*."""
-        self.seq += 1
-        self.nonce = nonce
-        self.live += live
-        return self.seq, nonce
-
-
 class ImportTree:
     """
     The tweets of an import, parents before their retweets, checked and waiting to be stored.
 
     They wait in two temporary files in *folder*, rows and names, which have no name and are gone with the process; in
-    memory a tweet takes 14 bytes. Use it with `with`.
+    memory a tweet takes 6 bytes. Use it with `with`.
     """
 
     def __init__(self, folder: Path, partitions: int, max_ancestors: int, now_ms: int) -> None:
@@ -108,9 +89,9 @@ class ImportTree:
         self.partitions = array("h")
         self.last_entry: tuple[int, int, int] | None = None
         """Partition, seq and nonce of the last entry, once the transaction is about to commit."""
-        self._recent: dict[int | str, int] = {}
+        self._recent: dict[int | str, int] = {}  # the number of each name, counted from 0
+        self._has_older = False
         self._waiting: list[tuple[Any, ...]] = []
-        self._written = 0
         self._sizes = array("q")  # of what was written at once, in bytes
         path = folder / f".import.{os.getpid()}.part"
         try:
@@ -120,7 +101,7 @@ class ImportTree:
             self._names.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._names.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
             self._names.execute("BEGIN EXCLUSIVE")
-            self._names.execute("CREATE TABLE names (name PRIMARY KEY NOT NULL, number, line) WITHOUT ROWID")
+            self._names.execute("CREATE TABLE names (name PRIMARY KEY NOT NULL, number) WITHOUT ROWID")
         except (sqlite3.Error, OSError) as error:
             raise CannotOpen(f"A temporary file in {folder} cannot be written ({error}).") from error
         finally:
@@ -140,90 +121,97 @@ class ImportTree:
 
     def add(self, row: ImportRow) -> None:
         """Add a tweet below its parent. Raises ImportRefused."""
-        above, depth = NO_PARENT, 0
-        if not 0 <= row.created_at <= self._latest_ms:
-            raise ImportRefused(row.line, "created_at is before 1970, or more than a day ahead.", row.name)
-        if isinstance(row.name, int) and ids.time_of(row.name) > self._latest_ms:
-            raise ImportRefused(row.line, "its id is of a time more than a day ahead.")
-        if row.parent is not None:
-            found = self._recent.get(row.parent)
-            if found is None:
-                found, _ = self._find(row.parent)
-            if found is None:
-                reason = "the tweet it retweets is in no line above it; a tweet comes before its retweets."
-                raise ImportRefused(row.line, reason, row.name)
-            if isinstance(row.name, int) and isinstance(row.parent, int) and row.name <= row.parent:
-                raise ImportRefused(row.line, "its id is not greater than that of the tweet it retweets.")
-            above = found
-            depth = self.depths[above] + 1
-            if depth > self._max_ancestors:
-                reason = f"it has more than {self._max_ancestors} ancestors (MAX_ANCESTORS)."
-                raise ImportRefused(row.line, reason, row.name)
-        self._wait(row, above)
-        self.depths.append(depth)
-        if above >= 0:
-            self.partitions.append(self.partitions[above])
+        line, name, parent, created_at, *rest = row
+        above, depth, number = None, 0, len(self.depths)
+        if not 0 <= created_at <= self._latest_ms:
+            raise ImportRefused(line, "created_at is before 1970, or more than a day ahead.", name)
+        if isinstance(name, int) and ids.time_of(name) > self._latest_ms:
+            raise ImportRefused(line, "its id is of a time more than a day ahead.")
+        if parent is None:
+            hashed = ids.hash_of(name) if isinstance(name, int) else crc32(name.encode())
+            partition = hashed % self._partitions_in_all
         else:
-            hashed = ids.hash_of(row.name) if isinstance(row.name, int) else crc32(row.name.encode())
-            self.partitions.append(hashed % self._partitions_in_all)
+            above = self._above(line, name, parent)
+            depth, partition = self.depths[above] + 1, self.partitions[above]
+        if (same := self._recent.setdefault(name, number)) != number:
+            self._refuse_double(line, same)
+        self._waiting.append((above, name, line, created_at, *rest))
+        self.depths.append(depth)
+        self.partitions.append(partition)
+        if len(self._waiting) == WRITTEN_AT_ONCE:
+            self._write_rows()
+        if len(self._recent) == RECENT:
+            self._write_names()
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """All tweets as (above, name, line, created_at, user_name, title, body, base); `above` counts rows from 0."""
-        self._write()
+        """
+        All tweets as (above, name, line, created_at, user_name, title, body, base).
+
+        `above` is the number of the parent, counted from 0, None for an original. Raises ImportRefused.
+        """
+        if self._has_older:
+            self._write_names()
+        self._write_rows()
         self._rows.seek(0)
         for size in self._sizes:
             yield from marshal.loads(self._rows.read(size))  # noqa: S302  # nothing else can write to the file
 
-    def line_of(self, name: int | str) -> int:
-        """The line of the tweet of that name."""
-        self._write()
-        return self._find(name)[1]
+    def _above(self, line: int, name: int | str, parent: int | str) -> int:
+        """The number of the *parent* of the tweet *name*. Raises ImportRefused."""
+        above = self._recent.get(parent)
+        if above is None and (above := self._find_older(parent)) is None:
+            reason = "the tweet it retweets is in no line above it; a tweet comes before its retweets."
+            raise ImportRefused(line, reason, name)
+        if isinstance(name, int) and isinstance(parent, int) and name <= parent:
+            raise ImportRefused(line, "its id is not greater than that of the tweet it retweets.")
+        if self.depths[above] >= self._max_ancestors:
+            raise ImportRefused(line, f"it has more than {self._max_ancestors} ancestors (MAX_ANCESTORS).", name)
+        return above
 
-    def _find(self, name: int | str) -> tuple[int | None, int]:
-        """Number and line of the tweet of that name; None and 0 if there is none in the temporary file."""
-        found: tuple[int, int] | None
-        found = self._names.execute("SELECT number, line FROM names WHERE name = ?", (name,)).fetchone()
-        return found or (None, 0)
+    def _find_older(self, name: int | str) -> int | None:
+        """The number of the tweet of that name, None if there is none in the temporary file."""
+        if not self._has_older:
+            return None
+        found = self._names.execute("SELECT number FROM names WHERE name = ?", (name,)).fetchone()
+        return found and int(found[0])
 
-    def _wait(self, row: ImportRow, above: int) -> None:
-        if row.name in self._recent:
-            self._refuse_double(row.line, row.name)
-        if len(self._recent) == RECENT:
-            self._recent.clear()
-        self._recent[row.name] = len(self)
-        line, name, _, *rest = row
-        self._waiting.append((above, name, line, *rest))
-        if len(self._waiting) == WRITTEN_AT_ONCE:
-            self._write()
-
-    def _write(self) -> None:
-        """Write the rows that wait. Raises ImportRefused when one has the name of an older one."""
-        rows, self._waiting = self._waiting, []
-        first = self._written
-        self._written += len(rows)
+    def _write_rows(self) -> None:
         try:
-            self._sizes.append(self._rows.write(marshal.dumps(rows)))
-            self._names.executemany(
-                "INSERT INTO names VALUES (?, ?, ?)",
-                [(name, number, line) for number, (_, name, line, *_) in enumerate(rows, first)],
-            )
-        except sqlite3.IntegrityError:
-            for number, (_, name, line, *_) in enumerate(rows, first):
-                if self._find(name)[0] not in {None, number}:
-                    self._refuse_double(line, name)
-            raise
-        except (sqlite3.Error, OSError) as error:
+            self._sizes.append(self._rows.write(marshal.dumps(self._waiting)))
+        except OSError as error:
             raise CannotOpen(f"The temporary file of the import cannot be written ({error}).") from error
+        self._waiting = []
 
-    def _refuse_double(self, line: int, name: int | str) -> NoReturn:
-        raise ImportRefused(line, f"the tweet of line {self.line_of(name)} has the same id or key.")
+    def _write_names(self) -> None:
+        """Write the names that are in memory. Raises ImportRefused when an older tweet has one of them."""
+        recent, self._recent = self._recent, {}
+        try:
+            self._names.executemany("INSERT INTO names VALUES (?, ?)", recent.items())
+        except sqlite3.IntegrityError:
+            for name, number in recent.items():
+                older = self._find_older(name)
+                if older is not None and older != number:
+                    self._refuse_double(self._line_of(number), older)
+            raise
+        except sqlite3.Error as error:
+            raise CannotOpen(f"The temporary file of the import cannot be written ({error}).") from error
+        self._has_older = True
+
+    def _refuse_double(self, line: int, first: int) -> None:
+        raise ImportRefused(line, f"the tweet of line {self._line_of(first)} has the same id or key.")
+
+    def _line_of(self, number: int) -> int:
+        """The line of the tweet of that number; reads all before it, as only a refusal asks."""
+        self._has_older = False
+        line: int = next(islice(self.rows(), number, None))[2]
+        return line
 
 
 def store_tweets(
     database: Database,
     tree: ImportTree,
     on_progress: Callable[[int], None] = lambda _: None,
-    on_id: Callable[[int | str, int], object] | None = None,
+    on_id: Callable[[int | str, int], object] = lambda *_: None,
 ) -> None:
     """
     Append the tweets of *tree* to the log, in one transaction; other writers wait until it ends.
@@ -232,16 +220,94 @@ def store_tweets(
     Raises ImportRefused when the store has one of them already, and what the callbacks raise, with nothing stored.
     """
     with database.writing("writing at length") as connection:
-        storing = _Storing(connection, tree)
-        for number, row in enumerate(tree.rows()):
-            tweet_id = storing.add(number, row)
-            if on_id:
-                on_id(row[1], tweet_id)
+        store = log.get_store(connection)
+        # The heads as [seq, nonce, last_id, live], which move with every row.
+        heads = {p: [*head] for p, head in log.lock_heads(connection, store, range(store.partitions)).items()}
+        highest_before = max(head[2] for head in heads.values())
+        new_id = _new_ids(connection)
+        given = array("q")
+        rows: list[tuple[Any, ...]] = []
+        deleted_rows: list[tuple[Any, ...]] = []  # apart, for two more columns in each row cost a tenth
+        doubtful: dict[int, int] = {}  # ids that the store may have, and their lines
+
+        for number, (above, name, line, created_at, user_name, title, body, base) in enumerate(tree.rows()):
+            if number % AT_ONCE == 0:
+                nonces = log.new_nonces(2 * AT_ONCE)
+            partition = tree.partitions[number]
+            if isinstance(name, str):
+                tweet_id = new_id(line, name, partition, (created_at, user_name, title, body))
+            else:
+                tweet_id = name
+                if tweet_id <= highest_before:
+                    doubtful[tweet_id] = line
+            given.append(tweet_id)
+            head = heads[partition]
+            head[0] += 1
+            head[1] = nonces.pop()
+            parent = None if above is None else given[above]
+            place = (tweet_id, parent, partition, tree.depths[number], head[0], head[1])
+            entry = (*place, base, created_at, user_name, title, body)
+            if body is None:
+                head[0] += 1
+                head[1] = nonces.pop()
+                deleted_rows.append((*entry, head[0], head[1]))
+            else:
+                head[3] += 1
+                rows.append(entry)
+            # An id may be one that another partition would give: that one must give greater ones from now on.
+            head[2] = max(head[2], tweet_id)
+            namesake = heads.get(tweet_id % ids.PARTITIONS, head)
+            namesake[2] = max(namesake[2], tweet_id)
+            tree.last_entry = (partition, head[0], head[1])
+            on_id(name, tweet_id)
             if (number + 1) % AT_ONCE == 0:
-                storing.send()
+                _send(connection, rows, deleted_rows, doubtful)
                 on_progress(number + 1)
-        storing.finish()
+        _send(connection, rows, deleted_rows, doubtful)
+        log.move_heads(connection, {partition: Head(*head) for partition, head in heads.items()})
     on_progress(len(tree))
+
+
+def _send(
+    connection: Connection,
+    rows: list[tuple[Any, ...]],
+    deleted_rows: list[tuple[Any, ...]],
+    doubtful: dict[int, int],
+) -> None:
+    """Give what waits to the database, and empty it. Raises ImportRefused for a tweet that it has."""
+    if taken := doubtful and log.list_ancestries(connection, doubtful):
+        raise ImportRefused(min(map(doubtful.__getitem__, taken)), "the store has a tweet of that id already.")
+    log.insert_tweets(connection, COLUMNS, rows)
+    log.insert_tweets(connection, DELETED_COLUMNS, deleted_rows)
+    for sent in (rows, deleted_rows, doubtful):
+        sent.clear()
+
+
+def _new_ids(connection: Connection) -> Callable[[int, str, int, tuple[Any, ...]], int]:
+    """
+    What gives ids to tweets with keys: of their time, greater than all given before, and not those of the store.
+
+    It is called with line, key, partition, and (created_at, user_name, title, body). The same input gets the same ids,
+    so one that was stored before is met again: then it raises ImportRefused.
+    """
+    last_id, known, known_to = 0, set[int](), -1  # the ids of the store from the last to `known_to`
+
+    def new_id(line: int, key: str, partition: int, content: tuple[Any, ...]) -> int:
+        nonlocal last_id, known, known_to
+        last_id = ids.next_id(last_id, content[0], partition)
+        while True:
+            if last_id > known_to:
+                found = log.list_ids_from(connection, last_id, AT_ONCE)
+                known, known_to = set(found), found[-1] if len(found) == AT_ONCE else ids.LARGEST
+            if last_id not in known:
+                return last_id
+            row = log.list_rows(connection, [last_id])[last_id]
+            if (row.created_at, row.user_name, row.title, row.body) == content:
+                reason = f"the store has this tweet already, as {ids.encode(last_id)}: was it imported before?"
+                raise ImportRefused(line, reason, key)
+            last_id = ids.next_id(last_id, 0, partition)
+
+    return new_id
 
 
 def is_stored(database: Database, tree: ImportTree) -> bool:
@@ -251,95 +317,6 @@ def is_stored(database: Database, tree: ImportTree) -> bool:
     partition, seq, nonce = tree.last_entry
     with database.reading() as connection:
         return log.find_nonce(connection, partition, seq) == nonce
-
-
-class _Storing:
-    """An import in its transaction: the heads as its rows move them, and what is not yet sent."""
-
-    def __init__(self, connection: Connection, tree: ImportTree) -> None:
-        self._connection = connection
-        self._tree = tree
-        store = log.get_store(connection)
-        heads = log.lock_heads(connection, store, range(store.partitions))
-        self._heads = {partition: HeadCursor(*head) for partition, head in heads.items()}
-        self._known_ids: set[int] = set()  # of the store, up to the next
-        self._known_to = -1
-        self._highest_before = max(head.last_id for head in heads.values())
-        self._ids = array("q")
-        self._last_id = 0  # of those given here
-        self._nonces: list[int] = []
-        self._rows: list[tuple[Any, ...]] = []
-        self._deleted_rows: list[tuple[Any, ...]] = []  # apart, for two more columns in each row cost a tenth
-        self._doubtful: list[int] = []  # ids that the store may have
-
-    def add(self, number: int, row: tuple[Any, ...]) -> int:
-        """Give a row of the tree its id, which is returned, and the next place of the log, or the next two."""
-        above, name, line, created_at, user_name, title, body, base = row
-        partition = self._tree.partitions[number]
-        if isinstance(name, int):
-            tweet_id = name
-            if tweet_id <= self._highest_before:
-                self._doubtful.append(tweet_id)
-        else:
-            tweet_id = self._new_id(line, name, partition, (created_at, user_name, title, body))
-        self._ids.append(tweet_id)
-        if len(self._nonces) < 2:
-            self._nonces = log.new_nonces(2 * AT_ONCE)
-        head = self._heads[partition]
-        parent = None if above == NO_PARENT else self._ids[above]
-        place = (tweet_id, parent, partition, self._tree.depths[number], *head.move(self._nonces.pop(), 1))
-        entry = (*place, base, created_at, user_name, title, body)
-        if body is None:
-            self._deleted_rows.append((*entry, *head.move(self._nonces.pop(), -1)))
-        else:
-            self._rows.append(entry)
-        self._tree.last_entry = (partition, head.seq, head.nonce)
-        head.last_id = max(head.last_id, tweet_id)
-        # An id may be one that another partition would give: that one must give greater ones from now on.
-        namesake = self._heads.get(tweet_id % ids.PARTITIONS, head)
-        namesake.last_id = max(namesake.last_id, tweet_id)
-        return tweet_id
-
-    def send(self) -> None:
-        """Give the rows to the database. Raises ImportRefused for a tweet that it has."""
-        if self._doubtful:
-            taken = log.list_ancestries(self._connection, self._doubtful)
-            if lines := [self._tree.line_of(tweet_id) for tweet_id in taken]:
-                raise ImportRefused(min(lines), "the store has a tweet of that id already.")
-        if self._rows:
-            log.insert_tweets(self._connection, COLUMNS, self._rows)
-        if self._deleted_rows:
-            log.insert_tweets(self._connection, DELETED_COLUMNS, self._deleted_rows)
-        self._rows, self._deleted_rows, self._doubtful = [], [], []
-
-    def finish(self) -> None:
-        """Send what is left, and move the heads."""
-        self.send()
-        heads = {part: Head(each.seq, each.nonce, each.last_id, each.live) for part, each in self._heads.items()}
-        log.move_heads(self._connection, heads)
-
-    def _new_id(self, line: int, key: str, partition: int, content: tuple[Any, ...]) -> int:
-        """
-        An id of the time that *content* begins with, greater than all given here before, that the store does not have.
-
-        The same input gets the same ids, so one that was stored before is met again: then it is refused.
-        """
-        self._last_id = ids.next_id(self._last_id, content[0], partition)
-        while self._is_taken(self._last_id):
-            row = log.list_rows(self._connection, [self._last_id])[self._last_id]
-            if (row.created_at, row.user_name, row.title, row.body) == content:
-                reason = f"the store has this tweet already, as {ids.encode(self._last_id)}: was it imported before?"
-                raise ImportRefused(line, reason, key)
-            self._last_id = ids.next_id(self._last_id, 0, partition)
-        return self._last_id
-
-    def _is_taken(self, tweet_id: int) -> bool:
-        """Whether the store has a tweet of that id; for questions that rise from one to the next."""
-        if tweet_id > self._known_to:
-            found = log.list_ids_from(self._connection, tweet_id, AT_ONCE)
-            self._known_ids = set(found)
-            self._known_to = found[-1] if len(found) == AT_ONCE else ids.LARGEST
-        return tweet_id in self._known_ids
 
 
 def export_tweets(database: Database, at_once: int = EXPORTED_AT_ONCE) -> Generator[Row]:
