@@ -9,7 +9,6 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -31,30 +30,17 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteTweet:
-    """A command to delete a tweet."""
-
-    tweet_id: int
-
-
 class Replay(NamedTuple):
     """The outcome of a repeated call: the tweet that the first one posted."""
 
     tweet_id: int
 
 
-Command = NewTweet | DeleteTweet
+Command = NewTweet | int
+"""A tweet to post, or the id of one to delete."""
+
 Outcome = Posted | Replay | StorageError | Postponed | None
 """The tweet posted, that of a repeated call, why it was refused, that it comes later, or None for a deletion done."""
-
-
-class AppendedRange(NamedTuple):
-    """What a batch added to the log of one partition: the entries between two heads."""
-
-    before: Head
-    after: Head
-    entries: list[Entry]
 
 
 class Batch:
@@ -73,60 +59,54 @@ class Batch:
         self._max_ancestors = max_ancestors
         # All new roots of a batch go to one partition, so that a batch locks few heads.
         self._root_partition = secrets.randbelow(store.partitions) if store.partitions > 1 else 0
-        self._heads: dict[int, Head] = {}
         self._targets: dict[int, Row] = {}
         self._calls: dict[bytes, tuple[int, bytes]] = {}
         self._rows: list[tuple[Any, ...]] = []
         self._nonces: list[int] = []
         self._text = 0
         self._deletions: list[dict[str, int]] = []
-        self._entries: dict[int, list[Entry]] = {}
         self.posted: dict[int, Ancestry] = {}
         """The ancestries of the tweets that it has posted."""
-        self.ranges: dict[int, AppendedRange] = {}
-        """What it has added to the log of each partition."""
+        self.before: dict[int, Head] = {}
+        """The heads of the partitions that it has locked, as it found them."""
+        self.heads: dict[int, Head] = {}
+        """The same heads as they are now."""
+        self.entries: dict[int, list[Entry]] = {}
+        """What it has added to the log of each partition: the entries between the two heads."""
 
     def append(self, commands: Sequence[Command], now_ms: int) -> list[Outcome]:
         """Store *commands*, posted at *now_ms*, in the caller's transaction: the outcomes. Raises StoreUnavailable."""
-        before = self._lock_and_read(commands)
+        self._lock_and_read(commands)
         self._nonces = log.new_nonces(len(commands))
-        outcomes = [self._outcome(command, now_ms) for command in commands]
-        if self._rows:
-            log.insert_tweets(self._connection, COLUMNS, self._rows)
-        if self._deletions:
-            log.append_deletions(self._connection, self._deletions)
-        self.ranges = {
-            partition: AppendedRange(before[partition], self._heads[partition], entries)
-            for partition, entries in self._entries.items()
-        }
-        if self.ranges:
-            log.move_heads(self._connection, {partition: each.after for partition, each in self.ranges.items()})
+        outcomes: list[Outcome] = []
+        for command in commands:
+            try:
+                if isinstance(command, int):
+                    self._delete(command)
+                    outcomes.append(None)
+                else:
+                    outcomes.append(self._post(command, now_ms))
+            except StorageError as refusal:
+                outcomes.append(refusal)
+        log.insert_tweets(self._connection, COLUMNS, self._rows)
+        log.append_deletions(self._connection, self._deletions)
+        log.move_heads(self._connection, {partition: self.heads[partition] for partition in self.entries})
         return outcomes
 
-    def _lock_and_read(self, commands: Sequence[Command]) -> dict[int, Head]:
-        """Lock the heads of all partitions concerned, which it returns; then read what the outcomes depend on."""
+    def _lock_and_read(self, commands: Sequence[Command]) -> None:
+        """Lock the heads of all partitions concerned; then read what the outcomes depend on."""
         targets = set(map(target_of, commands))
         named = {target for target in targets if target is not None and target in self.ancestries}
         partitions = {self.ancestries[target].partition for target in named}
         if None in targets:
             partitions.add(self._root_partition)
-        before = log.lock_heads(self._connection, self._store, partitions)
-        self._heads = dict(before)
+        self.before = log.lock_heads(self._connection, self._store, partitions)
+        self.heads = dict(self.before)
         if named:
             self._targets = log.list_rows(self._connection, named)
         digests = [_key_digest(each) for each in commands if isinstance(each, NewTweet) and each.key is not None]
         if digests:
             self._calls = log.list_calls(self._connection, digests)
-        return before
-
-    def _outcome(self, command: Command, now_ms: int) -> Outcome:
-        try:
-            if isinstance(command, NewTweet):
-                return self._post(command, now_ms)
-            self._delete(command.tweet_id)
-        except StorageError as refusal:
-            return refusal
-        return None
 
     def _post(self, new: NewTweet, now_ms: int) -> Outcome:
         key = call = None
@@ -148,7 +128,7 @@ class Batch:
         if self._text + text > TEXT_LIMIT and self._rows:
             return POSTPONED
         self._text += text
-        tweet_id = next_id(self._heads[ancestry.partition].last_id, now_ms, ancestry.partition)
+        tweet_id = next_id(self.heads[ancestry.partition].last_id, now_ms, ancestry.partition)
         seq, nonce = self._enter(ancestry.partition, tweet_id, ancestry.parent, new.base, 1)
         place = (tweet_id, *ancestry, seq, nonce)
         self._rows.append((*place, new.base, now_ms, new.user_name, title, body, key, call))
@@ -173,17 +153,17 @@ class Batch:
 
     def _enter(self, partition: int, tweet_id: int, parent: int | None, base: int, sign: int) -> tuple[int, int]:
         """Give an entry the next place in *partition*, and return its seq and nonce."""
-        head = self._heads[partition]
+        head = self.heads[partition]
         seq, nonce = head.seq + 1, self._nonces.pop()
         last_id = tweet_id if sign > 0 else head.last_id
-        self._heads[partition] = Head(seq, nonce, last_id, head.live + sign)
-        self._entries.setdefault(partition, []).append(Entry(seq, nonce, tweet_id, parent, base, sign))
+        self.heads[partition] = Head(seq, nonce, last_id, head.live + sign)
+        self.entries.setdefault(partition, []).append(Entry(seq, nonce, tweet_id, parent, base, sign))
         return seq, nonce
 
 
 def target_of(command: Command) -> int | None:
     """The tweet that *command* retweets or deletes."""
-    return command.tweet_id if isinstance(command, DeleteTweet) else command.retweet
+    return command if isinstance(command, int) else command.retweet
 
 
 def _key_digest(new: NewTweet) -> bytes:

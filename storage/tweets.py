@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from storage.ancestry import AncestorCache
-from storage.batch import DeleteTweet, Replay
+from storage.batch import Replay
 from storage.cascade import Cascade, Descendant, list_descendants, read_cascade
 from storage.changes import ChangesPage, read_changes
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotFound
@@ -32,7 +32,7 @@ class CacheSizes(NamedTuple):
     """How many entries each cache may hold. What is answered and stored does not depend on it."""
 
     ancestors: int = 200_000
-    """Ancestries: about 30 MB, once for the writer and once for a catch-up."""
+    """Ancestries that the writer keeps: about 30 MB. A catch-up keeps none, as the log may go back between two."""
 
     rows: int = 2_000
     """Texts of ranked tweets: 20 MB if all were of full length, 80 MB in letters of four bytes."""
@@ -63,8 +63,9 @@ class Tweets:
         """The embedded server, where this process runs it."""
         self.on_close: Callable[[bool], None] = lambda _is_trustworthy: None
         """Called by `close` once nothing asks the index, with whether there is no reason to doubt it."""
-        ancestors = AncestorCache(cache_sizes.ancestors)
-        self.reconciler = Reconciler(database, index, store, ancestors, owns_index=owns_index, is_trusted=is_trusted)
+        self.reconciler = Reconciler(
+            database, index, store, AncestorCache(0), owns_index=owns_index, is_trusted=is_trusted
+        )
         self._reader = Reader(database, index, self.reconciler, cache_sizes.rows)
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
@@ -106,7 +107,7 @@ class Tweets:
 
         Errors of the future: TweetNotFound, TweetDeleted (before), Overloaded. Raises Overloaded when too many wait.
         """
-        return cast("Future[None]", self._writer.worker.submit(DeleteTweet(tweet_id)))
+        return cast("Future[None]", self._writer.worker.submit(tweet_id))
 
     def get(self, tweet_id: int) -> "Future[Tweet]":
         """The tweet with its count. Errors of the future: TweetNotFound, TweetDeleted. Raises Overloaded."""

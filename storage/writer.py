@@ -7,17 +7,18 @@ one round trip, and completes its futures. Between two batches it runs checkpoin
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from storage.ancestry import ANCESTORS_LIMIT, AncestorCache
-from storage.batch import AppendedRange, Batch, Command, DeleteTweet, Outcome, Replay, target_of
+from storage.batch import Batch, Command, Outcome, Replay, target_of
 from storage.batch_worker import POSTPONED, BatchWorker, Outcomes
 from storage.errors import IndexUnavailable, Retryable, StorageError, StoreBusy, StoreConflict, StoreFull
-from storage.fold import Ancestry, change
+from storage.fold import change
 from storage.index.ranking import FoldRequest, IndexState, RankingIndex
 from storage.reconciler import LOOKS, ON_ITS_WAY_S, Reconciler
 from storage.records import Posted
+from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head, Store
 
@@ -57,7 +58,7 @@ class Writer:
         self._max_ancestors = max_ancestors
         self.on_batch: Callable[[int, int, float], None] = lambda *_: None
         """See `Tweets.observe`."""
-        self._heads: dict[int, Head] = {}  # of the partitions that this process has written to, as it left them
+        self._heads: dict[int, Head] = {}  # of the partitions that this process has locked, as it left them
         self._not_copied = 0
         self._truncate_at: float | None = time.monotonic()  # the last writer may have been killed before it did
         """When to truncate the write-ahead log; None while it holds no deleted text."""
@@ -113,14 +114,14 @@ class Writer:
         outcomes, batch = self._database.keep_trying(lambda: self._append(commands))
         # It is stored, and that is the answer whatever happens now: a second try would store it twice.
         try:
-            self._heads |= {partition: each.after for partition, each in batch.ranges.items()}
-            if self._truncate_at is None and any(isinstance(command, DeleteTweet) for command in commands):
+            self._heads |= batch.heads
+            if self._truncate_at is None and any(isinstance(command, int) for command in commands):
                 self._truncate_at = time.monotonic()
             batch.ancestries.update(batch.posted)
             self._fold(batch)
         except Exception:  # noqa: BLE001  # the reconciler folds it
             _log.exception("a batch was stored but not folded yet")
-            for partition in batch.ranges:
+            for partition in batch.entries:
                 self._reconciler.mark_stale(partition)
         return outcomes
 
@@ -131,11 +132,12 @@ class Writer:
             batch = Batch(connection, self._store, ancestries, self._max_ancestors)
             now = [each for each in commands if target_of(each) not in left_out] if left_out else commands
             outcomes = batch.append(now, time.time_ns() // 1_000_000)
-            if any(not self._heads.get(p, each.before).may_become(each.before) for p, each in batch.ranges.items()):
-                self._heads = {}
-                for partition in batch.ranges:
-                    self._reconciler.mark_stale(partition)
-                raise StoreConflict("the log went back to an earlier entry")  # it is tried again, without the cache
+            for partition, head in batch.before.items():
+                left = self._heads.get(partition, head)
+                if left != head and log.find_nonce(connection, partition, left.seq) != left.nonce:
+                    # What is in memory may be of tweets that are gone, whose ids others have now.
+                    self._heads = {}
+                    raise StoreConflict("the log went back to an earlier entry")  # each is tried again, without them
             if left_out:
                 decided = iter(outcomes)
                 outcomes = [POSTPONED if target_of(each) in left_out else next(decided) for each in commands]
@@ -147,36 +149,37 @@ class Writer:
 
         Another process may have stored its batch before ours and be about to fold it: then ours waits its turn.
         """
-        ready = {partition: each for partition, each in batch.ranges.items() if self._reconciler.is_current(partition)}
-        waiting = {partition: self._delivery(partition, each, batch.ancestries) for partition, each in ready.items()}
+        requests = [
+            FoldRequest(
+                partition,
+                batch.before[partition],
+                batch.heads[partition],
+                change(entries, lambda tweet_id: batch.ancestries[tweet_id].parent),
+            )
+            for partition, entries in batch.entries.items()
+            if self._reconciler.is_current(partition)
+        ]
         for _ in range(LOOKS):
-            answers = self._index.fold_all(waiting.values())
-            waiting = {
-                partition: delivery
-                for (partition, delivery), answer in zip(waiting.items(), answers, strict=True)
-                if self._must_wait(partition, ready[partition], answer)
-            }
-            if not waiting:
+            if not requests:
                 return
-            time.sleep(ON_ITS_WAY_S)
-        for partition in waiting:
-            self._reconciler.mark_stale(partition)
+            answers = self._index.fold_all(requests)
+            requests = [each for each, answer in zip(requests, answers, strict=True) if self._must_wait(each, answer)]
+            if requests:
+                time.sleep(ON_ITS_WAY_S)
+        for request in requests:
+            self._reconciler.mark_stale(request.partition)
 
-    def _delivery(self, partition: int, appended: AppendedRange, ancestries: Mapping[int, Ancestry]) -> FoldRequest:
-        increments = change(appended.entries, lambda tweet_id: ancestries[tweet_id].parent)
-        return FoldRequest(partition, appended.before, appended.after, increments)
-
-    def _must_wait(self, partition: int, appended: AppendedRange, answer: IndexState | IndexUnavailable) -> bool:
+    def _must_wait(self, request: FoldRequest, answer: IndexState | IndexUnavailable) -> bool:
         """Whether a batch before this one is under way; where the index is otherwise not as it should be, say so."""
         if isinstance(answer, IndexUnavailable):
             _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
-            self._reconciler.mark_unavailable(partition, answer)
+            self._reconciler.mark_unavailable(request.partition, answer)
             return False
-        if answer.matches(appended.after):  # beyond it the index may be on a timeline that the log has left
+        if answer.matches(request.after):  # beyond it the index may be on a timeline that the log has left
             return False
-        if answer.is_before(appended.before):
+        if answer.is_before(request.before):
             return True
-        self._reconciler.mark_stale(partition)
+        self._reconciler.mark_stale(request.partition)
         return False
 
     def _rest(self) -> float | None:

@@ -11,6 +11,7 @@ from storage.errors import IndexUnavailable, TweetDeleted
 from storage.records import Rank
 from storage.sql import log
 from storage.sql.log import LogState
+from storage.tools.import_export import COLUMNS as IMPORTED
 from storage.tools.verify import verify
 from storage.tweets import CacheSizes
 from tests.builders import post, retweet, whole_ranking
@@ -69,6 +70,41 @@ def test_what_the_log_lost_is_not_built_upon(tweets: Tweets) -> None:
     made = retweet(tweets, root)
     assert tweets.get(root.id).result().count_retweet == 1
     assert shown(tweets) in (None, [(1, root.id), (0, made.id)])
+
+
+@pytest.mark.parametrize("is_folded", [True, False])
+def test_an_id_that_another_timeline_gives_again(
+    tweets: Tweets, is_folded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hangs below it is counted by its parent of now, also when more entries came than were lost."""
+    lost, other = post(tweets), post(tweets)
+    early = tweets.database.get_state()
+    again = retweet(tweets, lost)
+    tweets.reconciler.catch_up()
+    if not is_folded:  # by the writer: then the reconciler has to know the ancestors
+        monkeypatch.setattr(tweets.reconciler, "is_current", lambda _partition: False)
+        retweet(tweets, again)
+        tweets.reconciler.catch_up()
+    go_back(tweets, early)
+    for tweet_id in (again.id, again.id + 1024, again.id + 2048, again.id + 3072):
+        write_beside(tweets, tweet_id, other.id)
+    tweets.reconciler.catch_up()
+    for _ in range(2):
+        retweet(tweets, again)
+        tweets.reconciler.catch_up()
+    assert verify(tweets) == []
+    assert [tweets.get(each.id).result().count_retweet for each in (lost, other, again)] == [0, 6, 2]
+
+
+def write_beside(tweets: Tweets, tweet_id: int, parent: int) -> None:
+    """Store a retweet of *parent* as another process would, under that id."""
+    with tweets.database.writing() as connection:
+        above = log.list_ancestries(connection, [parent])[parent]
+        head = log.lock_heads(connection, tweets.store, [above.partition])[above.partition]
+        after = log.Head(head.seq + 1, log.new_nonces(1)[0], tweet_id, head.live + 1)
+        values = (tweet_id, parent, above.partition, above.depth + 1, *after[:2], 0, 0, "eve", "t", "b")
+        log.insert_tweets(connection, IMPORTED, [values])
+        log.move_heads(connection, {above.partition: after})
 
 
 def test_a_page_is_kept_for_the_state_that_it_is_of(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:
