@@ -211,7 +211,7 @@ def store_tweets(
     database: Database,
     tree: ImportTree,
     on_progress: Callable[[int], None] = lambda _: None,
-    on_id: Callable[[int | str, int], object] = lambda *_: None,
+    on_id: Callable[[int | str, int], object] | None = None,
 ) -> None:
     """
     Append the tweets of *tree* to the log, in one transaction; other writers wait until it ends.
@@ -225,6 +225,7 @@ def store_tweets(
         heads = {p: [*head] for p, head in log.lock_heads(connection, store, range(store.partitions)).items()}
         highest_before = max(head[2] for head in heads.values())
         new_id = _new_ids(connection)
+        tell_id = on_id or (lambda *_: None)
         given = array("q")
         rows: list[tuple[Any, ...]] = []
         deleted_rows: list[tuple[Any, ...]] = []  # apart, for two more columns in each row cost a tenth
@@ -259,7 +260,7 @@ def store_tweets(
             namesake = heads.get(tweet_id % ids.PARTITIONS, head)
             namesake[2] = max(namesake[2], tweet_id)
             tree.last_entry = (partition, head[0], head[1])
-            on_id(name, tweet_id)
+            tell_id(name, tweet_id)
             if (number + 1) % AT_ONCE == 0:
                 _send(connection, rows, deleted_rows, doubtful)
                 on_progress(number + 1)
