@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from storage.errors import CursorUnknown, OtherTimeline, StoreDamaged
 from storage.sql import log
 from storage.sql.changes import EntryRow, list_whole_entries
@@ -50,13 +48,13 @@ def read_changes(database: Database, cursor: str | None, limit: int) -> ChangesP
     changes: list[tuple[int, EntryRow]] = []
     with database.reading() as connection:
         state = log.get_state(connection)
-        nonces = dict.fromkeys(state.heads, 0)
-        seqs = dict.fromkeys(state.heads, 0)
-        if cursor is not None:
-            seqs = _read_cursor(cursor, state)
-            nonces = _list_nonces(connection, seqs, state)
-            if cursor != _write_cursor(state, seqs, nonces):
-                raise OtherTimeline
+        seqs = dict.fromkeys(state.heads, 0) if cursor is None else _read_cursor(cursor, state)
+        nonces = {
+            at: head.nonce if seqs[at] == head.seq else log.find_nonce(connection, at, seqs[at])
+            for at, head in state.heads.items()
+        }
+        if cursor not in {None, _write_cursor(state, seqs, nonces)}:
+            raise OtherTimeline
         room = LONGEST_PAGE
         for partition in sorted(seqs, key=lambda each: seqs[each] - state.heads[each].seq):
             while len(changes) < limit and room > 0 and seqs[partition] < state.heads[partition].seq:
@@ -81,18 +79,7 @@ def _read_cursor(cursor: str, state: LogState) -> dict[int, int]:
     return dict(zip(sorted(state.heads), map(int, seqs), strict=True))
 
 
-def _list_nonces(connection: Connection, seqs: Mapping[int, int], state: LogState) -> dict[int, int]:
-    """The nonces of the entries at *seqs*. Raises OtherTimeline when there is no such entry."""
-    nonces = {}
-    for partition, seq in seqs.items():
-        head = state.heads[partition]
-        nonce = head.nonce if seq == head.seq else log.find_nonce(connection, partition, seq)
-        if nonce is None:
-            raise OtherTimeline
-        nonces[partition] = nonce
-    return nonces
-
-
-def _write_cursor(state: LogState, seqs: Mapping[int, int], nonces: Mapping[int, int]) -> str:
+def _write_cursor(state: LogState, seqs: Mapping[int, int], nonces: Mapping[int, int | None]) -> str:
+    """The cursor at *seqs*; one that no one was given where an entry has no nonce, for it is not there."""
     digest = blake2b(repr([nonces[partition] for partition in sorted(seqs)]).encode(), digest_size=8).hexdigest()
     return ".".join([state.store.id, digest, *(str(seqs[partition]) for partition in sorted(seqs))])

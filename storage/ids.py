@@ -11,7 +11,6 @@ the order of texts, of Redis members and of ids is one.
 import re
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-LENGTH = 13
 PATTERN = "^[0-7][0-9A-HJKMNP-TV-Z]{12}$"
 """What an id looks like, for documentation; `decode` is what checks."""
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any
 
 from storage.errors import Overloaded, Retryable, StorageError, StoreBusy
 
@@ -25,10 +25,8 @@ MOST_WAITING = 16
 REST_S = 0.0005
 """See `KeptAnswers.rest`."""
 
-Answer = TypeVar("Answer")
 
-
-class KeptAnswers(Generic[Answer]):
+class KeptAnswers:
     """Computes answers in a thread of its own. Safe to use from any thread; close it when done."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,12 +34,12 @@ class KeptAnswers(Generic[Answer]):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._kept: dict[Hashable, tuple[Future[Answer], float]] = {}
+        self._kept: dict[Hashable, tuple[Future[Any], float]] = {}
         """The answers, and when each expires, by the clock: never while it is being computed."""
         self._credit_s = BURST_S
         self._credited_at = clock()
 
-    def get(self, key: Hashable, compute: Callable[[], Answer]) -> Future[Answer]:
+    def get(self, key: Hashable, compute: Callable[[], Any]) -> Future[Any]:
         """
         The answer that is kept for *key*, or the one that *compute* will return, computed once for all who ask.
 
@@ -60,7 +58,7 @@ class KeptAnswers(Generic[Answer]):
                     raise Overloaded("answers of this kind take too much of the time")
                 if len(self._kept) >= MOST_KEPT:
                     del self._kept[next(each for each, (future, _) in self._kept.items() if future.done())]
-                answer: Future[Answer] = Future()
+                answer: Future[Any] = Future()
                 answer.set_running_or_notify_cancel()  # it is shared, so that nothing may cancel it
                 self._kept[key] = answer, float("inf")
                 self._executor.submit(self._compute, key, answer, compute)
@@ -76,7 +74,7 @@ class KeptAnswers(Generic[Answer]):
         self._closing.set()
         self._executor.shutdown()
 
-    def _compute(self, key: Hashable, future: Future[Answer], compute: Callable[[], Answer]) -> None:
+    def _compute(self, key: Hashable, future: Future[Any], compute: Callable[[], Any]) -> None:
         began, keeps = self._clock(), True
         try:
             self.rest()

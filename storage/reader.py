@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from storage.batch import Replay
 from storage.batch_worker import BatchWorker
-from storage.errors import IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
+from storage.errors import IndexDamaged, IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
 from storage.index.ranking import Answer, RankingIndex
 from storage.reconciler import LOOKS, Reconciler
 from storage.records import Place, Posted, Rank, Ranking, Tweet
@@ -236,6 +236,8 @@ class Reader:
                 for partition, answer in zip(asked, ask(asked) if asked else (), strict=True):
                     if isinstance(answer, IndexUnavailable):
                         self._reconciler.mark_unavailable(partition, answer)
+                    elif answer.is_damaged():
+                        self._reconciler.mark_unavailable(partition, IndexDamaged("a score is no count"))
                     elif answer.state.includes(state.heads[partition]):
                         found[partition] = answer
                 if len(found) == len(partitions) or not asked:

@@ -69,7 +69,7 @@ class Tweets:
         self._reader = Reader(database, index, self.reconciler, cache_sizes.rows)
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
-        self._drawings: KeptAnswers[Any] = KeptAnswers("cascades")
+        self._drawings: KeptAnswers = KeptAnswers("cascades")
         self._writer = Writer(
             database,
             index,

@@ -8,7 +8,8 @@ the time limit of a statement. Some 2 us of CPU for each retweet in the window: 
 
 import heapq
 import time
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -69,7 +70,7 @@ class Windows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: KeptAnswers[Any] = KeptAnswers("windows")
+        self._kept: KeptAnswers = KeptAnswers("windows")
 
     def top(self, length_ms: int, until_ms: int | None = None) -> "Future[tuple[Window, list[Place]]]":
         """The window, and the tweets that received most in it. Raises Overloaded."""
@@ -120,12 +121,21 @@ def rank_users(database: Database, window: Window, rest: Rest) -> list[UserRecei
     """
     received, parent_of = _receive(database, window, rest)
     users = _look_up(database, sorted(received), cascades.USERS, rest)
-    own = _receive_own(database, window, users, parent_of, rest)
+    first, end = _number(parent_of)
+    own = {user: array("q") for user in users.values()}  # below which numbers the own retweets of a user are
+    for groups in _groups(database, window, cascades.BY_USER, rest):
+        for parent, user, count in groups:
+            if user in own and parent in first:  # one that was retweeted while we read is in neither
+                own[user].extend([first[parent]] * count)
+    own = {user: array("q", sorted(numbers)) for user, numbers in own.items()}
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for tweet_id, user in users.items():
-        if (count := received[tweet_id] - own.get(tweet_id, 0)) > 0:
+    for number, (tweet_id, user) in enumerate(users.items(), 1):
+        below = bisect_left(own[user], end[tweet_id]) - bisect_left(own[user], first[tweet_id])
+        if (count := received[tweet_id] - below) > 0:
             sums[user][0] += count
             sums[user][1] += 1
+        if not number % FETCHED:
+            rest()
     best = heapq.nsmallest(USERS_KEPT, ((-count, user, tweets) for user, (count, tweets) in sums.items()))
     return [UserReceived(user, -count, tweets) for count, user, tweets in best]
 
@@ -165,51 +175,6 @@ def _receive(database: Database, window: Window, rest: Rest) -> tuple[dict[int, 
         parent_of.update(above)
         missing = {parent for parent in above.values() if parent is not None and parent not in parent_of}
     return credit(direct, parent_of, rest), parent_of
-
-
-def _receive_own(
-    database: Database, window: Window, users: Mapping[int, str], parent_of: Mapping[int, int | None], rest: Rest
-) -> dict[int, int]:
-    """What each of the tweets of *users* received in *window* from its own author."""
-    find_nearest, above = _nest(users, parent_of)
-    direct: dict[int, int] = {}
-    for groups in _groups(database, window, cascades.BY_USER, rest):
-        for parent, user, count in groups:
-            if (nearest := find_nearest(parent, user)) is not None:
-                direct[nearest] = direct.get(nearest, 0) + count
-    return credit(direct, above, rest)
-
-
-def _nest(
-    users: Mapping[int, str], parent_of: Mapping[int, int | None]
-) -> tuple[Callable[[int, str], int | None], dict[int, int | None]]:
-    """
-    How the tweets of each user lie below each other.
-
-    Returns a function that finds the nearest tweet of a user in a chain, from a tweet upwards, itself included; and for
-    each tweet of *users* the nearest one of the same user above it.
-    """
-    first, last = _number(parent_of)
-    tweets_of: dict[str, list[int]] = defaultdict(list)
-    order = sorted(users, key=first.__getitem__)
-    for tweet_id in order:
-        tweets_of[users[tweet_id]].append(tweet_id)
-    starts = {user: [first[tweet_id] for tweet_id in tweets] for user, tweets in tweets_of.items()}
-    above: dict[int, int | None] = {}
-
-    def find_nearest(tweet_id: int, user: str) -> int | None:
-        if user not in starts or tweet_id not in first:  # one that was retweeted while we read is in neither
-            return None
-        at = bisect_right(starts[user], first[tweet_id]) - 1
-        nearest = tweets_of[user][at] if at >= 0 else None
-        while nearest is not None and last[nearest] <= first[tweet_id]:
-            nearest = above[nearest]
-        return nearest
-
-    for tweet_id in order:
-        parent = parent_of[tweet_id]
-        above[tweet_id] = None if parent is None else find_nearest(parent, users[tweet_id])
-    return find_nearest, above
 
 
 def _number(parent_of: Mapping[int, int | None]) -> tuple[dict[int, int], dict[int, int]]:

@@ -87,9 +87,9 @@ class Answer(NamedTuple):
     """
     What a partition answers, and the state of the index that it is true for.
 
-    `counts` are those of the tweets asked for, None for those not ranked, `NO_COUNT` for a score that is no count. A
-    page has `places`: `above` tweets of the partition rank above the first of them, and `is_taken` says whether a tweet
-    stands at the very place after which it starts.
+    `counts` are those of the tweets asked for, None for those not ranked. A page has `places`: `above` tweets of the
+    partition rank above the first of them, and `is_taken` says whether a tweet stands at the very place after which it
+    starts. A count is `NO_COUNT` where the score is none.
     """
 
     state: IndexState
@@ -97,6 +97,10 @@ class Answer(NamedTuple):
     places: Sequence[Place] = ()
     above: int = 0
     is_taken: bool = False
+
+    def is_damaged(self) -> bool:
+        """Whether a score is one that this service cannot have written."""
+        return NO_COUNT in self.counts or any(place.count_retweet == NO_COUNT for place in self.places)
 
 
 class RankingIndex:
@@ -131,7 +135,6 @@ class RankingIndex:
         def read(answer: Any) -> Answer:
             position, cardinality, above, is_taken, rows = answer
             places = [place for pair in zip(rows[::2], rows[1::2], strict=True) if (place := read_place(*pair))]
-            _check_counts(place.count_retweet for place in places)
             return Answer(self._state(position, cardinality), (), places, above, bool(is_taken))
 
         return self._ask(read, [("page", keys_of(self._store, each)[:2], arguments) for each in partitions])
@@ -140,15 +143,19 @@ class RankingIndex:
         """The counts of ids, which *asked* names by their partition; without ids, where a partition stands."""
 
         def read(answer: Any) -> Answer:
-            counts = self._read_counts(answer)
-            _check_counts(counts.counts)
-            return counts
+            position, cardinality, *scores = answer
+            counts = [read_count(score) if score else None for score in scores]
+            return Answer(self._state(position, cardinality), counts)
 
-        return self._ask(read, [self._counts_call(*item) for item in asked.items()])
+        calls = [("counts", keys_of(self._store, each)[:2], [*map(encode, ids)]) for each, ids in asked.items()]
+        return self._ask(read, calls)
 
     def counts(self, partition: int, ids: Iterable[int] = ()) -> Answer:
-        """The same of one partition, with `NO_COUNT` for a score that is no count. Raises IndexUnavailable."""
-        return self._read_counts(self._run(*self._counts_call(partition, ids)))
+        """The same of one partition. Raises IndexUnavailable."""
+        (answer,) = self.counts_all({partition: ids})
+        if isinstance(answer, IndexUnavailable):
+            raise answer
+        return answer
 
     def scan(self, partition: int) -> Iterator[Place]:
         """Every place of a partition, in no order; a tweet may come twice when the ranking changes meanwhile."""
@@ -206,7 +213,10 @@ class RankingIndex:
         """
         asked = list(partitions)
         calls: list[Call] = [("server", (keys_of(self._store, each).server,), [int(trust)]) for each in asked]
-        answers = [_raised(answer) for answer in self._run_all(calls)]
+        answers = self._run_all(calls)
+        for error in answers:
+            if isinstance(error, IndexUnavailable):
+                raise error
         return {partition for partition, is_here in zip(asked, answers, strict=True) if not is_here}
 
     def remove(self, partition: int) -> None:
@@ -256,22 +266,9 @@ class RankingIndex:
         seq, nonce, live = read_position(self._store, text) or (0, None, 0)
         return IndexState(text, seq, nonce, live, cardinality)
 
-    def _counts_call(self, partition: int, ids: Iterable[int]) -> Call:
-        return "counts", keys_of(self._store, partition)[:2], [*map(encode, ids)]
-
-    def _read_counts(self, answer: Any) -> Answer:
-        position, cardinality, *scores = answer
-        return Answer(self._state(position, cardinality), [read_count(score) if score else None for score in scores])
-
     def _ask(self, read: Callable[[Any], Answer], calls: Sequence[Call]) -> list[Answer | IndexUnavailable]:
         """What *calls* answer, in their order, each or why not."""
-        found: list[Answer | IndexUnavailable] = []
-        for answer in self._run_all(calls):
-            try:
-                found.append(answer if isinstance(answer, IndexUnavailable) else read(answer))
-            except IndexDamaged as error:
-                found.append(error)
-        return found
+        return [each if isinstance(each, IndexUnavailable) else read(each) for each in self._run_all(calls)]
 
     def _run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run *calls* in one round trip; each has its own answer or IndexUnavailable."""
@@ -330,17 +327,6 @@ def fold_call(store: str, request: FoldRequest) -> Call:
         map(encode, change.removed),
     )
     return "fold", keys_of(store, partition)[:2], [*arguments]
-
-
-def _check_counts(counts: Iterable[int | None]) -> None:
-    if NO_COUNT in counts:
-        raise IndexDamaged("a score is no count")
-
-
-def _raised(answer: Any) -> Any:
-    if isinstance(answer, IndexUnavailable):
-        raise answer
-    return answer
 
 
 LEASE_LOST = "the lease of the rebuild is gone: it ran out, Redis evicted it, or another process has taken over"

@@ -26,14 +26,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def kept(clock: Clock) -> Iterator[KeptAnswers[int]]:
+def kept(clock: Clock) -> Iterator[KeptAnswers]:
     """Answers of numbers."""
-    answers = KeptAnswers[int]("test", clock)
+    answers = KeptAnswers("test", clock)
     yield answers
     answers.close()
 
 
-def test_an_answer_is_kept_for_fifty_times_as_long(kept: KeptAnswers[int], clock: Clock) -> None:
+def test_an_answer_is_kept_for_fifty_times_as_long(kept: KeptAnswers, clock: Clock) -> None:
     """Until then it is the same one; afterwards it is computed again."""
     computed = []
 
@@ -50,7 +50,7 @@ def test_an_answer_is_kept_for_fifty_times_as_long(kept: KeptAnswers[int], clock
     assert kept.get("a", compute).result() == 3
 
 
-def test_all_who_ask_meanwhile_share_one_answer(kept: KeptAnswers[int]) -> None:
+def test_all_who_ask_meanwhile_share_one_answer(kept: KeptAnswers) -> None:
     """It is computed once; so many other ones may wait, and no more."""
     go, computed = threading.Event(), []
 
@@ -68,7 +68,7 @@ def test_all_who_ask_meanwhile_share_one_answer(kept: KeptAnswers[int]) -> None:
     assert [future.result() for future in futures] == [1] * 40 + list(range(2, MOST_WAITING + 1))
 
 
-def test_many_different_answers_share_the_time(kept: KeptAnswers[int], clock: Clock) -> None:
+def test_many_different_answers_share_the_time(kept: KeptAnswers, clock: Clock) -> None:
     """After a burst they are refused, until a fiftieth of the time makes room again."""
 
     def compute() -> int:
@@ -83,7 +83,7 @@ def test_many_different_answers_share_the_time(kept: KeptAnswers[int], clock: Cl
     assert kept.get(3, compute).result() == 0
 
 
-def test_which_errors_are_kept(kept: KeptAnswers[int], clock: Clock) -> None:
+def test_which_errors_are_kept(kept: KeptAnswers, clock: Clock) -> None:
     """One that stays true is; one after which asking again may help is not."""
     errors = [WindowTooLarge(), WindowTooLarge(), StoreBusy(), StoreBusy()]
     left = list(errors)
@@ -100,7 +100,7 @@ def test_which_errors_are_kept(kept: KeptAnswers[int], clock: Clock) -> None:
 
 def test_closing_ends_what_is_computed() -> None:
     """At its next rest."""
-    kept = KeptAnswers[int]("test")
+    kept = KeptAnswers("test")
     begun = threading.Event()
 
     def compute() -> int:
