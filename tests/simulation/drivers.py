@@ -23,6 +23,8 @@ TIMEOUT_S = 2.0
 """How long the product waits for Redis."""
 
 OF_A_REBUILD = (b":lease", b":staging")
+NEVER_MS = 10**12
+"""The time to live that the server knows of such a key: a lease without one is not held."""
 MISSING = -2
 """What PTTL answers when there is no such key."""
 KEY_BYTES = 100
@@ -104,12 +106,15 @@ class Calls:
         with _ours():
             asked, known = self.redis.pipeline(transaction=False), sorted(keys)
             for key in known:
-                asked.pttl(key).persist(key)
-            for key, left_ms in zip(known, asked.execute(raise_on_error=False)[::2], strict=True):
-                if left_ms >= 0:
+                asked.pttl(key)
+            put_off = self.redis.pipeline(transaction=False)
+            for key, left_ms in zip(known, asked.execute(raise_on_error=False), strict=True):
+                if 0 <= left_ms < NEVER_MS // 2:
                     self.due[key] = self.scheduler.now + math.ceil(left_ms / 1000)
+                    put_off.pexpire(key, NEVER_MS)
                 elif left_ms == MISSING:
                     self.due.pop(key, None)
+            put_off.execute(raise_on_error=False)
 
     def may_be_left(self, key: bytes) -> bool:
         """Whether a key may outlive its rebuild, until its time to live is over: its host could not help it."""

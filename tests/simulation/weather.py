@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 
 from tests.simulation.clients import Hosts, NoAnswer, Up, within
-from tests.simulation.drivers import OF_A_REBUILD, Calls, deliver_late
+from tests.simulation.drivers import NEVER_MS, OF_A_REBUILD, Calls, deliver_late
 from tests.simulation.hosts import LEASE_S, StorageError, Write, import_by_command, keys_of, member, new_id, new_nonce
 from tests.simulation.ledger import Ledger
 from tests.simulation.primitives import EPOCH_S
@@ -210,7 +210,7 @@ class Weather:
                 self._redis.delete(key)
                 self._plant(key.encode())
             self._redis.zadd(keys.staging, {member(7): 3})
-            self._redis.set(keys.lease, "of another")
+            self._redis.set(keys.lease, f"{self._redis.info('server')['run_id']} of another", px=NEVER_MS)
 
         self._writable(put)
 
