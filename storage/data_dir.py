@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from storage.errors import CannotOpen
-from storage.files import sync
+from storage.files import real, sync
 from storage.index.embedded import in_use, is_running
 from storage.locks import FileLock
 from storage.sql.database import read_url
@@ -18,10 +18,10 @@ def database_file(data_dir: Path) -> Path:
 
 def is_ours(path: Path, data_dir: Path, database_url: str) -> bool:
     """Whether *path* is, or would be, a file that a service with these settings works with. Raises CannotOpen."""
-    path, data_dir, database = path.resolve(), data_dir.resolve(), database_file(data_dir).resolve()
+    path, data_dir, database = real(path), real(data_dir), real(database_file(data_dir))
     url = read_url(database_url) if database_url else None
     if url and url.get_backend_name() == "sqlite":
-        database = Path(url.database or "").resolve()
+        database = real(Path(url.database or ""))
     endings = ("", "-wal", "-shm", "-journal", ".lock", ".open.lock")
     beside = {database.with_name(database.name + ending) for ending in endings}
     if path in {*beside, data_dir / "serve.lock", data_dir / "index.trusted"}:

@@ -1,5 +1,6 @@
 """Files that have their name only once they are whole."""
 
+import errno
 import os
 import shutil
 import stat
@@ -20,7 +21,9 @@ def replacing(name: Path, spare: Path, mode: int = 0o666) -> Iterator[Path]:
     is in the folder *spare*. Raises OSError.
     """
     is_stream = _is_stream(name)
-    goal = name if is_stream else name.resolve()
+    goal = name if is_stream else real(name)
+    if goal.is_symlink() and not is_stream:  # it leads to itself
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     part = (spare if is_stream else goal.parent) / f".{goal.name}.{os.getpid()}.part"
     part.unlink(missing_ok=True)
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
@@ -42,8 +45,13 @@ def _is_stream(name: Path) -> bool:
         return True
     try:
         return not stat.S_ISREG(name.stat().st_mode)
-    except FileNotFoundError:
+    except OSError:  # there is none, or what leads there is wrong
         return False
+
+
+def real(path: Path) -> Path:
+    """The file that *path* leads to; a link that leads to itself stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def sync(path: Path) -> None:

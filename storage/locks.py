@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import StoreBusy
+from storage.files import real
 
 POLL_S = 0.00025
 """How often a waiter tries at first: a small fraction of what a batch takes. Later a tenth of what it has waited."""
@@ -74,4 +75,4 @@ def lock_of_users(database: Path) -> FileLock:
 
     What is written to a file that was replaced under it is lost without an error.
     """
-    return FileLock(Path(f"{database.resolve()}.open.lock"))
+    return FileLock(Path(f"{real(database)}.open.lock"))

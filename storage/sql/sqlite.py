@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
 from storage.errors import CannotOpen, StorageError, StoreBusy, StoreConflict, StoreDamaged, StoreFull, StoreUnavailable
+from storage.files import real
 from storage.locks import FileLock, lock_of_users
 from storage.sql import database
 from storage.sql.database import Kind
@@ -82,7 +83,7 @@ class Backend(database.Backend):
 
     def __init__(self, url: URL) -> None:
         # One file has one lock, by any path that leads to it.
-        self._file = Path(url.database or "").resolve()
+        self._file = real(Path(url.database or ""))
         super().__init__(url.set(database=str(self._file)))
         self._users = lock_of_users(self._file)
         if not self._users.try_share():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from storage.errors import StorageError
-from storage.files import replacing
+from storage.files import real, replacing
 from storage.locks import lock_of_users
 from storage.migrate import list_numbers
 from storage.sql.database import read_url
@@ -70,7 +70,7 @@ def back_up(source: Path, goal: Path, on_progress: OnProgress) -> Contents:
     with (
         _translated(f"{goal} cannot be written"),
         closing(lock_of_users(source)) as lock,
-        replacing(goal, source.resolve().parent, 0o600) as part,
+        replacing(goal, real(source).parent, 0o600) as part,
     ):
         if not lock.try_share():
             raise BackupRefused(f"The database {source} is being replaced by a `restore`.")
@@ -90,7 +90,7 @@ def restore(copy: Path, goal: Path, on_progress: OnProgress, *, force: bool) -> 
     if goal.exists() and not force:
         check_copy(copy)
         raise BackupRefused(f"There is a database at {goal} already: add --force if it is to be replaced.")
-    goal = goal.resolve()  # SQLite keeps its write-ahead log beside the file itself
+    goal = real(goal)  # SQLite keeps its write-ahead log beside the file itself
     with _translated(f"{goal} cannot be written"), closing(lock_of_users(goal)) as lock:
         if not lock.try_hold():
             raise BackupRefused(f"The database {goal} is in use: stop the service first.")
@@ -152,7 +152,7 @@ def _copy(source: Path, mode: str, part: Path, on_progress: OnProgress) -> Conte
 
 
 def _connect(file: Path, mode: str) -> sqlite3.Connection:
-    uri = f"file:{quote(str(file.resolve()))}?mode={mode}"
+    uri = f"file:{quote(str(real(file)))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
 
 

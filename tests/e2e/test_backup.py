@@ -312,6 +312,10 @@ def test_names_that_cannot_be_used(tmp_path: Path) -> None:
     assert "is the database itself" in refused(data, "restore", "--force", data / "tweets.db")
     assert "cannot be written" in refused(data, "backup", tmp_path / "nowhere" / "copy.db")
     assert "There is no file" in refused(data, "restore", tmp_path / "none.db")
+    (tmp_path / "loop").symlink_to("loop")
+    for verb in ("backup", "export"):
+        assert "Too many levels of symbolic links" in refused(data, verb, tmp_path / "loop")
+    assert "cannot be opened" in refused(data, "info", DATABASE_URL=f"sqlite:///{tmp_path / 'loop'}")
 
 
 @pytest.mark.parametrize("verb", ["backup", "export"])
