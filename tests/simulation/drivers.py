@@ -116,6 +116,11 @@ class Calls:
                     self.due.pop(key, None)
             put_off.execute(raise_on_error=False)
 
+    def excuse(self, keys: set[bytes]) -> None:
+        """A call with *keys* of rebuilds was lost."""
+        self.excused |= keys
+        self.note_life_of(keys)
+
     def may_be_left(self, key: bytes) -> bool:
         """Whether a key may outlive its rebuild, until its time to live is over: its host could not help it."""
         is_excused = key in self.excused or any(life.was_killed for life in self.staged.get(key, []))
@@ -393,10 +398,9 @@ def _call(self: Any, calls: Calls, life: Life, raw: bytes, parts: Sequence[tuple
     for key in kept:
         calls.staged.setdefault(key, []).append(life)
     try:
-        _fail(self, calls, raw, parts)
+        _fail(self, calls, raw, parts, kept)
     except redis.exceptions.RedisError:
-        calls.excused |= kept
-        calls.note_life_of(kept)
+        calls.excuse(kept)
         raise
     is_late = calls.happens(chances.duplicate)
     if is_late:
@@ -416,7 +420,9 @@ def _call(self: Any, calls: Calls, life: Life, raw: bytes, parts: Sequence[tuple
         calls.scheduler.pause("redis answers")
 
 
-def _fail(connection: Any, calls: Calls, raw: bytes, parts: Sequence[tuple[bytes, list[bytes]]]) -> None:
+def _fail(
+    connection: Any, calls: Calls, raw: bytes, parts: Sequence[tuple[bytes, list[bytes]]], kept: set[bytes]
+) -> None:
     """Raise what the driver raises when a call fails, if it does: before it arrived, after some commands, after all."""
     chances = calls.chances
     if calls.is_away or calls.happens(chances.lost_before):
@@ -433,6 +439,7 @@ def _fail(connection: Any, calls: Calls, raw: bytes, parts: Sequence[tuple[bytes
         _lose(connection, calls, "answer LOST")
     if calls.happens(chances.timeout):
         _exchange(connection, raw, len(parts))
+        calls.excuse(kept)  # now: the host may be killed while it waits
         connection.disconnect()
         calls.scheduler.note("  no answer in time")
         calls.scheduler.sleep(TIMEOUT_S)

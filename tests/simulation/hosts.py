@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from sqlalchemy import Engine, create_engine
+
 import storage.index
 import storage.locks
 import storage.reader
@@ -39,7 +41,7 @@ from storage.index import ranking
 from storage.index.embedded import find_server
 from storage.index.keys import keys_of, read_position
 from storage.records import NewTweet, Place, Posted
-from storage.sql import log, postgresql
+from storage.sql import log, postgresql, sqlite
 from storage.sql.database import Database, open_database
 from storage.sql.postgresql import BoundedConnection
 from storage.tools.import_export import ImportRefused, ImportRow, ImportTree, store_tweets
@@ -319,6 +321,22 @@ def on_postgresql(connection: type[BoundedConnection]) -> Iterator[None]:
     begin = {kind: re.sub(r"(_timeout'?(?:,| =) )'\w+'", r"\1'0'", text) for kind, text in postgresql.BEGIN.items()}
     with _patched(postgresql, "BEGIN", begin), _patched(postgresql, "BoundedConnection", connection):
         yield
+
+
+_first: list[Engine] = []
+
+
+def _create_engine(*arguments: Any, **options: Any) -> Engine:
+    """As SQLAlchemy's, but a statement is compiled once and not by each host again."""
+    engine = create_engine(*arguments, **options)
+    _first[:] = _first or [engine]
+    engine.dialect, engine._compiled_cache = _first[0].dialect, _first[0]._compiled_cache
+    return engine
+
+
+def with_one_compiler() -> AbstractContextManager[None]:
+    """Let the product's engines for SQLite share what they compile."""
+    return _patched(sqlite, "create_engine", _create_engine)
 
 
 @contextmanager

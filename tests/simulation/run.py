@@ -34,6 +34,7 @@ from tests.simulation.hosts import (
     product_modules,
     script_names,
     small_limits,
+    with_one_compiler,
 )
 from tests.simulation.ledger import Ledger
 from tests.simulation.postgres import PostgresConnection, PostgresLog, PostgresServer
@@ -49,7 +50,7 @@ AT_REST_WITHIN_S = 30.0
 AT_REST_WITHIN_STEPS = 6_000
 """After the faults: everything is current, and everybody is answered."""
 
-IDLE_S, CALLS_WHEN_IDLE_A_SECOND = 3.0, 12
+IDLE_S, CALLS_WHEN_IDLE_A_SECOND = 2.0, 12
 """When nothing is asked and all is current, each host looks at the log and at Redis once a second."""
 
 STOPPED_WITHIN_S = 15.0
@@ -216,6 +217,7 @@ class Simulation:
             opened.enter_context(self._log.listening())
             opened.enter_context(small_limits(self.shape.small))
             opened.enter_context(substituted(product_modules()))
+            opened.enter_context(with_one_compiler())
             opened.enter_context(driven(self.calls))
             opened.enter_context(on_postgresql(PostgresConnection))
             try:
@@ -373,7 +375,7 @@ class Judge:
         names = simulation.shape.hosts
         self._within("all hosts serve", lambda: len(simulation.hosts.up) == names)
         self._within("the index is current", lambda: ledger.check_index(redis, must_be_current=False, may_lack=True))
-        scheduler.sleep(3.0)  # each host has looked
+        scheduler.sleep(2.0)  # each host has looked
         client = Client("judge", scheduler, simulation.hosts, ledger, partitions=1)
         for name, up in sorted(simulation.hosts.up.items()):
             self._within(f"{name} is current", lambda up=up: client.read_top(up, 10))
@@ -384,7 +386,7 @@ class Judge:
         _, up = min(simulation.hosts.up.items())
         self._within("the feed is read", lambda: simulation.feed.read(up))
         simulation.feed.check()
-        scheduler.sleep(1.0)
+        scheduler.sleep(0.5)
         self._idle()
         ledger.check_index(redis, must_be_current=True, may_lack=False)
         ledger.check_log()

@@ -342,7 +342,7 @@ class Weather:
     def _stalled_import(self) -> None:
         """A command that imports waits in its transaction, and all others with it, while a host is to end."""
         if up := self._up():
-            life, longest_s = Life(f"importer{self._imports}"), self._rng.choice((0.3, 3.0))
+            life, longest_s = Life(f"importer{self._imports}"), self._rng.choice((0.3, 0.3, 3.0, 20.0))
             self.restart(up.life)
 
             def stall() -> None:
