@@ -15,7 +15,7 @@ from storage.index.ranking import RankingIndex
 from storage.migrate import check_usable, is_usable, up
 from storage.sql.database import Database, open_database, read_url
 from storage.sql.log import Store, get_store
-from storage.tweets import CacheSizes, Tweets
+from storage.tweets import CACHE_SIZES, Tweets
 
 __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
 
@@ -37,7 +37,7 @@ def open_storage(
     partitions: int = 1,
     max_ancestors: int = 1000,
     queue_limit: int = 1024,
-    cache_sizes: CacheSizes = CacheSizes(),  # noqa: B008  # it is immutable
+    cache_sizes: tuple[int, int] = CACHE_SIZES,
     attach: bool = False,
 ) -> Tweets:
     """

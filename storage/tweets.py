@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar, cast
 
 from storage.ancestry import AncestorCache
 from storage.batch import Replay
@@ -28,17 +28,16 @@ READ_AT_ONCE = 50
 """Tweets with their texts, in `list_live`."""
 
 
-class CacheSizes(NamedTuple):
-    """How many entries each cache may hold. What is answered and stored does not depend on it."""
+CACHE_SIZES = 200_000, 2_000
+"""
+How many ancestries the writer keeps, about 30 MB, and how many texts of ranked tweets the reader.
 
-    ancestors: int = 200_000
-    """Ancestries that the writer keeps: about 30 MB. A catch-up keeps none, as the log may go back between two."""
-
-    rows: int = 2_000
-    """Texts of ranked tweets: 20 MB if all were of full length, 80 MB in letters of four bytes."""
+Those are 20 MB if all were of full length, 80 MB in letters of four bytes. What is answered and stored does not depend
+on it. A catch-up keeps no ancestries, as the log may go back between two.
+"""
 
 
-class Tweets:
+class Tweets(AbstractContextManager["Tweets"]):
     """
     The tweets and their ranking. Safe to use from any thread; close it when done.
 
@@ -55,7 +54,7 @@ class Tweets:
         is_trusted: bool = False,
         max_ancestors: int = 1000,
         queue_limit: int = 1024,
-        cache_sizes: CacheSizes = CacheSizes(),  # noqa: B008  # it is immutable
+        cache_sizes: tuple[int, int] = CACHE_SIZES,
     ) -> None:
         self.database = database
         self.index = index
@@ -66,7 +65,7 @@ class Tweets:
         self.reconciler = Reconciler(
             database, index, store, AncestorCache(0), owns_index=owns_index, is_trusted=is_trusted
         )
-        self._reader = Reader(database, index, self.reconciler, cache_sizes.rows)
+        self._reader = Reader(database, index, self.reconciler, cache_sizes[1])
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
         self._drawings: KeptAnswers = KeptAnswers("cascades")
@@ -75,7 +74,7 @@ class Tweets:
             index,
             self.reconciler,
             store,
-            AncestorCache(cache_sizes.ancestors),
+            AncestorCache(cache_sizes[0]),
             self._find_replayed,
             max_ancestors=max_ancestors,
             queue_limit=queue_limit,
@@ -274,12 +273,7 @@ class Tweets:
         self.on_close(is_trustworthy)
         self.database.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _find_replayed(self, replay: Replay) -> Future[Any] | StorageError:

@@ -11,11 +11,11 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple
 from zlib import crc32
 
 from sqlalchemy import Connection
@@ -73,7 +73,7 @@ class ImportRow(NamedTuple):
     base: int = 0
 
 
-class ImportTree:
+class ImportTree(AbstractContextManager["ImportTree"]):
     """
     The tweets of an import, parents before their retweets, checked and waiting to be stored.
 
@@ -110,12 +110,7 @@ class ImportTree:
     def __len__(self) -> int:
         return len(self.depths)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._names.close()
         self._rows.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from storage import Tweets, open_log, open_storage, prepare_schema
 from storage.sql.database import Database
-from storage.tweets import CacheSizes
+from storage.tweets import CACHE_SIZES
 
 PARTITIONS = {"server": 1, "partitions": 3, "cluster": 16}
 
@@ -53,14 +53,14 @@ def redis_url(request: pytest.FixtureRequest, index_kind: str) -> str:
 
 
 @pytest.fixture
-def cache_sizes() -> CacheSizes:
+def cache_sizes() -> tuple[int, int]:
     """The usual ones; tests of a cache have room for one entry."""
-    return CacheSizes()
+    return CACHE_SIZES
 
 
 @pytest.fixture
 def tweets(
-    data_dir: Path, database_url: str, redis_url: str, partitions: int, cache_sizes: CacheSizes
+    data_dir: Path, database_url: str, redis_url: str, partitions: int, cache_sizes: tuple[int, int]
 ) -> Iterator[Tweets]:
     """Empty storage."""
     opening = open_storage(data_dir, database_url, redis_url, partitions=partitions, cache_sizes=cache_sizes)

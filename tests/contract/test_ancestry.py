@@ -10,10 +10,9 @@ from storage.ids import LARGEST
 from storage.records import NewTweet
 from storage.sql import log
 from storage.tools.verify import verify
-from storage.tweets import CacheSizes
 from tests.builders import Batches, post, retweet
 
-ONE = CacheSizes(ancestors=1, rows=1)
+ONE = (1, 1)
 
 
 def post_chain(tweets: Tweets, length: int) -> list[int]:

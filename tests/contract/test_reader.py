@@ -13,7 +13,6 @@ from storage.sql import log
 from storage.sql.log import LogState
 from storage.tools.import_export import COLUMNS as IMPORTED
 from storage.tools.verify import verify
-from storage.tweets import CacheSizes
 from tests.builders import post, retweet, whole_ranking
 from tests.cluster import eventually
 
@@ -153,7 +152,7 @@ def test_rank_beside_a_change_of_its_count(tweets: Tweets, monkeypatch: pytest.M
     assert tweets.rank(first.id) == Rank(1, 2, 2)
 
 
-@pytest.mark.parametrize("cache_sizes", [CacheSizes(ancestors=1, rows=1)])
+@pytest.mark.parametrize("cache_sizes", [(1, 1)])
 def test_pages_do_not_depend_on_what_is_kept(tweets: Tweets) -> None:
     """With room for one text every page of the ranking has all of its tweets, again and again."""
     made = sorted((post(tweets, title=f"tweet {number}") for number in range(12)), key=lambda each: -each.id)

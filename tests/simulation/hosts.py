@@ -46,7 +46,7 @@ from storage.sql.database import Database, open_database
 from storage.sql.postgresql import BoundedConnection
 from storage.tools.import_export import ImportRefused, ImportRow, ImportTree, store_tweets
 from storage.tools.verify import verify
-from storage.tweets import CacheSizes
+from storage.tweets import CACHE_SIZES
 from tests.builders import import_tweets
 
 __all__ = ["BoundedConnection", "CannotOpen", "StorageError", "find_server", "keys_of", "member", "read_position"]
@@ -215,7 +215,7 @@ def open_host(
         f"unix://{socket}",
         max_ancestors=max_ancestors,
         queue_limit=16,
-        cache_sizes=CacheSizes() if cache is None else CacheSizes(cache, cache),
+        cache_sizes=CACHE_SIZES if cache is None else (cache, cache),
         attach=not owns,
     )
     return Host(opened)
