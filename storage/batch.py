@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -30,17 +30,14 @@ COLUMNS = (
 )
 
 
-class Replay(NamedTuple):
-    """The outcome of a repeated call: the tweet that the first one posted."""
-
-    tweet_id: int
-
-
 Command = NewTweet | int
 """A tweet to post, or the id of one to delete."""
 
-Outcome = Posted | Replay | StorageError | Postponed | None
-"""The tweet posted, that of a repeated call, why it was refused, that it comes later, or None for a deletion done."""
+Outcome = Posted | int | StorageError | Postponed | None
+"""
+The tweet posted, the id of the one that an earlier call with the same key had posted, why it was refused, that it comes
+later, or None for a deletion done.
+"""
 
 
 class Batch:
@@ -116,7 +113,7 @@ class Batch:
                 tweet_id, first_call = self._calls[key]
                 if call != first_call:
                     raise KeyReused
-                return Replay(tweet_id)
+                return tweet_id
         title, body, ancestry = new.title, new.body, Ancestry(None, self._root_partition, 0)
         if new.retweet is not None:
             target = self._live_target(new.retweet)

@@ -12,12 +12,11 @@ from dataclasses import replace
 from heapq import nlargest
 from typing import NamedTuple
 
-from storage.batch import Replay
 from storage.batch_worker import BatchWorker
 from storage.errors import IndexDamaged, IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
 from storage.index.ranking import Answer, RankingIndex
 from storage.reconciler import LOOKS, Reconciler
-from storage.records import Place, Posted, Rank, Ranking, Tweet
+from storage.records import Place, Rank, Ranking, Tweet
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import LogState, Row, tweet_of
@@ -42,10 +41,10 @@ class TopQuery(NamedTuple):
     after: Place | None
 
 
-Query = int | TopQuery | Replay
-"""A tweet by its id, a page of the ranking, or the tweet of a repeated call."""
+Query = int | TopQuery
+"""A tweet by its id, or a page of the ranking."""
 
-Found = Tweet | Ranking | Posted
+Found = Tweet | Ranking
 
 
 KeptPage = tuple[Ranking, LogState, bool]
@@ -116,7 +115,7 @@ class Reader:
 
     def _handle(self, queries: list[Query]) -> list[Found | StorageError]:
         tops = dict.fromkeys(query for query in queries if isinstance(query, TopQuery))
-        ids = dict.fromkeys(_tweet_id(query) for query in queries if not isinstance(query, TopQuery))
+        ids = dict.fromkeys(query for query in queries if not isinstance(query, TopQuery))
         rows = self._database.find_rows(ids) if ids else {}
         state = self._read_state()  # after the rows: a live one that is not ranked there was deleted since
         pages = self._read_tops(tops, state) if tops else {}
@@ -125,13 +124,7 @@ class Reader:
             tweets = self._read_tweets(ids, rows, state)
         except StorageError as error:
             tweets = dict.fromkeys(ids, error)
-        found: list[Found | StorageError] = []
-        for query in queries:
-            answer: Found | StorageError = pages[query] if isinstance(query, TopQuery) else tweets[_tweet_id(query)]
-            if isinstance(query, Replay) and isinstance(answer, Tweet):
-                answer = Posted(answer, replayed=True)
-            found.append(answer)
-        return found
+        return [pages[query] if isinstance(query, TopQuery) else tweets[query] for query in queries]
 
     def _read_state(self) -> LogState:
         """Where the log stands. If it went back to an earlier place, what was kept and the index are in doubt."""
@@ -249,10 +242,6 @@ class Reader:
             with suppress(IndexUnavailable):  # another part of it may be unavailable
                 self._reconciler.catch_up(CATCH_UP_WITHIN_S)
         return found
-
-
-def _tweet_id(query: int | Replay) -> int:
-    return query.tweet_id if isinstance(query, Replay) else query
 
 
 def _only_posted(before: LogState, after: LogState) -> bool:

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from storage.ancestry import AncestorCache
-from storage.batch import Replay
 from storage.cascade import Cascade, Descendant, list_descendants, read_cascade
 from storage.changes import ChangesPage, read_changes
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotFound
@@ -276,13 +275,22 @@ class Tweets(AbstractContextManager["Tweets"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _find_replayed(self, replay: Replay) -> Future[Any] | StorageError:
+    def _find_replayed(self, tweet_id: int) -> Future[Any] | StorageError:
+        """The outcome of a call that was repeated: the tweet that the first one posted."""
+        posted: Future[Any] = Future()
+
+        def complete(found: Future[Any]) -> None:
+            if (error := found.exception()) is not None:
+                posted.set_exception(error)
+            else:
+                posted.set_result(Posted(found.result(), replayed=True))
+
         try:
-            found = self._reader.worker.submit(replay)
+            self.get(tweet_id).add_done_callback(complete)
         except Overloaded as error:
             return error
         self._reader.worker.flush()
-        return found
+        return posted
 
     def _with_counts(self, rows: Sequence[Row]) -> tuple[Tweet, ...]:
         live = [row for row in rows if not row.deleted]

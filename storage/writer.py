@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from storage.ancestry import ANCESTORS_LIMIT, AncestorCache
-from storage.batch import Batch, Command, Outcome, Replay, target_of
+from storage.batch import Batch, Command, Outcome, target_of
 from storage.batch_worker import POSTPONED, BatchWorker, Outcomes
 from storage.errors import IndexUnavailable, Retryable, StorageError, StoreBusy, StoreConflict, StoreFull
 from storage.fold import change
@@ -44,7 +44,7 @@ class Writer:
         reconciler: Reconciler,
         store: Store,
         ancestors: AncestorCache,
-        find: Callable[[Replay], Future[Posted | None] | StorageError],
+        find: Callable[[int], Future[Posted | None] | StorageError],
         *,
         max_ancestors: int,
         queue_limit: int,
@@ -77,7 +77,7 @@ class Writer:
             self.on_batch(stored, self.worker.waiting(), time.monotonic() - began)
         except Exception:  # noqa: BLE001  # what is stored is stored
             _log.exception("a batch was not counted in the metrics")
-        return [self._find(outcome) if isinstance(outcome, Replay) else outcome for outcome in outcomes]
+        return [self._find(outcome) if isinstance(outcome, int) else outcome for outcome in outcomes]
 
     def _outcomes(self, commands: list[Command]) -> list[Outcome]:
         """
