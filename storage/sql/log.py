@@ -36,10 +36,6 @@ class Head(NamedTuple):
     last_id: int
     live: int
 
-    def may_become(self, later: "Head") -> bool:
-        """Whether *later*, read after this one, may be of the same timeline; if not, the log went back in between."""
-        return later.seq > self.seq or (later.seq == self.seq and later.nonce == self.nonce)
-
 
 REPLACED = "another database stands where this one was opened; restart the service"
 
@@ -52,9 +48,8 @@ class LogState(NamedTuple):
 
     def may_become(self, later: "LogState") -> bool:
         """Whether *later*, read after this one, may be of the same timeline; if not, the log went back in between."""
-        return self.store == later.store and all(
-            head.may_become(later.heads[partition]) for partition, head in self.heads.items()
-        )
+        pairs = ((head, later.heads[partition]) for partition, head in self.heads.items())
+        return self.store == later.store and all(new.seq > old.seq or new[:2] == old[:2] for old, new in pairs)
 
     def checked(self, store: Store) -> Self:
         """The same, if it is of *store*. Raises StoreUnavailable."""
