@@ -12,7 +12,7 @@ from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidde
 from storage.index.embedded import EmbeddedServer, is_running, socket_of
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
-from storage.migrate import check_usable, is_usable, up
+from storage.migrate import check_usable, up
 from storage.sql.database import Database, open_database, read_url
 from storage.sql.log import Store, get_store
 from storage.tweets import CACHE_SIZES, Tweets
@@ -106,10 +106,13 @@ def open_log(data_dir: Path, database_url: str = "") -> Database:
 def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
     """Bring an *embedded* database to the latest revision. Raises CannotOpen when another one is not there."""
     with database.reading() as connection:
-        if is_usable(connection):
-            return
-        if not embedded:
+        try:
             check_usable(connection)
+        except CannotOpen:
+            if not embedded:
+                raise
+        else:
+            return
     up(database, partitions)
 
 

@@ -49,30 +49,23 @@ def find_number(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def is_usable(connection: Connection) -> bool:
-    """Whether this version can use the database: at the latest revision, or at a later one that suits it."""
-    present, latest = find_number(connection) or BASE, list_numbers()[-1]
-    if present == BASE or present in list_numbers():
-        return present == latest
-    seen = inspect(connection)  # it may be the database of another program
-    if not seen.has_table("store") or "usable_from" not in {each["name"] for each in seen.get_columns("store")}:
-        return False
-    usable_from: str | None = connection.execute(text("SELECT usable_from FROM store")).scalar()
-    return usable_from is not None and usable_from <= latest
-
-
 def check_usable(connection: Connection) -> None:
-    """Raise CannotOpen, saying what to do, unless `is_usable`."""
-    if is_usable(connection):
-        return
+    """Raise CannotOpen, saying what to do, unless the database is at the latest revision, or a later one suits."""
     present, latest = find_number(connection) or BASE, list_numbers()[-1]
-    if present != BASE and present not in list_numbers():
+    if present == latest:
+        return
+    if present == BASE or present in list_numbers():
         raise CannotOpen(
-            f"The database is at revision {present}, which a version whose latest is {latest} cannot use: "
-            "run the version of the service that migrated it."
+            f"The database is at revision {present}, and this version needs {latest}: run `simple-twitter migrate up`."
         )
+    seen = inspect(connection)  # it may be the database of another program
+    if seen.has_table("store") and "usable_from" in {each["name"] for each in seen.get_columns("store")}:
+        usable_from = connection.execute(text("SELECT usable_from FROM store")).scalar()
+        if usable_from is not None and usable_from <= latest:
+            return
     raise CannotOpen(
-        f"The database is at revision {present}, and this version needs {latest}: run `simple-twitter migrate up`."
+        f"The database is at revision {present}, which a version whose latest is {latest} cannot use: "
+        "run the version of the service that migrated it."
     )
 
 

@@ -79,8 +79,8 @@ def info_command(arguments: Namespace, settings: Settings) -> int:
         status = get_status(tweets)
     packages = {name: version(name) for name in PACKAGES}
     found = {**status._asdict(), "partitions": [each._asdict() for each in status.partitions]}
-    found |= {"live": status.live, "entries": status.entries, "data": str(settings.data_dir.resolve())}
-    found |= {"version": __version__, "python": platform.python_version(), "packages": packages}
+    found |= {"data": str(settings.data_dir.resolve()), "version": __version__}
+    found |= {"python": platform.python_version(), "packages": packages}
     memory, where = status.index_memory, "REDIS_URL" if settings.redis_url else "embedded"
     facts = [
         ("version", __version__),

@@ -158,29 +158,20 @@ class Mirror:
                     gone.append({"tweet_id": entry.id, "at_seq": seq, "at_nonce": nonce})
                     places[entry.id] = place._replace(deleted=True)
                 continue
+            # Its text is gone, so it was deleted since: the entry of that comes later in the source, and now here.
+            is_gone = entry.body is None
             if entry.parent is None:
-                place = TreePlace(ids.hash_of(entry.id) % len(heads), 0, entry.body is None)
+                place = TreePlace(ids.hash_of(entry.id) % len(heads), 0, is_gone)
             else:
                 above = places[entry.parent]
-                place = TreePlace(above.partition, above.depth + 1, entry.body is None)
+                place = TreePlace(above.partition, above.depth + 1, is_gone)
             places[entry.id] = place
-            seq, nonce = enter(place.partition, 1)
-            # Its text is gone, so it was deleted since: the entry of that comes later in the source, and now here.
-            gone_seq, gone_nonce = enter(place.partition, -1) if place.deleted else (None, None)
-            key, call = (page.keys or {}).get(entry.id, (None, None))
-            rows.append(
-                {
-                    **{name: value for name, value in entry._asdict().items() if name != "sign"},
-                    "partition": place.partition,
-                    "depth": place.depth,
-                    "seq": seq,
-                    "nonce": nonce,
-                    "deleted_seq": gone_seq,
-                    "deleted_nonce": gone_nonce,
-                    "key_digest": key,
-                    "call_digest": call,
-                }
-            )
+            row = entry._asdict() | {"partition": place.partition, "depth": place.depth}
+            del row["sign"]
+            row["seq"], row["nonce"] = enter(place.partition, 1)
+            row["deleted_seq"], row["deleted_nonce"] = enter(place.partition, -1) if is_gone else (None, None)
+            row["key_digest"], row["call_digest"] = (page.keys or {}).get(entry.id, (None, None))
+            rows.append(row)
             # The partition that the id names must not give it again.
             for partition in {place.partition, entry.id % ids.PARTITIONS} & heads.keys():
                 heads[partition] = heads[partition]._replace(last_id=max(heads[partition].last_id, entry.id))

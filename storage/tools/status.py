@@ -23,7 +23,7 @@ class PartitionStatus(NamedTuple):
 
 class Status(NamedTuple):
     """
-    The store's random name, the engines and their versions, the bytes of the index, the partitions.
+    The store's random name, the engines and their versions, the bytes of the index, the partitions, and their sums.
 
     What is said of the index is None when it is away.
     """
@@ -34,30 +34,30 @@ class Status(NamedTuple):
     index_version: str | None
     index_memory: int | None
     partitions: list[PartitionStatus]
-
-    @property
-    def live(self) -> int:
-        """Tweets that are not deleted."""
-        return sum(partition.live for partition in self.partitions)
-
-    @property
-    def entries(self) -> int:
-        """Entries of the log."""
-        return sum(partition.entries for partition in self.partitions)
+    live: int
+    entries: int
 
 
 def get_status(tweets: Tweets) -> Status:
     """Ask both parts of *tweets*. Raises StoreUnavailable."""
     store, heads = tweets.database.get_state()
     answers = tweets.index.counts_all(dict.fromkeys(heads, ()))
-    partitions = [
-        PartitionStatus(number, head.seq, head.live, None, None)
-        if isinstance(answer, IndexUnavailable)
-        else PartitionStatus(number, head.seq, head.live, answer.state.cardinality, answer.state.lag(head))
-        for (number, head), answer in zip(heads.items(), answers, strict=True)
-    ]
-    index: tuple[str | None, int | None] = (None, None)
+    partitions = []
+    for (number, head), answer in zip(heads.items(), answers, strict=True):
+        state = None if isinstance(answer, IndexUnavailable) else answer.state
+        index = (state.cardinality, state.lag(head)) if state else (None, None)
+        partitions.append(PartitionStatus(number, head.seq, head.live, *index))
+    name: str | None = None
+    memory: int | None = None
     with suppress(IndexUnavailable):
-        index = (tweets.index.server_name(), tweets.index.used_memory())
-    database = tweets.database
-    return Status(store.id, database.describe(), database.server_version(), *index, partitions)
+        name, memory = tweets.index.server_name(), tweets.index.used_memory()
+    return Status(
+        store.id,
+        tweets.database.describe(),
+        tweets.database.server_version(),
+        name,
+        memory,
+        partitions,
+        sum(head.live for head in heads.values()),
+        sum(head.seq for head in heads.values()),
+    )

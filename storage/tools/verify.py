@@ -9,13 +9,14 @@ comparison is exact, though no writer waits. It takes 12 bytes of memory for eac
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from storage.errors import IndexUnavailable
-from storage.fold import Entry, change
+from storage.fold import change
 from storage.index.ranking import IndexState, RankingIndex
-from storage.rebuild import count_tweets
+from storage.rebuild import OnProgress, count_tweets
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head
@@ -23,9 +24,6 @@ from storage.tweets import Tweets
 
 ASKED_AT_ONCE = 5_000
 """Tweets in one call, and entries in one statement: either takes some milliseconds."""
-
-PROGRESS_EVERY = 1_000
-"""Tweets between two calls of *on_progress*."""
 
 TRIES = 3
 """Comparisons that are begun: each ends when the index is rebuilt meanwhile."""
@@ -46,7 +44,7 @@ class Difference(NamedTuple):
     in_index: int | None
 
 
-def verify(tweets: Tweets, on_progress: Callable[[int], None] = lambda _: None) -> list[Difference]:
+def verify(tweets: Tweets, on_progress: OnProgress = lambda _compared: None) -> list[Difference]:
     """
     In what the index differs from the log once it was brought up to date, by rising id; empty when all is right.
 
@@ -64,23 +62,26 @@ def verify(tweets: Tweets, on_progress: Callable[[int], None] = lambda _: None) 
 
 
 def list_differences(
-    database: Database, index: RankingIndex, on_progress: Callable[[int], None] = lambda _: None
+    database: Database, index: RankingIndex, on_progress: OnProgress = lambda _compared: None
 ) -> list[Difference]:
     """
     The same, of an index as it is; not more than `DIFFERENCES_LIMIT` a partition.
 
     Raises IndexUnavailable also when the index is rebuilt meanwhile.
     """
-    comparisons = [_Comparison(database, index, each, head) for each, head in database.get_state().heads.items()]
+    heads = database.get_state().heads
     parents, compared = database.list_parents(), 0
-    for comparison in comparisons:
-        rows = database.stream_tweets(comparison.partition, comparison.seq)
-        for tweet_id, count in count_tweets(rows, PackedGains(parents)):
-            comparison.add(tweet_id, count)
-            compared += 1
-            if compared % PROGRESS_EVERY == 0:
-                on_progress(compared)
-    return sorted(difference for each in comparisons for difference in each.finish())
+    found: list[Difference] = []
+    for partition, head in heads.items():
+        comparison = _Comparison(database, index, partition, head)
+        counts = count_tweets(database.stream_tweets(partition, head.seq), PackedGains(parents))
+        while portion := dict(islice(counts, ASKED_AT_ONCE)):
+            comparison.compare(portion)
+            compared += len(portion)
+            on_progress(compared)
+        comparison.finish()
+        found += comparison.found
+    return sorted(found)
 
 
 class PackedGains:
@@ -115,86 +116,52 @@ class _Comparison:
     def __init__(self, database: Database, index: RankingIndex, partition: int, head: Head) -> None:
         self._database = database
         self._index = index
-        self.partition = partition
-        self.seq, self._nonce = head.seq, head.nonce  # up to where entries are folded
+        self._partition = partition
+        self._seq, self._nonce = head.seq, head.nonce  # up to where entries are folded
         self._live = head.live
-        self._gains = Counter[int]()  # since the instant, by the tweets that were there then
-        self._posted: dict[int, int] = {}  # since then, with their counts
+        self._gains = Counter[int]()  # since the instant, of all tweets
+        self._posted: dict[int, int] = {}  # since then, with the counts that they were posted with
         self._removed: set[int] = set()
-        self._waiting: list[tuple[int, int]] = []
-        self._found: list[Difference] = []
+        self.found: list[Difference] = []
 
-    def add(self, tweet_id: int, count: int) -> None:
-        """Compare a live tweet, sooner or later."""
-        self._waiting.append((tweet_id, count))
-        if len(self._waiting) == ASKED_AT_ONCE:
-            self._compare()
-
-    def finish(self) -> list[Difference]:
-        """The differences, once all is added."""
-        self._compare()
-        state = self._ask(list(self._posted))
-        missing = sum(difference.in_index is None for difference in self._found)
-        if state.cardinality > self._live - missing:
-            self._find_strangers()
-        return self._found
-
-    def _compare(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self._ask([tweet_id for tweet_id, _ in waiting], dict(waiting))
-
-    def _ask(self, ids: list[int], counts: dict[int, int] | None = None) -> IndexState:
-        """Compare *ids*, which counted *counts* at the instant: not ranked, or posted since, where it has none."""
-        answer = self._index.counts(self.partition, ids)
+    def compare(self, counts: Mapping[int, int | None]) -> IndexState:
+        """Compare tweets by what they counted at the instant; None for those that were not ranked then."""
+        answer = self._index.counts(self._partition, counts)
         self._fold_to(answer.state)
-        for tweet_id, in_index in zip(ids, answer.counts, strict=True):
-            in_log = self._posted.get(tweet_id)
-            if counts and tweet_id in counts and tweet_id not in self._removed:
-                in_log = counts[tweet_id] + self._gains[tweet_id]
-            if in_log != in_index and len(self._found) < DIFFERENCES_LIMIT:
-                self._found.append(Difference(tweet_id, in_log, in_index))
+        for (tweet_id, count), in_index in zip(counts.items(), answer.counts, strict=True):
+            at_first = self._posted.get(tweet_id, count)
+            in_log = None if at_first is None or tweet_id in self._removed else at_first + self._gains[tweet_id]
+            if in_log != in_index and len(self.found) < DIFFERENCES_LIMIT:
+                self.found.append(Difference(tweet_id, in_log, in_index))
         return answer.state
+
+    def finish(self) -> None:
+        """Compare what was posted meanwhile, and what the index ranks and the log does not have, or has as deleted."""
+        state = self.compare(dict.fromkeys(self._posted))
+        if state.cardinality <= self._live - sum(difference.in_index is None for difference in self.found):
+            return
+        known = {difference.tweet_id for difference in self.found}
+        places = self._index.scan(self._partition)
+        while ids := [place.id for place in islice(places, ASKED_AT_ONCE)]:
+            rows = self._database.find_rows(ids)
+            strange = {each for each in ids if each not in rows or rows[each].body is None} - known
+            self.compare(dict.fromkeys(strange))
+            known |= strange
 
     def _fold_to(self, state: IndexState) -> None:
         """Fold what was written up to *state*. Raises IndexUnavailable when that is on another timeline."""
         with self._database.reading() as connection:
-            while state.nonce is not None and self.seq < state.seq:
-                limit = min(ASKED_AT_ONCE, state.seq - self.seq)
-                entries = log.list_entries(connection, self.partition, self.seq, limit)
+            while state.nonce is not None and self._seq < state.seq:
+                limit = min(ASKED_AT_ONCE, state.seq - self._seq)
+                entries = log.list_entries(connection, self._partition, self._seq, limit)
                 if not entries:
                     break
                 ancestries = log.list_chains(connection, {each.parent for each in entries if each.parent is not None})
-                self._fold(entries, lambda tweet_id: ancestries[tweet_id].parent)  # noqa: B023  # called right here
-        if (self.seq, self._nonce) != (state.seq, state.nonce):
+                changed = change(entries, lambda tweet_id: ancestries[tweet_id].parent)  # noqa: B023  # called here
+                self._gains.update(changed.credited)
+                self._posted |= changed.added
+                self._removed.update(changed.removed)
+                self._live += sum(entry.sign for entry in entries)
+                self._seq, self._nonce = entries[-1].seq, entries[-1].nonce
+        if (self._seq, self._nonce) != (state.seq, state.nonce):
             raise IndexUnavailable("the index was rebuilt meanwhile")
-
-    def _fold(self, entries: list[Entry], parent_of: Callable[[int], int | None]) -> None:
-        changed = change(entries, parent_of)
-        for tweet_id, gain in changed.credited.items():
-            if tweet_id in self._posted:
-                self._posted[tweet_id] += gain
-            else:
-                self._gains[tweet_id] += gain
-        self._posted |= changed.added
-        self._removed.update(changed.removed)
-        for tweet_id in changed.removed:
-            self._posted.pop(tweet_id, None)
-        self._live += sum(entry.sign for entry in entries)
-        self.seq, self._nonce = entries[-1].seq, entries[-1].nonce
-
-    def _find_strangers(self) -> None:
-        """Find what the index ranks and the log does not have, or has as deleted."""
-        known = {difference.tweet_id for difference in self._found}
-        some: list[int] = []
-        for place in self._index.scan(self.partition):
-            some.append(place.id)
-            if len(some) == ASKED_AT_ONCE:
-                self._check_strangers(some, known)
-                some = []
-        self._check_strangers(some, known)
-
-    def _check_strangers(self, ids: list[int], known: set[int]) -> None:
-        rows = self._database.find_rows(ids)
-        strange = [tweet_id for tweet_id in dict.fromkeys(ids) if tweet_id not in rows or rows[tweet_id].body is None]
-        self._ask([tweet_id for tweet_id in strange if tweet_id not in known])
-        known.update(strange)

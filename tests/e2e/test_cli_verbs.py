@@ -203,7 +203,7 @@ def test_a_comparison_and_a_rebuild_show_how_far_they_are(tmp_path: Path, sample
 
 def test_what_is_told_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While tweets are compared or counted, their number rises from nothing to all of them."""
-    monkeypatch.setattr("storage.tools.verify.PROGRESS_EVERY", 1)
+    monkeypatch.setattr("storage.tools.verify.ASKED_AT_ONCE", 1)
     monkeypatch.setattr("storage.rebuild.STAGE_AT_ONCE", 1)
     shown: list[int] = []
     with open_storage(tmp_path / "data") as tweets:
