@@ -10,6 +10,10 @@ class StorageError(Exception):
     """Storage could not do what was asked."""
 
 
+class ToolRefused(StorageError):
+    """A backup, a mirror or a migration cannot be done; the message is one sentence. What was there is as it was."""
+
+
 class TweetNotFound(StorageError):
     """No tweet has that id, and none ever had. Nothing was stored."""
 

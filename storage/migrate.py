@@ -6,11 +6,11 @@ transaction: it is done, or nothing of it is. Any number of processes may migrat
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, text
 
-from storage.errors import CannotOpen, StorageError
+from storage.errors import CannotOpen, ToolRefused
 from storage.sql import log, schema
 from storage.sql.database import Database
 
@@ -23,18 +23,6 @@ BASE = "base"
 
 FOUND = {"add": "missing:", "remove": "not declared:", "modify": "different:"}
 """What Alembic would do to the database, turned into what the database has now."""
-
-
-class NoSuchRevision(StorageError):
-    """There is no such revision to go back to; the message says which there are. Nothing was changed."""
-
-
-class Revision(NamedTuple):
-    """A migration: its number, as in its file's name, what it does, and whether the database has it."""
-
-    number: str
-    title: str
-    applied: bool
 
 
 def list_numbers() -> list[str]:
@@ -83,31 +71,34 @@ def down(database: Database, number: str | None = None) -> str:
     """
     Take *database* back to revision *number*, `base` for none; by default by one. What those made is dropped.
 
-    Returns the number it is at now. Raises NoSuchRevision, with nothing changed.
+    Returns the number it is at now. Raises ToolRefused, with nothing changed.
     """
     with database.writing("migrating") as connection:
         numbers = [BASE, *list_numbers()]
         present = find_number(connection) or BASE
         if present not in numbers or present == BASE:
-            raise NoSuchRevision(f"The database is at revision {present}: there is nothing here to take back.")
+            raise ToolRefused(f"The database is at revision {present}: there is nothing here to take back.")
         earlier = numbers[: numbers.index(present)]
         goal = number or earlier[-1]
         if goal not in earlier:
-            raise NoSuchRevision(f"{goal} is no revision before {present}; there are {', '.join(earlier)}.")
+            raise ToolRefused(f"{goal} is no revision before {present}; there are {', '.join(earlier)}.")
         command, config = _alembic(connection)
         command.downgrade(config, goal)
         return goal
 
 
-def list_revisions(database: Database) -> list[Revision]:
-    """All revisions, oldest first."""
+def list_revisions(database: Database) -> list[dict[str, Any]]:
+    """All revisions, oldest first: `number`, as in the file's name, `title`, and whether it is `applied`."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - see the module's first lines
 
     with database.reading() as connection:
         present = find_number(connection) or BASE
         script = ScriptDirectory.from_config(_alembic(connection)[1])
     known = [script.get_revision(number) for number in list_numbers()]
-    return [Revision(each.revision, each.doc, present != BASE and each.revision <= present) for each in known]
+    return [
+        {"number": each.revision, "title": each.doc, "applied": present != BASE and each.revision <= present}
+        for each in known
+    ]
 
 
 def list_differences(database: Database) -> list[str]:

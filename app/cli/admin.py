@@ -48,7 +48,7 @@ def migrate_command(arguments: Namespace, settings: Settings) -> int:
     """
     Do one of the four actions; the exit code is 1 when `check` finds a difference.
 
-    Raises CommandError, NoSuchRevision, CannotOpen.
+    Raises CommandError, ToolRefused, CannotOpen.
     """
     if arguments.to and arguments.action != "down":
         raise CommandError("--to is for `migrate down`; `migrate up` leads to the latest revision.")
@@ -68,8 +68,8 @@ def migrate_command(arguments: Namespace, settings: Settings) -> int:
         elif arguments.action == "down":
             schema.down(database, arguments.to)
         revisions = schema.list_revisions(database)
-    lines = (f"{number}  {'applied' if applied else 'missing'}  {title}" for number, title, applied in revisions)
-    _print(arguments, [revision._asdict() for revision in revisions], lines)
+    lines = (f"{each['number']}  {'applied' if each['applied'] else 'missing'}  {each['title']}" for each in revisions)
+    _print(arguments, revisions, lines)
     return 0
 
 
@@ -129,7 +129,7 @@ def rebuild_command(_arguments: Namespace, settings: Settings) -> int:
 
 
 def backup_command(arguments: Namespace, settings: Settings) -> int:
-    """Copy the database to a file. Raises CommandError or BackupRefused, with what was at that name untouched."""
+    """Copy the database to a file. Raises CommandError or ToolRefused, with what was at that name untouched."""
     source = file_of(database_file(settings.data_dir), settings.database_url, DUMP)
 
     def copy_to(goal: Path, out: TextIO) -> None:
@@ -150,7 +150,7 @@ def backup_command(arguments: Namespace, settings: Settings) -> int:
 
 
 def restore_command(arguments: Namespace, settings: Settings) -> int:
-    """Put a file in the place of the database. Raises BackupRefused, with the database untouched."""
+    """Put a file in the place of the database. Raises ToolRefused, with the database untouched."""
     goal = file_of(database_file(settings.data_dir), settings.database_url, UNDUMP)
     if not settings.database_url:
         make_data_dir(settings.data_dir)

@@ -40,7 +40,7 @@ LARGEST_PAGE = 256 * 2**20
 
 
 def mirror_command(arguments: Namespace, settings: Settings) -> int:
-    """Copy the entries of SOURCE until stopped, or with `--once` until level. Raises CommandError, MirrorRefused."""
+    """Copy the entries of SOURCE until stopped, or with `--once` until level. Raises CommandError, ToolRefused."""
     with ExitStack() as opened:
         source = None
         if arguments.source.startswith(("http://", "https://")):

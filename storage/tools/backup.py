@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from storage.errors import StorageError
+from storage.errors import ToolRefused
 from storage.files import real, replacing
 from storage.locks import lock_of_users
 from storage.migrate import list_numbers
@@ -26,10 +26,6 @@ BUSY_TIMEOUT_S = 5.0
 
 OnProgress = Callable[[int, float], object]
 """Called with how many pages are copied, and which share of all that is."""
-
-
-class BackupRefused(StorageError):
-    """A copy cannot be made or put back; the message is one sentence for a person. What was there is as it was."""
 
 
 class Contents(NamedTuple):
@@ -47,13 +43,13 @@ def file_of(embedded: Path, database_url: str, tool: str) -> Path:
     """
     The file of the database: *embedded*, unless there is a *database_url*.
 
-    Raises BackupRefused for a database that is no file, naming the *tool* for it, and CannotOpen.
+    Raises ToolRefused for a database that is no file, naming the *tool* for it, and CannotOpen.
     """
     if not database_url:
         return embedded
     url = read_url(database_url)
     if url.get_backend_name() != "sqlite":
-        raise BackupRefused(f"DATABASE_URL names {url.get_backend_name()}, which has its own tool: use {tool}.")
+        raise ToolRefused(f"DATABASE_URL names {url.get_backend_name()}, which has its own tool: use {tool}.")
     return Path(url.database or "")
 
 
@@ -62,10 +58,10 @@ def back_up(source: Path, goal: Path, on_progress: OnProgress) -> Contents:
     Copy the database file *source* to *goal* as of one instant, while others write to it; a *goal* there is replaced.
 
     *goal* has its name only when the copy was found whole and is on disk; a symlink, a device or a pipe stays what it
-    is. Raises BackupRefused.
+    is. Raises ToolRefused.
     """
     if not source.is_file():
-        raise BackupRefused(f"There is no database at {source}.")
+        raise ToolRefused(f"There is no database at {source}.")
     _check_apart(source, goal)
     with (
         _translated(f"{goal} cannot be written"),
@@ -73,7 +69,7 @@ def back_up(source: Path, goal: Path, on_progress: OnProgress) -> Contents:
         replacing(goal, real(source).parent, 0o600) as part,
     ):
         if not lock.try_share():
-            raise BackupRefused(f"The database {source} is being replaced by a `restore`.")
+            raise ToolRefused(f"The database {source} is being replaced by a `restore`.")
         return _copy(source, "rw", part, on_progress)
 
 
@@ -81,19 +77,19 @@ def restore(copy: Path, goal: Path, on_progress: OnProgress, *, force: bool) -> 
     """
     Put *copy*, once it is found whole, in the place of the database file *goal*; with *force* also over another one.
 
-    While it runs no other process can open *goal*. Raises BackupRefused, also while one has it open: then, as after a
+    While it runs no other process can open *goal*. Raises ToolRefused, also while one has it open: then, as after a
     crash at any moment, *goal* is what it was.
     """
     if not copy.is_file():
-        raise BackupRefused(f"There is no file {copy}.")
+        raise ToolRefused(f"There is no file {copy}.")
     _check_apart(copy, goal)
     if goal.exists() and not force:
         check_copy(copy)
-        raise BackupRefused(f"There is a database at {goal} already: add --force if it is to be replaced.")
+        raise ToolRefused(f"There is a database at {goal} already: add --force if it is to be replaced.")
     goal = real(goal)  # SQLite keeps its write-ahead log beside the file itself
     with _translated(f"{goal} cannot be written"), closing(lock_of_users(goal)) as lock:
         if not lock.try_hold():
-            raise BackupRefused(f"The database {goal} is in use: stop the service first.")
+            raise ToolRefused(f"The database {goal} is in use: stop the service first.")
         with replacing(goal, goal.parent, 0o600) as part:
             contents = _copy(copy, "ro", part, on_progress)
             _settle(goal)
@@ -104,20 +100,20 @@ def check_copy(file: Path, name: Path | None = None) -> Contents:
     """
     Look at the whole of *file*, which no process writes.
 
-    Raises BackupRefused, saying what is wrong with it, or with the file *name* that it was copied from.
+    Raises ToolRefused, saying what is wrong with it, or with the file *name* that it was copied from.
     """
     name = name or file
     with _translated(f"{name} is not whole"), closing(_connect(file, "ro")) as connection:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
         if found != ["ok"]:
-            raise BackupRefused(f"{name} is damaged ({found[0].strip()}).")
+            raise ToolRefused(f"{name} is damaged ({found[0].strip()}).")
         revision = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()[0]
         if revision not in list_numbers():
-            raise BackupRefused(f"{name} is at revision {revision}, which this version does not know: use a later one.")
+            raise ToolRefused(f"{name} is at revision {revision}, which this version does not know: use a later one.")
         (store,) = connection.execute("SELECT max(id) FROM store").fetchone()
         heads = connection.execute(HEADS).fetchall()
         if heads != connection.execute(COUNTED).fetchall():
-            raise BackupRefused(f"{name} is not whole: entries of its log are missing.")
+            raise ToolRefused(f"{name} is not whole: entries of its log are missing.")
     return Contents(store, sum(seq for _, seq, _, _ in heads), sum(live for _, _, _, live in heads))
 
 
@@ -158,9 +154,9 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
 
 def _check_apart(source: Path, goal: Path) -> None:
     if goal.is_dir():
-        raise BackupRefused(f"{goal} is a folder; name a file.")
+        raise ToolRefused(f"{goal} is a folder; name a file.")
     if goal.exists() and goal.samefile(source):
-        raise BackupRefused(f"{goal} is the database itself; name another file.")
+        raise ToolRefused(f"{goal} is the database itself; name another file.")
 
 
 def _settle(goal: Path) -> None:
@@ -168,7 +164,7 @@ def _settle(goal: Path) -> None:
     Leave nothing beside *goal* that would be taken for a part of its successor.
 
     What its write-ahead log holds goes into it first, so that a crash right now leaves it whole; not if it is damaged.
-    Raises BackupRefused when another program has it open.
+    Raises ToolRefused when another program has it open.
     """
     if not goal.exists():
         return
@@ -177,7 +173,7 @@ def _settle(goal: Path) -> None:
             connection.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            raise BackupRefused(f"The database {goal} is in use by another program: close that first.") from error
+            raise ToolRefused(f"The database {goal} is in use by another program: close that first.") from error
     for name in (f"{goal}-wal", f"{goal}-shm", f"{goal}-journal"):
         Path(name).unlink(missing_ok=True)
 
@@ -188,4 +184,4 @@ def _translated(what_failed: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BackupRefused(f"{what_failed} ({reason}).") from error
+        raise ToolRefused(f"{what_failed} ({reason}).") from error

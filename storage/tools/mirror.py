@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select
 
 from storage import ids
 from storage.changes import read_changes
-from storage.errors import StorageError
+from storage.errors import ToolRefused
 from storage.files import replacing
 from storage.sql import log
 from storage.sql.changes import EntryRow, TreePlace, list_keys, list_keys_after, list_places, set_keys
@@ -26,10 +26,6 @@ from storage.sql.schema import tokens
 
 LIMIT = 1000
 """Entries in a page, and in a transaction."""
-
-
-class MirrorRefused(StorageError):
-    """The target cannot be a mirror of the source; the message is one sentence. Nothing was written."""
 
 
 class MirrorPage(NamedTuple):
@@ -68,7 +64,7 @@ def copy_tokens(source: Database, target: Database) -> None:
 
 
 class Mirror:
-    """Keeps *target* equal to a source, from where *state* says; raises MirrorRefused for a target of other content."""
+    """Keeps *target* equal to a source, from where *state* says; raises ToolRefused for a target of other content."""
 
     def __init__(self, target: Database, state: Path) -> None:
         self._target = target
@@ -80,27 +76,27 @@ class Mirror:
         self._lacks_keys = False
         if not state.exists():
             if any(head.seq for head in found.heads.values()):
-                raise MirrorRefused("The target has tweets that are of no mirror; name an empty database.")
+                raise ToolRefused("The target has tweets that are of no mirror; name an empty database.")
             return
         saved = json.loads(state.read_text())
         for cursor, heads in (saved["after"], saved["before"]):
             if saved["target"] == self._store.id and heads == _plain(self._heads):
                 self._source, self._cursor, self._lacks_keys = saved["source"], cursor, saved["lacks_keys"]
                 return
-        raise MirrorRefused(f"The target is not as the mirror of {state} left it; name an empty database.")
+        raise ToolRefused(f"The target is not as the mirror of {state} left it; name an empty database.")
 
     def step(self, read: ReadPage) -> int:
         """
         Read a page of the source and append it; returns how many entries it had, 0 when the target is level.
 
-        Raises OtherTimeline, MirrorRefused, and what *read* and the database raise, with nothing of the page stored.
+        Raises OtherTimeline, ToolRefused, and what *read* and the database raise, with nothing of the page stored.
         """
         page = read(self._cursor)
         source = page.next.partition(".")[0]
         if source == self._store.id:
-            raise MirrorRefused("The source is the target itself.")
+            raise ToolRefused("The source is the target itself.")
         if self._source not in {"", source}:
-            raise MirrorRefused("The target is the mirror of another database.")
+            raise ToolRefused("The target is the mirror of another database.")
         if page.entries:
             self._lacks_keys |= page.keys is None
             self._append(page, source)
@@ -125,7 +121,7 @@ class Mirror:
         with self._target.writing() as connection:
             heads = log.lock_heads(connection, self._store, range(self._store.partitions))
             if heads != self._heads:
-                raise MirrorRefused("Another program has written to the target; name an empty database.")
+                raise ToolRefused("Another program has written to the target; name an empty database.")
             asked = {entry.parent if entry.sign > 0 else entry.id for entry in page.entries}
             places = list_places(connection, [each for each in asked if each is not None])
             rows, gone = self._place(page, places, heads)

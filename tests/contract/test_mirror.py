@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from storage import ids, open_log, prepare_schema
-from storage.errors import OtherTimeline
+from storage.errors import OtherTimeline, ToolRefused
 from storage.sql.database import Database
 from storage.tools import mirror
-from storage.tools.mirror import Mirror, MirrorPage, MirrorRefused, copy_tokens, read_database
+from storage.tools.mirror import Mirror, MirrorPage, copy_tokens, read_database
 from tests.contract.test_changes import read_all
 from tests.planted import PlantedLog, plant
 
@@ -159,24 +159,24 @@ def test_killed_at_any_moment(
 
 def test_a_target_with_other_content(source: Database, database: Database, state: Path, tmp_path: Path) -> None:
     """It is refused: tweets of no mirror, another writer's entries, another source, the source itself."""
-    with pytest.raises(MirrorRefused, match="itself"):
+    with pytest.raises(ToolRefused, match="itself"):
         level(source, source, tmp_path / "of itself")
     plant(source, random.Random(2), 30)
     level(source, database, state)
-    with pytest.raises(MirrorRefused, match="of no mirror"):
+    with pytest.raises(ToolRefused, match="of no mirror"):
         Mirror(database, tmp_path / "no such file")
     running = Mirror(database, state)
     other = open_log(tmp_path / "other", "")
     prepare_schema(other, 2, embedded=True)
     with pytest.raises(OtherTimeline):
         running.step(lambda cursor: read_database(other, cursor))
-    with pytest.raises(MirrorRefused, match="another database"):
+    with pytest.raises(ToolRefused, match="another database"):
         running.step(lambda _: read_database(other, None))
     other.close()
     with database.writing() as connection:
         connection.execute(text("UPDATE heads SET nonce = 1 WHERE partition = 0"))
     page = read_database(source, None)
-    with pytest.raises(MirrorRefused, match="Another program"):
+    with pytest.raises(ToolRefused, match="Another program"):
         running.step(lambda _: page)
-    with pytest.raises(MirrorRefused, match="left it"):
+    with pytest.raises(ToolRefused, match="left it"):
         Mirror(database, state)

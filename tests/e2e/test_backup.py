@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from storage import open_storage
-from storage.tools.backup import BackupRefused, back_up, check_copy, restore
+from storage.errors import ToolRefused
+from storage.tools.backup import back_up, check_copy, restore
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, run, serving
@@ -265,7 +266,7 @@ def test_a_damaged_backup_is_refused(tmp_path: Path, damage: str) -> None:
     else:
         bad = {"empty": b"", "text": b"a text\n" * 900, "cut": content[:half]}
         copy.write_bytes(bad.get(damage, content[:half] + bytes(4096) + content[half + 4096 :]))
-    with pytest.raises(BackupRefused) as said:
+    with pytest.raises(ToolRefused) as said:
         restore(copy, data / "tweets.db", untold, force=True)
     assert "copy.db" in str(said.value)
     assert str(said.value).endswith(".")
@@ -366,7 +367,7 @@ def test_a_backup_with_its_own_write_ahead_log(tmp_path: Path) -> None:
         retweet(tweets, root)
         for name in ("tweets.db", "tweets.db-wal"):
             shutil.copy(data / name, folder / name)
-    with pytest.raises(BackupRefused):
+    with pytest.raises(ToolRefused):
         check_copy(folder / "nothing.db")
     done(data, "restore", "--force", folder / "tweets.db")
     with open_storage(data) as tweets:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
 from storage import migrate
-from storage.errors import CannotOpen, StoreUnavailable
+from storage.errors import CannotOpen, StoreUnavailable, ToolRefused
 from storage.sql import schema
 from storage.sql.database import Database, open_database
 from tests.postgresql import PostgreSQL
@@ -105,12 +105,12 @@ def test_down_and_up_again(database: Database) -> None:
 
 def test_down_to_a_revision_that_is_none(database: Database) -> None:
     """Going down to a number that is no earlier revision, or from no schema at all, changes nothing and says so."""
-    with pytest.raises(migrate.NoSuchRevision, match="at revision base: there is nothing"):
+    with pytest.raises(ToolRefused, match="at revision base: there is nothing"):
         migrate.down(database)
     migrate.up(database, 1)
     latest = migrate.list_numbers()[-1]
     for number in (latest, "7", "head"):
-        with pytest.raises(migrate.NoSuchRevision, match=f"{number} is no revision before {latest}; there are base"):
+        with pytest.raises(ToolRefused, match=f"{number} is no revision before {latest}; there are base"):
             migrate.down(database, number)
     with database.reading() as connection:
         migrate.check_usable(connection)
@@ -177,11 +177,11 @@ def test_an_old_schema_is_named(database: Database) -> None:
 
 def test_the_list_of_revisions(database: Database) -> None:
     """Every revision has a title and is said to be applied or not."""
-    assert [revision.applied for revision in migrate.list_revisions(database)] == [False] * len(migrate.list_numbers())
+    assert not any(revision["applied"] for revision in migrate.list_revisions(database))
     migrate.up(database, 1)
     revisions = migrate.list_revisions(database)
-    assert [revision.number for revision in revisions] == migrate.list_numbers()
-    assert all(revision.applied and revision.title for revision in revisions)
+    assert [revision["number"] for revision in revisions] == migrate.list_numbers()
+    assert all(revision["applied"] and revision["title"] for revision in revisions)
 
 
 def test_differences_are_named(database: Database) -> None:
@@ -201,8 +201,10 @@ def test_differences_are_named(database: Database) -> None:
 def test_a_start_does_not_import_alembic(url: str) -> None:
     """Asking whether the schema is current, which every start does, leaves Alembic alone."""
     ask = (
-        "import sys; from storage import migrate; from storage.sql.database import open_database\n"
-        "with open_database(sys.argv[1]).reading() as connection: migrate.check_usable(connection)\n"
+        "import sys; from contextlib import suppress; from storage import errors, migrate\n"
+        "from storage.sql.database import open_database\n"
+        "with suppress(errors.CannotOpen), open_database(sys.argv[1]).reading() as connection:\n"
+        "    migrate.check_usable(connection)\n"
         "sys.exit('alembic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", ask, url], check=False).returncode == 0
