@@ -83,7 +83,7 @@ class EmbeddedServer:
             find_server()
             self.socket = socket_of(self._folder)
             FileLock(self._folder / "server.lock").close()
-            (self._folder / "server.log").touch()
+            os.close(os.open(self._folder / "server.log", os.O_WRONLY | os.O_CREAT, 0o600))
         except BaseException:
             self._owner.close()
             raise
