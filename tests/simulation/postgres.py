@@ -21,6 +21,8 @@ from tests.simulation.scheduler import Scheduler, Task
 LOCK_WITHIN_S = 4.0
 """As the product's `lock_timeout`, in simulated time."""
 
+TIMED_OUT = "canceling statement due to lock timeout"
+
 LOOK_EVERY_MS = 2
 """How long an answer may take before it is asked whether the statement waits for a lock."""
 
@@ -101,7 +103,8 @@ class PostgresLog:
         return True
 
     def cut(self) -> None:
-        """End all connections of hosts."""
+        """End all connections of hosts: first those that wait for a lock, or one might still be given it."""
+        self.end([each.pgconn.backend_pid for each in self._waiting if not each.closed])
         self.end([pid for (pid,) in self._admin.execute(f"SELECT pid FROM pg_stat_activity WHERE {HOSTS}")])
 
     def close(self) -> None:
@@ -145,7 +148,21 @@ class PostgresLog:
                 self._scheduler.block(self._queue, left)
         finally:
             self._waiting.remove(connection)
+            self._scheduler.wake(self._queue)
         return True
+
+    def wait_in_line(self) -> None:
+        """
+        Let no second statement wait for heads on the server.
+
+        Of several that wait for a row which was updated meanwhile, PostgreSQL lets go first whichever is faster.
+        """
+        deadline = self._scheduler.now + LOCK_WITHIN_S
+        while self._waiting:
+            left = deadline - self._scheduler.now
+            if left <= 0:
+                raise psycopg.errors.LockNotAvailable(TIMED_OUT)
+            self._scheduler.block(self._queue, left)
 
 
 class _Cursor(psycopg.Cursor[Any]):
@@ -190,7 +207,7 @@ class _Waits(psycopg.Connection[Any]):
         except psycopg.errors.QueryCanceled:
             if is_in_time:
                 raise
-            raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout") from None
+            raise psycopg.errors.LockNotAvailable(TIMED_OUT) from None
 
 
 class PostgresConnection(HostConnection, BoundedConnection, _Waits):
@@ -211,6 +228,13 @@ class PostgresConnection(HostConnection, BoundedConnection, _Waits):
         connection = super().connect(*arguments, **(options | {"cursor_factory": _Cursor}))
         calls.connections.append((life, connection))
         return connection
+
+    def before(self, sql: str) -> None:
+        """What happens before a statement."""
+        super().before(sql)
+        calls = calls_now()
+        if calls and calls.life() and "FOR UPDATE" in sql:
+            calls.log.wait_in_line()
 
     def is_begun(self) -> bool:
         """Whether a transaction is open."""
