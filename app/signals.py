@@ -64,6 +64,7 @@ def handle_signals(exit_code: int | None = None) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _received)
     signal.signal(signal.SIGALRM, lambda _number, frame: _exit_if_asked(frame))
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # once the interpreter ends no handler is there any more
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Real parts for every test: a database and a valkey server of its own, gone with the test."""
 
+import gc
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +84,9 @@ def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
     whole_cluster.flush()
     yield whole_cluster
     whole_cluster.heal()
+    with warnings.catch_warnings():  # of a node that left, redis-py leaves the connections to the collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

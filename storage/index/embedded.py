@@ -107,7 +107,8 @@ class EmbeddedServer:
         if self._process:
             self._pack()
             _end(self._process)
-        self._guard.join()
+        if self._guard.ident:  # a signal may have come before it was started
+            self._guard.join()
         self.ended_in_order = self._process is not None and self._process.returncode == 0
         if self.socket.parent != self._folder:
             shutil.rmtree(self.socket.parent, ignore_errors=True)
