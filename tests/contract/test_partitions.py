@@ -86,6 +86,7 @@ def test_merged_answers_equal_those_of_one_partition(laid_out: Tweets, tmp_path:
     rng = random.Random(seed)
     given = list(forest(rng))
     import_tweets(laid_out.database, given, tmp_path, 1000, NOW_MS)
+    laid_out.reconciler.catch_up()
     limit = rng.choice([1, 7, 100])
     expected = pages_of(given, limit)
     found, after = [], None

@@ -29,6 +29,7 @@ def test_answers_are_equal_to_the_byte(cluster: Cluster, tmp_path: Path, seed: i
     ):
         for tweets in (one, many):
             import_tweets(tweets.database, given, tmp_path, 1000, NOW_MS)
+            tweets.reconciler.catch_up()
         alone, merged = (Client(create_app(tweets, SETTINGS)) for tweets in (one, many))
         compared = 0
         for path in paths(limit, [encode(id_of(each)) for each in given[::4]]):
