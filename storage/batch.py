@@ -71,9 +71,27 @@ class Batch:
         self.entries: dict[int, list[Entry]] = {}
         """What it has added to the log of each partition: the entries between the two heads."""
 
+    def lock(self, commands: Sequence[Command]) -> None:
+        """Lock the heads of all partitions concerned; then read what the outcomes of *commands* depend on."""
+        targets = set(map(target_of, commands))
+        named = {target for target in targets if target is not None and target in self.ancestries}
+        partitions = {self.ancestries[target].partition for target in named}
+        if None in targets:
+            partitions.add(self._root_partition)
+        self.before = log.lock_heads(self._connection, self._store, partitions)
+        self.heads = dict(self.before)
+        if named:
+            self._targets = log.list_rows(self._connection, named)
+        digests = [_key_digest(each) for each in commands if isinstance(each, NewTweet) and each.key is not None]
+        if digests:
+            self._calls = log.list_calls(self._connection, digests)
+
     def append(self, commands: Sequence[Command], now_ms: int) -> list[Outcome]:
-        """Store *commands*, posted at *now_ms*, in the caller's transaction: the outcomes. Raises StoreUnavailable."""
-        self._lock_and_read(commands)
+        """
+        Store *commands*, for which it is locked, posted at *now_ms*, in the caller's transaction: the outcomes.
+
+        Raises StoreUnavailable.
+        """
         self._nonces = log.new_nonces(len(commands))
         outcomes: list[Outcome] = []
         for command in commands:
@@ -89,21 +107,6 @@ class Batch:
         log.append_deletions(self._connection, self._deletions)
         log.move_heads(self._connection, {partition: self.heads[partition] for partition in self.entries})
         return outcomes
-
-    def _lock_and_read(self, commands: Sequence[Command]) -> None:
-        """Lock the heads of all partitions concerned; then read what the outcomes depend on."""
-        targets = set(map(target_of, commands))
-        named = {target for target in targets if target is not None and target in self.ancestries}
-        partitions = {self.ancestries[target].partition for target in named}
-        if None in targets:
-            partitions.add(self._root_partition)
-        self.before = log.lock_heads(self._connection, self._store, partitions)
-        self.heads = dict(self.before)
-        if named:
-            self._targets = log.list_rows(self._connection, named)
-        digests = [_key_digest(each) for each in commands if isinstance(each, NewTweet) and each.key is not None]
-        if digests:
-            self._calls = log.list_calls(self._connection, digests)
 
     def _post(self, new: NewTweet, now_ms: int) -> Outcome:
         key = call = None

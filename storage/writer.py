@@ -131,13 +131,14 @@ class Writer:
             ancestries, left_out = self._ancestors.load(connection, targets, ANCESTORS_LIMIT)
             batch = Batch(connection, self._store, ancestries, self._max_ancestors)
             now = [each for each in commands if target_of(each) not in left_out] if left_out else commands
-            outcomes = batch.append(now, time.time_ns() // 1_000_000)
+            batch.lock(now)
             for partition, head in batch.before.items():
                 left = self._heads.get(partition, head)
                 if left != head and log.find_nonce(connection, partition, left.seq) != left.nonce:
                     # What is in memory may be of tweets that are gone, whose ids others have now.
                     self._heads = {}
                     raise StoreConflict("the log went back to an earlier entry")  # each is tried again, without them
+            outcomes = batch.append(now, time.time_ns() // 1_000_000)
             if left_out:
                 decided = iter(outcomes)
                 outcomes = [POSTPONED if target_of(each) in left_out else next(decided) for each in commands]

@@ -1,5 +1,6 @@
 """Reads: none is older than what was acknowledged, none is of a timeline that is gone, whatever is kept in memory."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -73,9 +74,9 @@ def test_what_the_log_lost_is_not_built_upon(tweets: Tweets) -> None:
 
 @pytest.mark.parametrize("is_folded", [True, False])
 def test_an_id_that_another_timeline_gives_again(
-    tweets: Tweets, is_folded: bool, monkeypatch: pytest.MonkeyPatch
+    tweets: Tweets, is_folded: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What hangs below it is counted by its parent of now, also when more entries came than were lost."""
+    """What hangs below it is counted by its parent of now, also when more entries came than were lost: no mistake."""
     lost, other = post(tweets), post(tweets)
     early = tweets.database.get_state()
     again = retweet(tweets, lost)
@@ -93,6 +94,7 @@ def test_an_id_that_another_timeline_gives_again(
         tweets.reconciler.catch_up()
     assert verify(tweets) == []
     assert [tweets.get(each.id).result().count_retweet for each in (lost, other, again)] == [0, 6, 2]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def write_beside(tweets: Tweets, tweet_id: int, parent: int) -> None:
