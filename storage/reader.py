@@ -102,7 +102,7 @@ class Reader:
             if row.deleted:
                 raise TweetDeleted
             state, at = self._database.get_state(), row.partition
-            answers = self._ask(state, [at], lambda _: self._index.counts_all({at: [tweet_id]}))  # noqa: B023  # called here
+            answers = self._ask(state, [at], lambda asked: self._index.counts_all(dict.fromkeys(asked, (tweet_id,))))
             if not answers:
                 raise IndexUnavailable(f"partition {at} of the index is unavailable")
             if (count := answers[at].counts[0]) is None:

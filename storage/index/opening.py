@@ -63,6 +63,12 @@ class ClusterIndex(RankingIndex):
                 self._cluster = self._connect()
             return self._cluster
 
+    def is_node_of_a_cluster(self) -> bool:
+        """False, once the cluster has answered. Raises IndexUnavailable."""
+        with self._translated():
+            self._client.ping()
+        return False
+
     def close(self) -> None:
         """Close all connections."""
         self._pool.shutdown(cancel_futures=True)
@@ -117,9 +123,7 @@ def open_index(url: str, store: str) -> RankingIndex:
 def _check(index: RankingIndex, refused: list[CannotOpen]) -> None:
     """Add an error to *refused* if the server says that it will never serve."""
     try:
-        with index._translated():  # noqa: SLF001  # of this package
-            index._client.ping()  # noqa: SLF001
-            is_node = isinstance(index._client, Redis) and index._client.info("cluster").get("cluster_enabled")  # noqa: SLF001
+        is_node = index.is_node_of_a_cluster()
     except IndexUnavailable as error:
         cause: BaseException = error
         while cause.__cause__:

@@ -248,6 +248,12 @@ class RankingIndex:
         full = f"{name} {one.get(f'{name}_version', '')}".rstrip()
         return f"{full}, {1 + len(others)} primaries" if others else full
 
+    def is_node_of_a_cluster(self) -> bool:
+        """Whether the server has but a part of the slots. Raises IndexUnavailable."""
+        with self._translated():
+            self._client.ping()
+            return bool(self._client.info("cluster").get("cluster_enabled"))
+
     def close(self) -> None:
         """Close all connections."""
         self._redis.close()
