@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ ANSWERS_WITHIN_S = 0.25
 """How long opening waits for Redis to refuse a password; a server that answers later is found out about later."""
 
 CALLS_AT_ONCE = 32
-"""Calls to a cluster under way at the same time."""
+"""Calls and pipelines to a cluster under way at the same time."""
 
 OPTIONS = {"host", "port", "path", "connection_class", "db", "protocol", "username", "password", "client_name"}
 """What a URL may say; and any option of TLS, whose names begin with ssl_."""
@@ -38,7 +39,7 @@ LIMITS: dict[str, Any] = {
 
 class ClusterIndex(RankingIndex):
     """
-    The index on a cluster: the same calls, each sent to the primary that has the partition's slot.
+    The index on a cluster: the same calls, sent to the primaries that have the partitions' slots.
 
     A node that does not answer fails its own partitions alone. The client follows a slot that has moved, and learns
     again after each failure where the slots are. It joins the cluster when it is asked first, and again until it
@@ -81,7 +82,31 @@ class ClusterIndex(RankingIndex):
             return [node.info(section) for node in nodes]
 
     def _run_all(self, calls: Sequence[Call]) -> list[Any]:
-        return [*(map if len(calls) == 1 else self._pool.map)(self._try, calls)]
+        """Run *calls* in one pipeline for each node, all of them at the same time."""
+        if len(calls) == 1:
+            return [self._try(calls[0])]
+        try:
+            with self._translated():
+                nodes = [self._client.get_node_from_key(keys[0]) for _, keys, _ in calls]
+        except IndexUnavailable:  # of a slot that is nowhere: the others' calls go on, each for itself
+            return [*self._pool.map(self._try, calls)]
+        shares: dict[str, list[int]] = {}
+        for number, node in enumerate(nodes):
+            shares.setdefault(node.name, []).append(number)
+
+        def ask(share: list[int]) -> list[Any]:
+            node = nodes[share[0]]
+            return self._run_on(lambda: self._client.get_redis_connection(node), [calls[each] for each in share])
+
+        answers: dict[int, Any] = {}
+        for share, found in zip(shares.values(), self._pool.map(ask, shares.values()), strict=True):
+            answers |= zip(share, found, strict=True)
+        for name, share in shares.items():
+            if isinstance(answers[share[0]], IndexUnavailable):
+                with suppress(IndexUnavailable), self._translated():
+                    self._client.nodes_manager.initialize(last_failed_node_name=name)
+                break
+        return [answers[number] for number in range(len(calls))]
 
 
 def open_index(url: str, store: str) -> RankingIndex:

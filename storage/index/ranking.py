@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import AskError, NoScriptError, RedisError, TryAgainError
 
 from storage.errors import IndexDamaged, IndexUnavailable, StorageError, clause
 from storage.fold import Change
@@ -280,16 +280,21 @@ class RankingIndex:
         """Run *calls* in one round trip; each has its own answer or IndexUnavailable."""
         if len(calls) == 1:  # a pipeline of one costs 20 us more
             return [self._try(calls[0])]
+        return self._run_on(lambda: self._client, calls)
+
+    def _run_on(self, client: Callable[[], Any], calls: Sequence[Call]) -> list[Any]:
+        """As `_run_all`, on the one server that *client* is of."""
         try:
             with self._translated():
-                pipeline = self._client.pipeline(transaction=False)
+                pipeline = client().pipeline(transaction=False)
                 for name, keys, arguments in calls:
                     pipeline.evalsha(_SHAS[name], len(keys), *keys, *arguments)
                 answers = pipeline.execute(raise_on_error=False)
         except IndexUnavailable as error:
             return [error] * len(calls)
         for number, answer in enumerate(answers):
-            if isinstance(answer, NoScriptError):
+            # A slot is elsewhere (MOVED is a kind of ASK) or on its way: a call that comes alone follows it.
+            if isinstance(answer, (NoScriptError, AskError, TryAgainError)):
                 answers[number] = self._try(calls[number])
             elif isinstance(answer, Exception):
                 answers[number] = unavailable(answer)
