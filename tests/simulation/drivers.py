@@ -27,6 +27,16 @@ NEVER_MS = 10**12
 """The time to live that the server knows of such a key: a lease without one is not held."""
 MISSING = -2
 """What PTTL answers when there is no such key."""
+LIFE = """
+local found = {}
+for number, key in ipairs(KEYS) do
+    found[number] = redis.call('PTTL', key)
+    if found[number] >= 0 and found[number] < ARGV[1] / 2 then
+        redis.pcall('PEXPIRE', key, ARGV[1])
+    end
+end
+return found
+"""
 KEY_BYTES = 100
 """No key is longer, but the text of a script is."""
 
@@ -104,17 +114,12 @@ class Calls:
     def note_life_of(self, keys: Iterable[bytes]) -> None:
         """Take note of when *keys* end, and take that away from the server, whose time is another one."""
         with _ours():
-            asked, known = self.redis.pipeline(transaction=False), sorted(keys)
-            for key in known:
-                asked.pttl(key)
-            put_off = self.redis.pipeline(transaction=False)
-            for key, left_ms in zip(known, asked.execute(raise_on_error=False), strict=True):
+            known = sorted(keys)
+            for key, left_ms in zip(known, self.redis.eval(LIFE, len(known), *known, NEVER_MS), strict=True):
                 if 0 <= left_ms < NEVER_MS // 2:
                     self.due[key] = self.scheduler.now + math.ceil(left_ms / 1000)
-                    put_off.pexpire(key, NEVER_MS)
                 elif left_ms == MISSING:
                     self.due.pop(key, None)
-            put_off.execute(raise_on_error=False)
 
     def excuse(self, keys: set[bytes]) -> None:
         """A call with *keys* of rebuilds was lost."""
@@ -369,6 +374,7 @@ def _connect_redis(self: Any, *arguments: Any, **named: Any) -> None:
             calls.scheduler.note("  REFUSED")
             raise redis.exceptions.ConnectionError("Connection refused.")
     calls.connections.append((life, self))
+    self.driver_info = None  # two round trips
     with _ours():
         _handshake(self, *arguments, **named)
 

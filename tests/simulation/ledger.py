@@ -300,14 +300,13 @@ class Ledger:
         """
         self.checks += 1
         log, is_current = self.log(), True
-        for partition, (head, _, _) in log.heads.items():
+        pipeline = redis.pipeline(transaction=False)
+        for partition in log.heads:
             keys = keys_of(log.store, partition)
-            text, pairs = (
-                redis.pipeline(transaction=False)
-                .get(keys.position)
-                .zrange(keys.ranking, 0, -1, withscores=True)
-                .execute(raise_on_error=False)
-            )
+            pipeline.get(keys.position).zrange(keys.ranking, 0, -1, withscores=True)
+        answers = pipeline.execute(raise_on_error=False)
+        for number, (partition, (head, _, _)) in enumerate(log.heads.items()):
+            text, pairs = answers[2 * number : 2 * number + 2]
             position, at = read_position(log.store, text if isinstance(text, bytes) else b""), None
             found = {name.decode(): int(score) for name, score in pairs} if isinstance(pairs, list) else {}
             if position and log.nonce_at(partition, position[0]) == position[1]:
