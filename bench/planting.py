@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.servers import ROOT, CannotMeasure, Server, run_command, service
+from bench.servers import ROOT, CannotMeasure, Server, run_command, service, wait_for
 from bench.workloads import Planted, Workload, capture, write_requests
 from storage import ids
 
@@ -162,6 +162,7 @@ def staged(fields: Fields, workload: Workload, tweets: int, checkout: Path = ROO
     with fields.copied(tweets, checkout) as (data_dir, planted), service(data_dir, checkout) as server:
         asked = data_dir / "asked"
         asked.mkdir()
+        wait_for(lambda: server.get("/readyz")["lag"] == 0)  # it answers before its index is loaded
         tag = capture(server.url, planted, asked / "answers.json")
         requests = write_requests(workload, asked, planted, tag)
         yield Stage(data_dir, checkout, planted, server, requests)

@@ -201,7 +201,12 @@ def _start(data_dir: Path, checkout: Path) -> tuple[float, float, float]:
 
 
 def measure_log(options: Options, fields: Fields, tables: list[Table]) -> None:
-    """What the log alone answers, on the greatest number of tweets, in this process and without HTTP."""
+    """
+    What the log alone answers, in this process and without HTTP.
+
+    Windows and feed are of the greatest number of planted tweets, whose times are spread over 28 days; the cascade is
+    one of the cascades file.
+    """
     table = Table(
         "Read from the log alone",
         "Medians, in milliseconds unless it says otherwise; the SQL beside it is the plain statement by sqlite3 alone.",
@@ -219,15 +224,12 @@ def measure_log(options: Options, fields: Fields, tables: list[Table]) -> None:
         cells = [f"{entries / median(side) * 1000:,.0f} /s" if entries else f"{median(side):.1f}" for side in took]
         table.add(what, *cells, f"{median(one / other for one, other in zip(*took, strict=True)):.1f}")
 
-    with (
-        fields.copied(options.tweets[-1]) as (data_dir, _),
-        closing(open_log(data_dir)) as database,
-        closing(sqlite3.connect(data_dir / "tweets.db")) as raw,
-    ):
+    @contextmanager
+    def opened(data_dir: Path) -> Iterator[tuple[Database, Callable[..., list[Any]]]]:
+        with closing(open_log(data_dir)) as database, closing(sqlite3.connect(data_dir / "tweets.db")) as raw:
+            yield database, lambda statement, *arguments: raw.execute(statement, arguments).fetchall()
 
-        def select(statement: str, *arguments: int) -> list[Any]:
-            return raw.execute(statement, arguments).fetchall()
-
+    with fields.copied(options.tweets[-1]) as (data_dir, _), opened(data_dir) as (database, select):
         ((newest, entries),) = select("SELECT max(id), count(*) FROM tweets")
         for name, days in (("day", 1), ("month", 30)):
             window = Window(ids.time_of(newest) - days * DAY_MS, ids.time_of(newest))
@@ -235,17 +237,23 @@ def measure_log(options: Options, fields: Fields, tables: list[Table]) -> None:
             retweets = sum(count for _, count in select(RAW_WINDOW, *bounds))
             ours = partial(rank_tweets, database, window, lambda: None)
             add(f"top of a {name}, {retweets:,} retweets", ours, partial(select, RAW_WINDOW, *bounds))
-        sizes = {top: len(select(RAW_CASCADE, top)) for (top,) in select(MOST_RETWEETED, LOOKED_AT)}
-        top, nodes = min(sizes.items(), key=lambda each: abs(each[1] - NODES))
-        if len(read_cascade(database, top).nodes) != nodes:
-            raise CannotMeasure("The cascade has not the size that SQL alone finds.")
-        add(f"cascade of {nodes:,} tweets", partial(read_cascade, database, top), partial(select, RAW_CASCADE, top))
 
         def select_feed() -> None:
             for seq in range(0, entries, 1000):
                 select(RAW_FEED, seq, seq + 1000)
 
         add("change feed, pages of 1,000", partial(_read_feed, database, entries), select_feed, entries)
+    with TemporaryDirectory() as folder:
+        data_dir, lines = Path(folder) / "data", Path(folder) / "lines.jsonl"
+        with lines.open("wb") as converted:
+            converted.writelines(convert(options.cascades))
+        _found(_IMPORTED, run_command(data_dir, "import", str(lines)))
+        with opened(data_dir) as (database, select):
+            sizes = {top: len(select(RAW_CASCADE, top)) for (top,) in select(MOST_RETWEETED, LOOKED_AT)}
+            top, nodes = min(sizes.items(), key=lambda each: abs(each[1] - NODES))
+            if len(read_cascade(database, top).nodes) != nodes:
+                raise CannotMeasure("The cascade has not the size that SQL alone finds.")
+            add(f"cascade of {nodes:,} tweets", partial(read_cascade, database, top), partial(select, RAW_CASCADE, top))
 
 
 def _read_feed(database: Database, entries: int) -> None:
