@@ -4,6 +4,8 @@ The service beside the plainest way to do the same, without HTTP: rebuild, impor
 And memory, and the time to start.
 """
 
+import json
+import random
 import re
 import shutil
 import sqlite3
@@ -43,8 +45,8 @@ _IMPORTED = r"Imported ([\d,]+) tweets in ([\d.]+) s\W+(?:and r|R)anked them in 
 _REBUILT = r"Rebuilt .* in ([\d.]+) s"
 
 DAY_MS = 86_400_000
-NODES, LOOKED_AT = 12_906, 50
-"""The cascade measured is the one nearest to so many tweets, of those so many tweets that were retweeted most."""
+NODES = 12_906
+"""Tweets in the cascade that is measured: each but the first retweets any earlier one."""
 
 RAW_WINDOW = (
     "SELECT parent, count(*) FROM tweets WHERE id >= ? AND id < ? AND parent IS NOT NULL AND deleted_seq IS NULL "
@@ -54,7 +56,6 @@ RAW_CASCADE = (
     "WITH RECURSIVE tree(id) AS (SELECT ? UNION ALL SELECT t.id FROM tree JOIN tweets t ON t.parent = tree.id) "
     "SELECT id FROM tree LIMIT 100000"
 )
-MOST_RETWEETED = "SELECT parent FROM tweets WHERE parent IS NOT NULL GROUP BY parent ORDER BY count(*) DESC LIMIT ?"
 RAW_FEED = f"SELECT {', '.join(ROW)} FROM tweets WHERE partition = 0 AND seq > ? AND seq <= ? ORDER BY seq"
 
 
@@ -204,8 +205,8 @@ def measure_log(options: Options, fields: Fields, tables: list[Table]) -> None:
     """
     What the log alone answers, in this process and without HTTP.
 
-    Windows and feed are of the greatest number of planted tweets, whose times are spread over 28 days; the cascade is
-    one of the cascades file.
+    Windows and feed are of the greatest number of planted tweets, whose times are spread over 28 days; the cascade lies
+    among the tweets of the cascades file.
     """
     table = Table(
         "Read from the log alone",
@@ -245,15 +246,27 @@ def measure_log(options: Options, fields: Fields, tables: list[Table]) -> None:
         add("change feed, pages of 1,000", partial(_read_feed, database, entries), select_feed, entries)
     with TemporaryDirectory() as folder:
         data_dir, lines = Path(folder) / "data", Path(folder) / "lines.jsonl"
-        with lines.open("wb") as converted:
-            converted.writelines(convert(options.cascades))
+        with lines.open("wb") as file:
+            file.writelines(_with_cascade(convert(options.cascades)))
         _found(_IMPORTED, run_command(data_dir, "import", str(lines)))
         with opened(data_dir) as (database, select):
-            sizes = {top: len(select(RAW_CASCADE, top)) for (top,) in select(MOST_RETWEETED, LOOKED_AT)}
-            top, nodes = min(sizes.items(), key=lambda each: abs(each[1] - NODES))
+            ((top,),) = select("SELECT id FROM tweets WHERE title = 'measured'")
+            nodes = len(select(RAW_CASCADE, top))
             if len(read_cascade(database, top).nodes) != nodes:
                 raise CannotMeasure("The cascade has not the size that SQL alone finds.")
             add(f"cascade of {nodes:,} tweets", partial(read_cascade, database, top), partial(select, RAW_CASCADE, top))
+
+
+def _with_cascade(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """*lines*, and among the first of them, with some between each two, those of a cascade of `NODES` tweets."""
+    chosen = random.Random(1)
+    for number, line in enumerate(lines):
+        yield line
+        node, between = divmod(number, 8)
+        if between == 0 and node < NODES:
+            parent = f"node {chosen.randrange(node)}" if node else None
+            values = {"key": f"node {node}", "retweet": parent, "title": "part" if node else "measured", "body": "."}
+            yield json.dumps(json.loads(line) | values).encode() + b"\n"
 
 
 def _read_feed(database: Database, entries: int) -> None:
