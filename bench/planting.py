@@ -74,6 +74,7 @@ class Field:
                 "user_name": f"user{self._random.randrange(1, 50_000)}",
                 "title": " ".join(self._random.choices(WORDS, k=4)),
                 "body": " ".join(self._random.choices(WORDS, k=16)),
+                "base": 0,  # which version 0.1 does not take as given
             }
             yield json.dumps(line).encode() + b"\n"
 
@@ -132,12 +133,14 @@ def _plant(folder: Path, tweets: int, checkout: Path) -> Planted:
     ended = run_command(data_dir, "import", str(lines), checkout=checkout)
     lines.unlink()
     print(f"  {ended.said}", flush=True)
+    if ended.code:
+        raise CannotMeasure(f"The tweets to measure on cannot be imported: {ended.said}")
     for wait_s in SETTLED_WITHIN_S:  # the first start of an older version compares all counts: not while it is measured
         with service(data_dir, checkout):
             time.sleep(wait_s)
         if (data_dir / "index.trusted").exists():
             return field.planted()
-    raise CannotMeasure("The tweets to measure on cannot be imported, or the index of them is never trusted.")
+    raise CannotMeasure("The index of the tweets to measure on is never trusted.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,8 @@ def capture(url: str, planted: Planted, file: Path) -> str:
     }
     tag = answers["page"][1]["Etag"]
     answers["page304"] = ask(url, Asked("GET", "/", tag=tag))
-    if [status for status, *_ in answers.values()] != [201, 201, 200, 200, 200, 304]:
-        raise CannotMeasure(f"The service does not answer as it should: {answers}")
+    if (statuses := [status for status, *_ in answers.values()]) != [201, 201, 200, 200, 200, 304]:
+        raise CannotMeasure(f"The service does not answer as it should: {dict(zip(answers, statuses, strict=True))}")
     file.write_text(json.dumps(answers))
     return tag
 
