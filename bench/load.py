@@ -7,7 +7,6 @@ and compared pair by pair: what disturbs one round disturbs both sides of its ra
 
 import json
 import resource
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,19 +25,11 @@ and the server's processor time for a request (cpu_us).
 """
 
 
-def find_wrk() -> str:
-    """The path of wrk. Raises CannotMeasure."""
-    path = shutil.which("wrk")
-    if path is None:
-        raise CannotMeasure("There is no wrk on PATH, which makes the load: apt-get install wrk, or brew install wrk.")
-    return path
-
-
 def run_wrk(server: Server, requests: Path, *, connections: int, seconds: int) -> Run:
     """One run of a file of *requests*. Raises CannotMeasure when an answer is an error: a rate of such says nothing."""
     how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
     used_before_s, before = cpu_s(server.pid), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [find_wrk(), *how, server.url, "--", str(requests)]
+    command = ["wrk", *how, server.url, "--", str(requests)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if ended.returncode != 0:

@@ -4,6 +4,7 @@ import argparse
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 
 from bench.servers import ROOT
 from bench.workloads import WORKLOADS, Workload
@@ -11,14 +12,7 @@ from bench.workloads import WORKLOADS, Workload
 SECTIONS = ("rebuild", "log", "import", "memory")
 CASCADES = ROOT.parent / "shared" / "data" / "cascades.tsv.gz"
 SAMPLE = ROOT / "tests" / "data" / "cascades-sample.tsv.gz"
-EPILOG = f"""\
-NAME is one of {", ".join(WORKLOADS)}, or one of {", ".join(SECTIONS)}.
-
-examples:
-  python -m bench --quick
-  python -m bench --only post --only mixed --connections 64 --pairs 9
-  python -m bench --tweets 10000,10000000 --only top --only rebuild --only memory --only log
-  git worktree add ../old COMMIT && python -m bench --beside ../old --connections 16,64 --pairs 9"""
+EPILOG = f"NAME is one of {', '.join(WORKLOADS)}, or one of {', '.join(SECTIONS)}. Examples: docs/performance.md."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,6 @@ def read_options() -> Options:
         prog="python -m bench",
         description="Measure the service beside its limits, or two checkouts of it; tables go to bench/results/.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add, names = parser.add_argument, (*WORKLOADS, *SECTIONS)
@@ -73,6 +66,8 @@ def read_options() -> Options:
     add("--planted", type=Path, help="a folder that keeps the tweets in place for the next run")
     add("--results", type=Path, default=ROOT / "bench" / "results", help="where the tables go")
     given = parser.parse_args()
+    if not which("wrk"):
+        parser.error("There is no wrk on PATH, which makes the load: apt-get install wrk, or brew install wrk.")
     if vars(given).pop("quick"):
         parser.set_defaults(tweets="10000,100000", connections="64", seconds=1, pairs=2, cascades=SAMPLE)
         given = parser.parse_args()

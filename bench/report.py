@@ -1,17 +1,15 @@
-"""What was measured, as tables: on the terminal, as Markdown and as JSON; and the machine that it was measured on."""
+"""What was measured, as tables: on the terminal and as Markdown; and the machine that it was measured on."""
 
-import json
 import os
 import platform
 import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.load import find_wrk
 from storage.index.embedded import find_server
 
 BUSY = 0.3
@@ -52,7 +50,7 @@ class Table:
 def look_at_machine() -> dict[str, str]:
     """What this machine is, and does, now: facts by their names."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    server, wrk = (_said(program, "--version").split(" ") for program in (find_server(), find_wrk()))
+    server, wrk = (_said(program, "--version").split(" ") for program in (find_server(), "wrk"))
     known = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.+)$", known.read_text() if known.exists() else "", re.MULTILINE)
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
@@ -74,14 +72,12 @@ def warning(machine: Mapping[str, str]) -> str:
 
 
 def write(folder: Path, machine: Mapping[str, str], tables: Sequence[Table]) -> Path:
-    """Write both files; the path of the Markdown one."""
+    """Write the tables to a file of *folder*, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{machine['date'][:10]}-{os.cpu_count()}cores.md"
     facts = "\n".join(f"- {name}: {fact}" for name, fact in machine.items())
     head = f"# Measured on {machine['date'][:10]}\n\n{facts}\n\n{warning(machine)}\n"
     file.write_text("\n".join([head, *(table.markdown() for table in tables)]))
-    everything = {"machine": dict(machine), "tables": [asdict(table) for table in tables]}
-    file.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
     return file
 
 

@@ -212,7 +212,7 @@ def measure_log(options: Options, fields: Fields, tables: list[Table]) -> None:
     What the log alone answers, in this process and without HTTP.
 
     Windows and feed are of the greatest number of planted tweets, whose times are spread over 28 days; the cascade lies
-    among the tweets of the cascades file.
+    beside those of the cascades file.
     """
     table = Table(
         "Read from the log alone",
@@ -251,28 +251,19 @@ def measure_log(options: Options, fields: Fields, tables: list[Table]) -> None:
 
         add("change feed, pages of 1,000", partial(_read_feed, database, entries), select_feed, entries)
     with TemporaryDirectory() as folder:
-        data_dir, lines = Path(folder) / "data", Path(folder) / "lines.jsonl"
+        data_dir, lines, parents = Path(folder) / "data", Path(folder) / "lines.jsonl", random.Random(1)
         with lines.open("wb") as file:
-            file.writelines(_with_cascade(convert(options.cascades)))
+            file.writelines(convert(options.cascades))
+            for node in range(NODES):
+                line = {"key": f"node {node}", "retweet": f"node {parents.randrange(node)}" if node else None}
+                said = {"user_name": "measured", "title": str(node), "body": ".", "created_at": "2020-01-01T00:00:00Z"}
+                file.write(json.dumps(line | said).encode() + b"\n")
         _found(_IMPORTED, run_command(data_dir, "import", str(lines)))
         with opened(data_dir) as (database, select):
-            ((top,),) = select("SELECT id FROM tweets WHERE title = 'measured'")
-            nodes = len(select(RAW_CASCADE, top))
-            if len(read_cascade(database, top).nodes) != nodes:
-                raise CannotMeasure("The cascade has not the size that SQL alone finds.")
-            add(f"cascade of {nodes:,} tweets", partial(read_cascade, database, top), partial(select, RAW_CASCADE, top))
-
-
-def _with_cascade(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """*lines*, and among the first of them, with some between each two, those of a cascade of `NODES` tweets."""
-    chosen = random.Random(1)
-    for number, line in enumerate(lines):
-        yield line
-        node, between = divmod(number, 8)
-        if between == 0 and node < NODES:
-            parent = f"node {chosen.randrange(node)}" if node else None
-            values = {"key": f"node {node}", "retweet": parent, "title": "part" if node else "measured", "body": "."}
-            yield json.dumps(json.loads(line) | values).encode() + b"\n"
+            ((top,),) = select("SELECT min(id) FROM tweets WHERE user_name = 'measured'")
+            if not len(read_cascade(database, top).nodes) == len(select(RAW_CASCADE, top)) == NODES:
+                raise CannotMeasure("The cascade has not the size that it was imported with.")
+            add(f"cascade of {NODES:,} tweets", partial(read_cascade, database, top), partial(select, RAW_CASCADE, top))
 
 
 def _read_feed(database: Database, entries: int) -> None:
