@@ -158,7 +158,7 @@ class Bench:
         self._server.communicate()
 
     def prepare(self, seed: int, partitions: int, scheduler: Scheduler) -> tuple[Path, SqliteLog | PostgresLog]:
-        """An empty Redis, an empty folder, and an empty database: of every tenth seed on PostgreSQL."""
+        """An empty Redis, an empty folder, and an empty database: of every twentieth seed on PostgreSQL."""
         self.redis.execute_command("REPLICAOF", "NO", "ONE")
         self.redis.config_set("maxmemory", 0)
         self.redis.flushall()
