@@ -5,10 +5,10 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from app.http.application import create_app
-from app.server import Limits, serve
+from app.http.application import Application
+from app.server import Limits, Server
 from app.settings import Settings
-from app.signals import signals_held
+from app.signals import signals_held, stopping_with
 from storage import Tweets, open_log, open_storage, prepare_schema
 from storage.sql.database import Database
 
@@ -51,10 +51,18 @@ def opened_database(settings: Settings, *, prepare: bool = True) -> Iterator[Dat
 
 
 def serve_requests(
-    tweets: Tweets, settings: Settings, listening: socket.socket, on_ready: Callable[[str], None]
+    tweets: Tweets, settings: Settings, listening: socket.socket, on_ready: Callable[[str], object]
 ) -> None:
-    """Answer what comes to *listening*, in this process, until a signal; *on_ready* gets the address."""
-    app = create_app(tweets, settings)
+    """
+    Answer what comes to *listening* until a signal, then what was received, and return. Call it in the main thread.
+
+    Takes at most 15 s to return; a second signal ends the process at once. *on_ready* gets the address, as in
+    "http://127.0.0.1:5000/", once connections are taken. *listening* is closed at the end.
+    """
+    app = Application(tweets, settings)
     gc.freeze()  # the collector need not go through what is there by now again and again, while all requests wait
     limits = Limits(files=64 + 3 * settings.threads)  # a thread of the pool opens up to three files of SQLite
-    serve(app, listening, on_ready, hooks=app, limits=limits)
+    server = Server(app, listening, limits=limits, **app.hooks())
+    with closing(server), stopping_with(server.stop):
+        on_ready(server.url)
+        server.run()

@@ -37,6 +37,11 @@ class ProblemSpec(NamedTuple):
     logged: bool = False
 
 
+BODY_LIMIT = 128 * 1024
+"""Bytes of a body: 10,000 characters of 12 bytes each, as JSON escapes those beyond the BMP, fit with a title."""
+
+BODY_TOO_LARGE = ProblemSpec(413, "too_large", f"A body may have {BODY_LIMIT} bytes.")
+
 INTERNAL = ProblemSpec(500, "internal_error", "The service made a mistake. It has been noted in its log.", logged=True)
 
 _TABLE: dict[type[BaseException], ProblemSpec] = {

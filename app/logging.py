@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any
 
 from app.settings import Settings
 
@@ -27,26 +27,8 @@ _CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 1
 _access = logging.getLogger("access")
 
 
-class Request(NamedTuple):
-    """
-    A request that was answered.
-
-    `route` is the rule that its path fell under, "" for none; `path` is as WSGI has it; `size` is in bytes;
-    `address` is the one that connected; `token` is the id of the token that let it in, "" for none.
-    """
-
-    method: str
-    route: str
-    path: str
-    status: int
-    took_s: float
-    size: int
-    address: str = ""
-    token: str = ""
-
-
-Watch = Callable[[Request], None]
-"""Called with each request when it is answered; it must be quick, and must not raise."""
+Watch = Callable[[dict[str, Any]], None]
+"""Called with what `log_request` takes of each request when it is answered; it must be quick, and must not raise."""
 
 
 class Formatter(logging.Formatter):
@@ -85,35 +67,22 @@ def set_up(settings: Settings, level: int) -> None:
     handler.setFormatter(Formatter(as_json=settings.log == "json"))
     logging.basicConfig(handlers=[handler], level=level)
     if settings.access_log and not _access.handlers:
-        accesses = logging.StreamHandler()
-        accesses.setFormatter(logging.Formatter("%(message)s"))
-        _access.addHandler(accesses)
+        _access.addHandler(logging.StreamHandler())
         _access.setLevel(logging.INFO)
         _access.propagate = False
 
 
-def log_request(answered: Request) -> None:
+def log_request(answered: dict[str, Any]) -> None:
     """
-    Write the line of a request.
+    Write the line of a request: what *answered* has, after the time.
 
     `{"time": "...", "method": "GET", "route": "/", "path": "/", "status": 200, "duration_ms": 1.2, "bytes": 9,
-    "address": "127.0.0.1", "token": ""}`
+    "address": "127.0.0.1", "token": ""}`: `route` is the rule that its path fell under, "" for none; the path is as
+    WSGI has it; `address` is the one that connected; `token` is the id of the token that let it in, "" for none.
     """
-    _access.info(
-        json.dumps(
-            {
-                "time": _text_of(time.time(), "milliseconds"),
-                "method": answered.method[:LONGEST_METHOD],
-                "route": answered.route,
-                "path": answered.path[:LONGEST_PATH].encode("latin-1", "replace").decode(errors="backslashreplace"),
-                "status": answered.status,
-                "duration_ms": round(answered.took_s * 1000, 3),
-                "bytes": answered.size,
-                "address": answered.address,
-                "token": answered.token,
-            }
-        )
-    )
+    path = answered["path"][:LONGEST_PATH].encode("latin-1", "replace").decode(errors="backslashreplace")
+    bounded = {"method": answered["method"][:LONGEST_METHOD], "path": path}
+    _access.info(json.dumps({"time": _text_of(time.time(), "milliseconds"), **answered, **bounded}))
 
 
 def _text_of(time_s: float, precision: str) -> str:

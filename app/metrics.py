@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -20,7 +21,6 @@ from prometheus_client.registry import Collector
 from prometheus_client.values import MultiProcessValue
 
 from app import __version__
-from app.logging import Request
 from storage.data_dir import usable
 from storage.errors import StorageError
 from storage.tools.status import get_status
@@ -43,7 +43,6 @@ class Metrics(Collector):
     def __init__(self, data_dir: Path, tweets: Tweets) -> None:
         self._folder = _folder(data_dir)
         self._tweets = tweets
-        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         _write_into(self._folder)
         self._requests = Counter("tweets_requests", "Requests answered.", ("method", "route", "status"), registry=None)
         self._seconds = Histogram(
@@ -60,15 +59,11 @@ class Metrics(Collector):
         self._registry.register(self)
         tweets.observe(self.count_batch, self._rebuilds.inc)
 
-    def watch(self, answered: Request) -> None:
-        """Count a request."""
-        method = answered.method if answered.method in METHODS else "other"
-        key = method, answered.route, answered.status
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = self._requests.labels(*key), self._seconds.labels(method, answered.route)
-        known[0].inc()
-        known[1].observe(answered.took_s)
+    def watch(self, answered: dict[str, Any]) -> None:
+        """Count a request: see `app.logging.log_request`."""
+        method = answered["method"] if answered["method"] in METHODS else "other"
+        self._requests.labels(method, answered["route"], answered["status"]).inc()
+        self._seconds.labels(method, answered["route"]).observe(answered["duration_ms"] / 1000)
 
     def count_batch(self, writes: int, waiting: int, took_s: float) -> None:
         """Count a batch."""
@@ -148,8 +143,6 @@ def _pid_of(file: Path) -> int:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's, so not one of ours
+    except OSError:  # none, or another user's, so not one of ours
         return False
     return True

@@ -5,27 +5,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class SettingError(Exception):
-    """A setting cannot be used; the message is one sentence that names the variable."""
+from app import CommandError
 
 
 def setting(default: str, help_text: str, *, at_least: int = 1, at_most: int | None = None) -> Any:
     """A field read from the environment variable of its name in capitals; an integer one lies in the given range."""
     return field(metadata={"default": default, "help": help_text, "at_least": at_least, "at_most": at_most})
 
-
-class Rate(NamedTuple):
-    """So many *calls* in *per_s* seconds."""
-
-    calls: int
-    per_s: int
-
-
-CHOICES = {"log": ("text", "json")}
-"""The settings that have a choice of values."""
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.:\[\]-]+")  # as browsers spell it: any other would never match
 
@@ -51,7 +39,9 @@ class Settings:
     threads: int = setting("64", "calls of SQL and Redis that run at once, in each process", at_most=1024)
     queue_limit: int = setting("1024", "writes that may wait; further ones get 503", at_most=1_000_000)
     allow_anonymous_writes: bool = setting("0", "1: take writes from anywhere while there is no token")
-    rate_limit: Rate | None = setting("", "writes of one token or address, as in `60/minute`; empty: no limit")
+    rate_limit: tuple[int, int] | None = setting(
+        "", "writes of one token or address, as in `60/minute`; empty: no limit"
+    )
     cors_origins: str = setting(
         "", "origins whose pages may read, as in `https://a.example https://b.example`, or `*`; empty: none"
     )
@@ -61,7 +51,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read all settings from *environment*; an empty variable counts as left out. Raises SettingError."""
+        """Read all settings from *environment*; an empty variable counts as left out. Raises CommandError."""
         return cls(**{entry.name: _read(entry, environment) for entry in fields(cls)})
 
 
@@ -71,7 +61,7 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise SettingError(f"{variable} has bytes that are no text in the encoding of this system.") from None
+        raise CommandError(f"{variable} has bytes that are no text in the encoding of this system.") from None
     if variable.endswith("_URL"):
         _check_password(variable, text)
     if entry.type is int:
@@ -81,30 +71,30 @@ def _read(entry: Any, environment: Mapping[str, str]) -> Any:
     if entry.name == "rate_limit":
         return _rate(variable, text)
     if entry.name == "cors_origins" and not all(map(_ORIGIN.fullmatch, text.replace(",", " ").split())):
-        raise SettingError(f"{variable} must be origins in small letters, as in https://a.example, and is {text!r}.")
-    choices = CHOICES.get(entry.name)
-    if choices and text not in choices:
-        raise SettingError(f"{variable} must be {' or '.join(choices)}, and is {text!r}.")
+        raise CommandError(f"{variable} must be origins in small letters, as in https://a.example, and is {text!r}.")
+    if entry.name == "log" and text not in ("text", "json"):
+        raise CommandError(f"LOG must be text or json, and is {text!r}.")
     return Path(text) if entry.type is Path else text
 
 
 def _check_password(variable: str, url: str) -> None:
-    """Raise SettingError for a password that would be taken for another part of the URL, and shown with that."""
+    """Raise CommandError for a password that would be taken for another part of the URL, and shown with that."""
     userinfo, at, _ = url.partition("://")[2].partition("@")
     if url.count("@") > 1 or (at and re.search(r"[/?#\[\]\s]", userinfo)):
-        raise SettingError(
+        raise CommandError(
             f"{variable} has an @ too many, or a sign in its user or password that ends it: percent-encode them "
             "(@ is %40, / is %2F, ? is %3F, # is %23, % is %25)."
         )
 
 
-def _rate(variable: str, text: str) -> Rate | None:
+def _rate(variable: str, text: str) -> tuple[int, int] | None:
+    """How many calls, and in how many seconds."""
     if not text:
         return None
     calls, unit = text.split("/", 1) if "/" in text else (text, "second")
     if unit not in UNITS_S or not (calls.isascii() and calls.isdigit() and len(calls) <= 6 and int(calls)):
-        raise SettingError(f"{variable} must be of the form 60/minute (or /second, /hour), and is {text!r}.")
-    return Rate(int(calls), UNITS_S[unit])
+        raise CommandError(f"{variable} must be of the form 60/minute (or /second, /hour), and is {text!r}.")
+    return int(calls), UNITS_S[unit]
 
 
 def _integer(variable: str, text: str, at_least: int, at_most: int | None) -> int:
@@ -112,5 +102,5 @@ def _integer(variable: str, text: str, at_least: int, at_most: int | None) -> in
         at_most or int(text)
     ):
         bounds = f"from {at_least} to {at_most}" if at_most else f"from {at_least} up"
-        raise SettingError(f"{variable} must be a whole number {bounds}, and is {text!r}.")
+        raise CommandError(f"{variable} must be a whole number {bounds}, and is {text!r}.")
     return int(text)

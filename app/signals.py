@@ -40,7 +40,6 @@ class _State:
     held = False
     number: int | None = None
     """The first signal, once its handler has run."""
-    stopped_at = 0.0
     stop: Callable[[], None] | None = None
     kill: Callable[[], None] | None = None
 
@@ -63,7 +62,7 @@ def handle_signals(exit_code: int | None = None) -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _received)
-    signal.signal(signal.SIGALRM, lambda _number, frame: _exit_if_asked(frame))
+    signal.signal(signal.SIGALRM, lambda _number, frame: _stop_if_asked(frame))
     atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # once the interpreter ends no handler is there any more
 
 
@@ -74,11 +73,8 @@ def stopping_with(stop: Callable[[], None], kill: Callable[[], None] | None = No
 
     *kill* is called before the process ends at once: it ends what would outlive it.
     """
-    if not _State.is_installed:
-        handle_signals(0)
     _State.stop, _State.kill = stop, kill
-    if _State.number is not None:
-        stop()
+    _stop_if_asked()
     try:
         yield
     finally:
@@ -93,32 +89,27 @@ def signals_held() -> Iterator[None]:
         yield
     finally:
         _State.held = before
-    _exit_if_asked()
+    _stop_if_asked()
 
 
 def _received(number: int, frame: FrameType | None) -> None:
-    now = time.monotonic()
     if _State.number is None:
-        _State.number, _State.stopped_at = number, now
-        if _State.stop:
-            _State.stop()
-        else:
-            _exit_if_asked(frame)
-    elif now - _State.stopped_at > SAME_SIGNAL_S:
-        if _State.kill:
-            _State.kill()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        _State.number = number
+        _stop_if_asked(frame)
 
 
-def _exit_if_asked(frame: FrameType | None = None) -> None:
-    if _State.number is not None and not _State.held and not _State.stop:
-        while frame:
-            if frame.f_code.co_filename.startswith("<frozen importlib"):  # it loses exceptions, and leaves files open
-                signal.setitimer(signal.ITIMER_REAL, IMPORTED_S)
-                return
-            frame = frame.f_back
-        raise SystemExit(128 + _State.number if _State.exit_code is None else _State.exit_code)
+def _stop_if_asked(frame: FrameType | None = None) -> None:
+    if _State.number is None or _State.held:
+        return
+    if _State.stop:
+        _State.stop()
+        return
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):  # it loses exceptions, and leaves files open
+            signal.setitimer(signal.ITIMER_REAL, IMPORTED_S)
+            return
+        frame = frame.f_back
+    raise SystemExit(128 + _State.number if _State.exit_code is None else _State.exit_code)
 
 
 def _watch(reading: int) -> NoReturn:
@@ -133,7 +124,6 @@ def _watch(reading: int) -> NoReturn:
             break
         readable, _, _ = select.select([reading], [], [], min(left_s, STUCK_S))
         if readable and os.read(reading, 1)[0] in SIGNALS and time.monotonic() - began > SAME_SIGNAL_S:
-            time.sleep(STUCK_S)  # the handler ends the process before that, if the main thread is not stuck
             break
     if is_stuck:
         atexit._run_exitfuncs()  # noqa: SLF001  # they end child processes, which would be left behind

@@ -13,9 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO, TypeVar
 
-from app import __version__
+from app import CommandError, __version__
 from app.bootstrap import opened_database, opened_tweets
-from app.cli import CommandError
 from app.cli.progress import progress
 from app.http.schemas import RULES, names_user
 from app.settings import Settings

@@ -12,11 +12,10 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from app import __version__
-from app.cli import CommandError
+from app import CommandError, __version__
 from app.cli.streams import finish_output
 from app.logging import set_up
-from app.settings import SettingError, Settings
+from app.settings import Settings
 from app.signals import handle_signals
 
 FAILED = 1
@@ -223,14 +222,13 @@ def _run(words: Sequence[str]) -> int:
 
 def _sentence_of(error: Exception) -> str:
     """The sentence that a person gets for *error*: its own one, or that the fault is ours."""
-    if isinstance(error, (SettingError, CommandError)):
+    if isinstance(error, CommandError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return f"The package {error.name} is missing: install requirements.lock again, in a new environment."
-    from app.server import CannotServe
     from storage.errors import StorageError
 
-    if isinstance(error, (StorageError, CannotServe)):
+    if isinstance(error, StorageError):
         return str(error)
     if isinstance(error, OSError):
         what = f"{error.filename} cannot be used" if error.filename else "Reading or writing failed"

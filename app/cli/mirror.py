@@ -14,8 +14,8 @@ from urllib.request import Request, urlopen
 
 import msgspec
 
+from app import CommandError
 from app.bootstrap import opened_database
-from app.cli import CommandError
 from app.cli.progress import progress
 from app.http.schemas import Change, ChangeList
 from app.settings import Settings

@@ -6,19 +6,19 @@ import socket
 from argparse import Namespace
 from contextlib import closing, nullcontext
 
+from app import CommandError
 from app.bootstrap import opened_tweets, serve_requests
-from app.cli import CommandError
 from app.cli.streams import finish_output
-from app.server import CannotServe, open_socket, url_of
+from app.server import open_socket, url_of
 from app.settings import Settings
-from app.supervisor import Supervisor
+from app.supervisor import supervise
 from storage import Tweets
 from storage.data_dir import serving_alone
 from storage.tokens import Tokens
 
 
 def serve_command(_arguments: Namespace, settings: Settings) -> int:
-    """Serve until a signal. Raises CannotServe and CannotOpen."""
+    """Serve until a signal. Raises CommandError and CannotOpen."""
     # One service on an embedded database; a database that is named by its URL may have several.
     alone = (
         nullcontext()
@@ -48,18 +48,18 @@ def serve_command(_arguments: Namespace, settings: Settings) -> int:
                 Metrics(settings.data_dir, tweets)  # of what the storage of the parent does
         if workers > 1:
             url = url_of(listening)
-            Supervisor(workers, listening).run(lambda: announce(url))
+            supervise(workers, listening, lambda: announce(url))
         else:
             serve_requests(tweets, settings, listening, announce)
     return 0
 
 
 def check_writers(tweets: Tweets, settings: Settings, listening: socket.socket) -> None:
-    """Raise CannotServe where others than this machine could write without a token, unless that is meant."""
+    """Raise CommandError where others than this machine could write without a token, unless that is meant."""
     address = listening.getsockname()[0]
     if is_loopback(address) or settings.allow_anonymous_writes or Tokens(tweets.database).are_needed():
         return
-    raise CannotServe(
+    raise CommandError(
         f"HOST {settings.host} is reached from elsewhere, and without a token anybody could write: make one with "
         "`simple-twitter token add USER`, or set ALLOW_ANONYMOUS_WRITES=1 if that is meant."
     )

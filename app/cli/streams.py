@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from app.cli import CommandError
+from app import CommandError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

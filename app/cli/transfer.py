@@ -24,8 +24,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
+from app import CommandError
 from app.bootstrap import opened_database, opened_tweets
-from app.cli import CommandError
 from app.cli.progress import progress
 from app.http.schemas import LONGEST_NAME, RULES, Base, Text, TweetId, is_visible, names_user, timestamp
 from app.settings import Settings

@@ -1,8 +1,9 @@
 """The application: all routes on one Bottle, deferred responses, and what holds for every response."""
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from bottle import Bottle, HTTPError, HTTPResponse, request
@@ -12,8 +13,7 @@ from app.errors import PROBLEM_TYPE, SECURITY
 from app.http import pages, ranking, routes
 from app.http.auth import RATE_HEADERS, TOKEN_ID, Guard
 from app.http.responses import JSON, UNSTORED, Headers, respond_error, respond_problem
-from app.logging import Request, Watch, log_request
-from app.server import Hooks
+from app.logging import Watch, log_request
 from app.settings import Settings
 from storage import Tweets
 from storage.errors import StorageError
@@ -21,22 +21,41 @@ from storage.tokens import Tokens
 
 _BEGAN = "simple_twitter.began"
 
+CALLS_WAITING = 1024
+"""Calls that may wait for a thread of the pool."""
+
 _FOR_PROGRAMS = ("/api/", "/readyz")
 """Paths whose errors are never a page."""
 
 
-class Application(Bottle, Hooks):
-    """A Bottle whose every response is safe to show, and whose every error is problem+json or a page."""
+class Application(Bottle):
+    """
+    What serves *tweets*, pages and API, over WSGI.
 
-    def __init__(
-        self, tweets: Tweets, guard: Guard, pool: Pool, observers: Sequence[Watch], origins: Collection[str]
-    ) -> None:
+    A Bottle whose every response is safe to show, and whose every error is problem+json or a page.
+    """
+
+    def __init__(self, tweets: Tweets, settings: Settings) -> None:
         super().__init__()
-        self._origins = origins
         self._tweets = tweets
-        self._guard = guard
-        self._pool = pool
-        self._observers = observers
+        self._pool = Pool(settings.threads, CALLS_WAITING)
+        self._origins = settings.cors_origins.replace(",", " ").split()
+        self._observers: list[Watch] = [log_request] if settings.access_log else []
+        metrics = None
+        if settings.metrics:
+            from app.metrics import Metrics  # noqa: PLC0415  # a package that a service without numbers need not load
+
+            metrics = Metrics(settings.data_dir, tweets)
+            self._observers.append(metrics.watch)
+        self._guard = Guard(Tokens(tweets.database), settings.rate_limit, anonymous=settings.allow_anonymous_writes)
+        with suppress(StorageError):  # later they are read once a second, and until then no write is let in
+            self._guard.tokens.refresh()
+        self.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
+        routes.mount(self, tweets, self._guard, self._pool)
+        ranking.mount(self, tweets, self._pool)
+        routes.mount_health(self, tweets, self._pool, metrics)
+        routes.mount_description(self, settings)
+        pages.mount(self, tweets, self._guard, self._pool)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """
@@ -71,30 +90,20 @@ class Application(Bottle, Hooks):
 
     def _call_route(self, environ: WSGIEnvironment) -> Response:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        found: WSGIEnvironment = environ
-        if method != method.upper():  # is another one, which Bottle would not see (RFC 9110, section 9.1)
-            found = {**found, "REQUEST_METHOD": "-"}
-        is_bad = path.startswith("//")  # a rule of a proxy for /metrics would not see //metrics
-        if not path.isascii():
-            try:
-                found = {**found, "PATH_INFO": path.encode("latin-1").decode()}
-            except ValueError:
-                is_bad = True
-        if is_bad:
-            return respond_problem(400, "bad_path", "The path is not UTF-8, or begins with two slashes.")
         if path == "*":
             return HTTPResponse(status=204, headers=[("Allow", "DELETE, GET, HEAD, OPTIONS, POST"), UNSTORED])
-        if (
-            self._origins
-            and method == "OPTIONS"
-            and environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD") in ("GET", "HEAD")
-        ):
+        is_preflight = environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD") in ("GET", "HEAD")
+        if method == "OPTIONS" and is_preflight and self._origins:
             return HTTPResponse(status=204, headers=[UNSTORED])
         if path.endswith("\n"):  # `$`, by which Bottle ends its rules, lets it pass
             raise HTTPError(404)
-        if path.endswith("/") and path.startswith("/api/v1/") and path != "/api/v1/":
-            found = {**found, "PATH_INFO": found["PATH_INFO"][:-1]}
-        route, parts = self.match(found)
+        if path.startswith("/api/v1/") and path != "/api/v1/":
+            path = path.removesuffix("/")
+        if method != method.upper():  # is another one, which Bottle would not see (RFC 9110, section 9.1)
+            method = "-"
+        if not path.isascii():  # our server has refused what is not UTF-8
+            path = path.encode("latin-1").decode(errors="replace")
+        route, parts = self.match({"REQUEST_METHOD": method, "PATH_INFO": path})
         environ["bottle.route"] = route
         response: Response = route.call(**parts)
         return response
@@ -115,16 +124,16 @@ class Application(Bottle, Hooks):
             headers += [("Vary", ", ".join([*varies, "Origin"])), *self._cross_origin(environ)]
         if self._observers:
             route, is_head = environ.get("bottle.route"), environ["REQUEST_METHOD"] == "HEAD"
-            answered = Request(
-                environ["REQUEST_METHOD"],
-                route.rule if route else "",
-                environ["PATH_INFO"],
-                response.status_code,
-                time.perf_counter() - environ[_BEGAN],
-                0 if is_head else len(body),
-                environ.get("REMOTE_ADDR", ""),
-                environ.get(TOKEN_ID, ""),
-            )
+            answered = {
+                "method": environ["REQUEST_METHOD"],
+                "route": route.rule if route else "",
+                "path": environ["PATH_INFO"],
+                "status": response.status_code,
+                "duration_ms": round((time.perf_counter() - environ[_BEGAN]) * 1000, 3),
+                "bytes": 0 if is_head else len(body),
+                "address": environ.get("REMOTE_ADDR", ""),
+                "token": environ.get(TOKEN_ID, ""),
+            }
             for observer in self._observers:
                 observer(answered)
         start_response(response.status_line, headers)
@@ -144,17 +153,17 @@ class Application(Bottle, Hooks):
             ("Access-Control-Expose-Headers", "ETag, Link, Stale, Retry-After"),
         ]
 
-    def refused(self, method: str, status: int, address: str) -> None:
-        """Tell the observers of a request that the server below has answered."""
-        for observer in self._observers:
-            observer(Request(method, "", "", status, 0.0, 0, address, ""))
+    def hooks(self) -> dict[str, Any]:
+        """What our server calls beside the application itself: see `app.server.Server`."""
+        return {"refused": self._refused, "on_idle": self._tweets.flush, "tick": self.tick}
 
-    def on_idle(self) -> None:
-        """Start the batches of what was submitted."""
-        self._tweets.flush()
+    def _refused(self, method: str, status: int, address: str) -> None:
+        answered = {"method": method, "route": "", "path": "", "status": status, "duration_ms": 0.0, "bytes": 0}
+        for observer in self._observers:
+            observer({**answered, "address": address, "token": ""})
 
     def tick(self) -> None:
-        """End what has waited for too long, and read the tokens again."""
+        """End what has waited for too long, and read the tokens again. Once a second."""
         self._tweets.tick()
         self._guard.refresh(self._pool)
 
@@ -164,10 +173,7 @@ def _respond_bottle(error: HTTPError) -> HTTPResponse:
     if error.status_code == 405:
         allow = (error.get_header("Allow") or "").replace("GET", "GET,HEAD").replace(",", ", ")
         return respond_problem(405, "method_not_allowed", f"This path has: {allow}.", headers=[("Allow", allow)])
-    if error.status_code == 404:
-        return respond_problem(404, "not_found", "There is nothing at this path.")
-    phrase = error.status_line[4:]
-    return respond_problem(error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}.")
+    return respond_problem(404, "not_found", "There is nothing at this path.")
 
 
 def _for_people(response: HTTPResponse) -> HTTPResponse:
@@ -177,25 +183,3 @@ def _for_people(response: HTTPResponse) -> HTTPResponse:
     response.add_header("Vary", "Accept")
     is_page = pages.prefers_html(request.environ.get("HTTP_ACCEPT", ""))
     return pages.error_page(response) if is_page else response
-
-
-def create_app(tweets: Tweets, settings: Settings) -> Application:
-    """The application that serves *tweets*, pages and API."""
-    metrics = None
-    if settings.metrics:
-        from app.metrics import Metrics  # noqa: PLC0415  # a package that a service without numbers need not load
-
-        metrics = Metrics(settings.data_dir, tweets)
-    observers = [*([log_request] if settings.access_log else []), *([metrics.watch] if metrics else [])]
-    pool = Pool(settings.threads)
-    guard = Guard(Tokens(tweets.database), settings.rate_limit, anonymous=settings.allow_anonymous_writes)
-    with suppress(StorageError):  # later they are read once a second, and until then no write is let in
-        guard.tokens.refresh()
-    app = Application(tweets, guard, pool, observers, settings.cors_origins.replace(",", " ").split())
-    app.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
-    routes.mount(app, tweets, guard, pool)
-    ranking.mount(app, tweets, pool)
-    routes.mount_health(app, tweets, pool, metrics)
-    routes.mount_description(app, settings)
-    pages.mount(app, tweets, guard, pool)
-    return app

@@ -21,7 +21,6 @@ from bottle import request
 
 from app.deferred import DEFERRED, Pool
 from app.http.responses import respond_problem
-from app.settings import Rate
 from storage.errors import Overloaded, StoreUnavailable
 from storage.tokens import READ_EVERY_S, Token, Tokens
 
@@ -55,7 +54,7 @@ class Guard:
     *anonymous*: without tokens, those from anywhere. *rate*: so many of each token or address.
     """
 
-    def __init__(self, tokens: Tokens, rate: Rate | None, *, anonymous: bool) -> None:
+    def __init__(self, tokens: Tokens, rate: tuple[int, int] | None, *, anonymous: bool) -> None:
         self.tokens = tokens
         self._limiter = Limiter(rate) if rate else None
         self._anonymous = anonymous
@@ -111,7 +110,10 @@ def _check_local(environ: dict[str, str]) -> None:
     host = environ.get("HTTP_HOST", "").lower()
     name = urlsplit(f"//{host}").hostname or ""
     origin = environ.get("HTTP_ORIGIN")
-    is_local = is_address(name) or _LOCAL_NAME.fullmatch(name) is not None
+    is_local = _LOCAL_NAME.fullmatch(name) is not None
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        is_local = True
     is_own = origin is None or origin.lower().partition("://")[2] == host
     if is_local and is_own and not any(name.startswith(_FORWARDED) for name in environ):
         return
@@ -121,15 +123,6 @@ def _check_local(environ: dict[str, str]) -> None:
         "This service has no token yet, so only this machine may write, by its address. To open it, make a token with "
         "`simple-twitter token add USER`, or set ALLOW_ANONYMOUS_WRITES=1.",
     )
-
-
-def is_address(name: str) -> bool:
-    """Whether *name* is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def check_may_post(token: Token | None, user_name: str, count_retweet: int | None) -> None:
@@ -150,15 +143,14 @@ def check_may_delete(token: Token | None, author: str) -> None:
 
 class Limiter:
     """
-    Token buckets that hold as many calls as *rate* says, and fill up evenly in its time.
+    Token buckets of as many calls as *rate* says first, which fill up evenly in the seconds that it says then.
 
     Of each bucket only the time is kept at which it is full again.
     """
 
-    def __init__(self, rate: Rate) -> None:
-        self._calls = rate.calls
-        self._fills_in_s = float(rate.per_s)
-        self._one_s = rate.per_s / rate.calls
+    def __init__(self, rate: tuple[int, int]) -> None:
+        self._calls, self._fills_in_s = rate
+        self._one_s = self._fills_in_s / self._calls
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -7,7 +7,7 @@ be narrower than a pixel, or too deep, is one hatched block under its parent.
 
 from collections.abc import Callable, Collection, Mapping
 from html import escape
-from typing import NamedTuple
+from types import SimpleNamespace
 
 from storage import ids
 from storage.cascade import Cascade, Node
@@ -24,25 +24,13 @@ FindNames = Callable[[Collection[int]], Mapping[int, str | None]]
 """The authors of tweets, None for deleted ones."""
 
 
-class Picture(NamedTuple):
+def picture(cascade: Cascade, find_names: FindNames) -> SimpleNamespace | None:
     """
-    A cascade as a page shows it.
+    What a page shows of *cascade*: its numbers, its icicle and its table; None for a tweet with nothing below it.
 
     Each of `levels` is a depth, the number of its tweets, the id of the one with most below it, the author of that one,
     and how many are below it; all depths from the 20th on are one.
     """
-
-    size: int
-    deleted: int
-    depth: int
-    max_breadth: int
-    mean_distance: float
-    svg: str
-    levels: list[tuple[str, int, str, str | None, int]]
-
-
-def picture(cascade: Cascade, find_names: FindNames) -> Picture | None:
-    """The numbers of *cascade*, its icicle and its table; None for a tweet with nothing below it."""
     if cascade.structural_virality is None:
         return None
     size, breadths = len(cascade.nodes), cascade.breadths
@@ -71,7 +59,15 @@ def picture(cascade: Cascade, find_names: FindNames) -> Picture | None:
     ]
     rows = len(breadths) if len(drawn) == size else max(node.depth for node in drawn) + 2
     svg = _draw(drawn, names, WIDTH_PX / size, row_px, rows * row_px)
-    return Picture(size, cascade.deleted, len(breadths) - 1, max(breadths), cascade.structural_virality, svg, levels)
+    return SimpleNamespace(
+        size=size,
+        deleted=cascade.deleted,
+        depth=len(breadths) - 1,
+        max_breadth=max(breadths),
+        mean_distance=cascade.structural_virality,
+        svg=svg,
+        levels=levels,
+    )
 
 
 def _draw(drawn: list[Node], names: Mapping[int, str | None], px_each: float, row_px: int, height: int) -> str:

@@ -12,17 +12,18 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, SimpleTemplate, request
 
 from app import __version__
-from app.deferred import Pool, Response, defer
+from app.deferred import Deferred, Pool, Response
+from app.errors import PROBLEM_TYPE
 from app.http.auth import Guard
-from app.http.icicle import Picture, picture
-from app.http.presenters import Row, rows
+from app.http.icicle import picture
+from app.http.presenters import rows
 from app.http.ranking import WINDOW, WINDOWS_MS
 from app.http.requests import Rule, cursor_of, find_id, parse_id, parse_place, read_parameters
 from app.http.responses import REVALIDATED, UNSTORED, Tagged, respond_problem
@@ -68,18 +69,18 @@ _TYPES = {
 }
 """The types of static files; licences and notes lie in the folder too, as plain text."""
 
+_TEXT = "text/plain; charset=utf-8"
+
 _KEPT = ("Cache-Control", "public, max-age=31536000, immutable")
 _FILES = Path(__file__).parent.parent / "static"
 
 
-def _load(path: Path) -> tuple[str, Tagged, Tagged]:
-    body, kind = path.read_bytes(), _TYPES.get(path.suffix, "text/plain; charset=utf-8")
-    kept = Tagged(body, kind, (_KEPT, *_POLICY))
-    return sha256(body).hexdigest()[:16], kept, Tagged(body, kind, (REVALIDATED, *_POLICY))
-
-
-_files = {path.relative_to(_FILES).as_posix(): _load(path) for path in _FILES.rglob("*") if path.is_file()}
-"""The static files: the hash of each, and the file as it is served under its hash and without."""
+_files = {
+    path.relative_to(_FILES).as_posix(): Tagged(path.read_bytes(), _TYPES.get(path.suffix, _TEXT), _POLICY)
+    for path in _FILES.rglob("*")
+    if path.is_file()
+}
+"""The static files. An address that carries the tag of one means that very content."""
 
 _templates = {
     path.stem: SimpleTemplate(name=path.name, lookup=[str(path.parent)])
@@ -89,7 +90,7 @@ _templates = {
 
 def _render(name: str, **values: object) -> bytes:
     def address(file: str) -> str:
-        return f"/static/{file}?v={_files[file][0]}"
+        return f"/static/{file}?v={_files[file].version}"
 
     return str(_templates[name].render(static=address, version=__version__, **values)).encode()
 
@@ -116,13 +117,8 @@ def error_page(problem: HTTPResponse) -> HTTPResponse:
 
 def prefers_html(accept: str) -> bool:
     """Whether Accept names text/html, as that of a browser does, and JSON not before it."""
-    weights: dict[str, float] = {}
-    for given in accept.lower().replace(" ", "").split(","):
-        kind, *parameters = given.split(";")
-        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
-        weights[kind] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
-    html = weights.get("text/html", 0.0)
-    return html > 0 and html >= max(weights.get(f"application/{kind}", 0.0) for kind in ("json", "problem+json"))
+    kinds = [given.partition(";")[0].strip() for given in accept.lower().split(",")]
+    return "text/html" in kinds and not {"application/json", PROBLEM_TYPE} & set(kinds[: kinds.index("text/html")])
 
 
 def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
@@ -147,8 +143,8 @@ def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
         """A static file, to be kept when the query is its hash; 404 when there is none of that name."""
         if name not in _files:
             return HTTPError(404)
-        version, kept, revalidated = _files[name]
-        return (kept if request.environ.get("QUERY_STRING") == f"v={version}" else revalidated).response()
+        is_kept = request.environ.get("QUERY_STRING") == f"v={_files[name].version}"
+        return _files[name].response([_KEPT if is_kept else REVALIDATED])
 
 
 def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
@@ -171,10 +167,10 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         if not is_shown or (shown[2].done() and shown[2].exception()):
             # Once for all who ask meanwhile.
             shown = ranking, minute, pool.submit(rendered, ranking, is_first=True)
-        return defer(shown[2], lambda content: content.response([("Stale", "true")] if ranking.stale else []))
+        return Deferred(shown[2], lambda content: content.response([("Stale", "true")] if ranking.stale else []))
 
     def show_further(ranking: Ranking) -> Response:
-        return defer(pool.submit(rendered, ranking, is_first=False), Tagged.response)
+        return Deferred(pool.submit(rendered, ranking, is_first=False), Tagged.response)
 
     @app.get("/")
     def ranking() -> Response:
@@ -182,7 +178,7 @@ def _mount_ranking(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         asked = read_parameters(rules)
         if "window" in asked:
             return _show_window(tweets, pool, *asked["window"], is_feed=False)
-        return defer(tweets.top(_TOP, asked.get("cursor")), show_further if "cursor" in asked else show)
+        return Deferred(tweets.top(_TOP, asked.get("cursor")), show_further if "cursor" in asked else show)
 
     @app.get("/top.atom")
     def feed() -> Response:
@@ -204,7 +200,7 @@ def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_
         content = _render("atom", rows=ranked, window=window, during=during, until=timestamp(ending.until_ms))
         return Tagged(_NO_XML.sub("", content.decode()).encode(), "application/atom+xml")
 
-    return defer(tweets.windows.top(length_ms), lambda top: defer(pool.submit(rendered, *top), Tagged.response))
+    return Deferred(tweets.windows.top(length_ms), lambda top: Deferred(pool.submit(rendered, *top), Tagged.response))
 
 
 def _mount_lists(app: Bottle, tweets: Tweets, pool: Pool) -> None:
@@ -218,7 +214,7 @@ def _mount_lists(app: Bottle, tweets: Tweets, pool: Pool) -> None:
             following, shown = listed.next and ids.encode(listed.next), _rows(tweets, listed.tweets)
             return _page("list", path=path, heading=heading, rows=shown, is_first=after is None, following=following)
 
-        return defer(pool.submit(rendered), Tagged.response)
+        return Deferred(pool.submit(rendered), Tagged.response)
 
     @app.get("/newest")
     def newest() -> Response:
@@ -244,7 +240,7 @@ def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
         tweet_id, asked = parse_id(text), read_parameters(rules)
         is_unfolded, after = "chain" in asked, asked.get("cursor")
 
-        def rendered(drawn: Picture | None) -> Tagged:
+        def rendered(drawn: SimpleNamespace | None) -> Tagged:
             ends = tweets.list_chain_ends(tweet_id, _UNFOLDED if is_unfolded else _FROM_TARGET, _FROM_ROOT)
             retweets = tweets.list_retweets(tweet_id, _LISTED, after)
             chain = _rows(tweets, [*ends.far, *reversed(ends.near)], target=tweet_id)
@@ -264,17 +260,17 @@ def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
                 raise _unstored(410, "tweet", **values)
             return _page("tweet", **values)
 
-        drawn: Future[Picture | None] = Future()
+        drawn: Future[SimpleNamespace | None] = Future()
         try:
             drawing = tweets.draw_cascade(tweet_id, lambda cascade: picture(cascade, tweets.list_authors))
             # Without it where it fails: it may be too large, or take too long just now.
             drawing.add_done_callback(lambda done: drawn.set_result(None if done.exception() else done.result()))
         except Overloaded:
             drawn.set_result(None)
-        return defer(drawn, lambda found: defer(pool.submit(rendered, found), Tagged.response))
+        return Deferred(drawn, lambda found: Deferred(pool.submit(rendered, found), Tagged.response))
 
 
-def _rows(tweets: Tweets, listed: Sequence[Tweet], **options: Any) -> list[Row]:
+def _rows(tweets: Tweets, listed: Sequence[Tweet], **options: Any) -> list[SimpleNamespace]:
     parents = {tweet.retweet for tweet in listed if tweet.retweet is not None}
     return rows(listed, tweets.find_tweets(parents) if parents else {}, _minute() * 60_000, **options)
 

@@ -5,8 +5,8 @@ Ages are coarse, one step a minute at the finest: so the page of an unchanged ra
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 from app.http.schemas import is_visible, timestamp
 from storage import ids
@@ -25,35 +25,6 @@ _COMPACT_TITLE = 90
 """Characters of a title in a row of one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """
-    A tweet as a template shows it; a deleted one has no `user_name`, `title` and `body`, any other has a title to see.
-
-    `compact` when its words are those of its parent, or of a tweet above it in the list: then one line is enough.
-    `more` when `body` is only its beginning. `count` is written with separators, as in "1,204"; `share` is that count
-    in percent of the greatest of the list. `parent` is the id of the tweet it retweets, "" for none, and `parent_name`
-    that one's author, "" when it was deleted. `received` is what it received in a window, as in "412 today", "" where
-    none is asked for; then `share` is of that, and `count` is "" when it is not known.
-    """
-
-    id: str
-    rank: int
-    user_name: str | None
-    title: str | None
-    body: str | None
-    compact: bool
-    more: bool
-    count: str
-    share: int
-    created_at: str
-    date: str
-    age: str
-    parent: str
-    parent_name: str
-    received: str = ""
-
-
 def rows(
     tweets: Sequence[Tweet],
     parents: Mapping[int, Tweet],
@@ -63,12 +34,19 @@ def rows(
     target: int | None = None,
     received: Mapping[int, int] | None = None,
     during: str = "",
-) -> list[Row]:
+) -> list[SimpleNamespace]:
     """
     The rows of *tweets*, ranked from *first* as they come; *parents* has the tweets that they retweet, by id.
 
     Of equal texts only the first is shown in full. A *target* is never compact, and all of its text is shown, once.
     In the top of a window *received* has what each received, by id, and *during* says when, as in "today".
+
+    A deleted tweet has no `user_name`, `title` and `body`; any other has a title to see. `compact` when its words are
+    those of its parent, or of a tweet above it in the list: then one line is enough. `more` when `body` is only its
+    beginning. `count` is written with separators, as in "1,204", "" when it is not known; `share` is that count in
+    percent of the greatest of the list. `parent` is the id of the tweet it retweets, "" for none, and `parent_name`
+    that one's author, "" when it was deleted. `received` is what it received in a window, as in "412 today", "" where
+    none is asked for; then `share` is of that.
     """
     counts = [received[tweet.id] if received else tweet.count_retweet or 0 for tweet in tweets]
     greatest = max(counts, default=0) or 1
@@ -84,10 +62,10 @@ def rows(
             body = ""
         if not is_compact:
             shown.add(text)
-        title = None if tweet.title is None else readable(tweet.title)
+        title = "Untitled" if tweet.title and not is_visible(tweet.title) else tweet.title
         summary = body if text == whole else excerpt(body)
         made.append(
-            Row(
+            SimpleNamespace(
                 id=ids.encode(tweet.id),
                 rank=rank,
                 user_name=tweet.user_name,
@@ -106,11 +84,6 @@ def rows(
             )
         )
     return made
-
-
-def readable(title: str) -> str:
-    """*title*, or "Untitled" when there is nothing in it that one could see, and click."""
-    return title if is_visible(title) else "Untitled"
 
 
 def excerpt(body: str) -> str:

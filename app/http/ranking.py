@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from bottle import Bottle, request
 from msgspec import structs
 
-from app.deferred import Pool, Response, defer
+from app.deferred import Deferred, Pool, Response
 from app.http.requests import Rule, cursor_of, limit_rule, parse_id, parse_place, read_page, read_parameters
 from app.http.responses import Tagged, encode, link_to_next, respond_json
 from app.http.schemas import timestamp, tweet_of
@@ -80,7 +80,7 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
                 shown = ranking, content
         link = link_to_next(limit, None if ranking.next is None else cursor_of(ranking.next))
         headers = [*link, ("Stale", "true")] if ranking.stale else link
-        return defer(shown[1], lambda content: content.response(headers))
+        return Deferred(shown[1], lambda content: content.response(headers))
 
     @app.get("/api/v1/top")
     def get_top() -> Response:
@@ -89,7 +89,7 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         if query and any(name in {"window", "until"} for name, _ in parse_qsl(query, keep_blank_values=True)):
             return _get_window_top(tweets, pool)
         limit, after = read_page(LIMIT, parse_place)
-        return defer(tweets.top(limit, after), lambda ranking: show(ranking, limit))
+        return Deferred(tweets.top(limit, after), lambda ranking: show(ranking, limit))
 
     @app.get("/api/v1/top/users")
     def get_top_users() -> Response:
@@ -101,12 +101,12 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
             users = [user._asdict() for user in top[1][:limit]]
             return Tagged(encode({"window": text, **_ends_of(top[0]), "users": users})).response()
 
-        return defer(tweets.windows.top_users(length_ms, asked.get("until")), show)
+        return Deferred(tweets.windows.top_users(length_ms, asked.get("until")), show)
 
     @app.get("/api/v1/tweet/<tweet_id>/rank")
     def get_rank(tweet_id: str) -> Response:
         """The place of a tweet in the ranking."""
-        return defer(pool.submit(tweets.rank, parse_id(tweet_id)), respond_json)
+        return Deferred(pool.submit(tweets.rank, parse_id(tweet_id)), respond_json)
 
 
 def _get_window_top(tweets: Tweets, pool: Pool) -> Response:
@@ -120,9 +120,9 @@ def _get_window_top(tweets: Tweets, pool: Pool) -> Response:
         listed = [structs.asdict(tweet_of(tweet)) | {"received": received[tweet.id]} for tweet in found]
         return Tagged(encode({"window": text, **_ends_of(window), "tweets": listed, "next": None}))
 
-    return defer(
+    return Deferred(
         tweets.windows.top(length_ms, asked.get("until")),
-        lambda top: defer(pool.submit(encoded, *top), Tagged.response),
+        lambda top: Deferred(pool.submit(encoded, *top), Tagged.response),
     )
 
 

@@ -15,15 +15,13 @@ import msgspec
 from bottle import HTTPResponse, request
 from msgspec import structs
 
-from app.errors import FieldError, field_error
+from app.errors import BODY_LIMIT, BODY_TOO_LARGE, FieldError, field_error
 from app.http.responses import respond_problem
 from app.http.schemas import NewRetweet, NewTweet, is_visible
 from storage import ids
 from storage.errors import TweetNotFound
 from storage.records import LARGEST_COUNT, Place
 
-BODY_LIMIT = 128 * 1024
-"""How many bytes a body may have: 10,000 characters of 12 bytes each, as JSON escapes those beyond the BMP, fit."""
 DEEPEST = 100
 """How many arrays and objects may lie in each other; the parser's own limit differs between versions of Python."""
 _MOST_FAULTS = 100  # named in one response, so that it does not grow far beyond the question
@@ -54,7 +52,11 @@ def read_body(decoder: msgspec.json.Decoder[Body]) -> Body:
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         detail = "Send the body without a Content-Encoding."
         raise respond_problem(415, "encoded_body", detail, headers=[("Accept-Encoding", "identity")])
-    content = _read_content(environ)
+    # Without a length there is a body only if the server marks its end, as ours does.
+    length_bytes = BODY_LIMIT + 1 if environ.get("wsgi.input_terminated") else int(environ.get("CONTENT_LENGTH") or 0)
+    content = environ["wsgi.input"].read(min(length_bytes, BODY_LIMIT + 1))
+    if len(content) > BODY_LIMIT:
+        raise respond_problem(*BODY_TOO_LARGE[:3])
     try:
         body = decoder.decode(content)
         if (body.title is None or is_visible(body.title)) and (body.body is None or is_visible(body.body)):
@@ -69,24 +71,6 @@ def _is_json(content_type: str) -> bool:
     media_type, *parameters = (part.strip() for part in content_type.lower().split(";"))
     charsets = [part.removeprefix("charset=").strip('"') for part in parameters if part.startswith("charset")]
     return media_type == "application/json" and all(charset in ("utf-8", "utf8") for charset in charsets)
-
-
-def _read_content(environ: dict[str, Any]) -> bytes:
-    """The bytes of the body, at most `BODY_LIMIT`, whether it came with its length or in chunks."""
-    length = environ.get("CONTENT_LENGTH", "")
-    if not length:
-        # Without a length there is a body only if the server marks its end, as it must for one in chunks.
-        ends = environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in environ
-        length_bytes = BODY_LIMIT + 1 if ends else 0
-    elif not (length.isascii() and length.isdigit()):
-        raise respond_problem(400, "bad_length", "Content-Length is not a number.")
-    else:
-        length_bytes = int(length) if len(length) < 10 else BODY_LIMIT + 1
-    if length_bytes <= BODY_LIMIT or not length:
-        content: bytes = environ["wsgi.input"].read(length_bytes)
-        if len(content) <= BODY_LIMIT:
-            return content
-    raise respond_problem(413, "too_large", f"A body may have {BODY_LIMIT} bytes.")
 
 
 def explain_body(content: bytes, kind: type[Body]) -> Body:

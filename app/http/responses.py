@@ -68,37 +68,37 @@ def respond_error(error: BaseException) -> HTTPResponse:
 class Tagged:
     """Content with its ETag, for a response that may be given again and again, with the same headers each time."""
 
-    __slots__ = ("_content", "_headers", "_media_type", "_tag")
+    __slots__ = ("_content", "_headers", "_media_type", "_tag", "version")
 
     def __init__(self, content: bytes, media_type: str = JSON[1], headers: Headers = (REVALIDATED,)) -> None:
         self._content = content
-        self._tag = f'"{blake2b(content, digest_size=12).hexdigest()}"'
+        self.version = blake2b(content, digest_size=12).hexdigest()
+        self._tag = f'"{self.version}"'
         self._media_type = ("Content-Type", media_type)
         self._headers = [("Etag", self._tag), *headers]
 
     def response(self, headers: Headers = ()) -> HTTPResponse:
         """200 with the content, 304 when the caller has it already, 412 when If-Match names another."""
-        environ = request.environ
-        if "HTTP_IF_MATCH" in environ and not self._is_named(environ["HTTP_IF_MATCH"], weakly=False):
+        if self._is_named("HTTP_IF_MATCH") is False:
             return _precondition_failed()
-        known = environ.get("HTTP_IF_NONE_MATCH")
         # All headers also with 304: a browser lays them over those that it keeps with the content.
-        if known is not None and self._is_named(known, weakly=True):
+        if self._is_named("HTTP_IF_NONE_MATCH"):
             return HTTPResponse(b"", 304, [*self._headers, *headers])
         return HTTPResponse(self._content, 200, [self._media_type, *self._headers, *headers])
 
     def check_write(self) -> None:
         """Raise 412 where a header of the request forbids to change what has this content (RFC 9110, 13.2.2)."""
-        match, none_match = (request.environ.get(f"HTTP_IF_{name}") for name in ("MATCH", "NONE_MATCH"))
-        if (match is not None and not self._is_named(match, weakly=False)) or (
-            none_match is not None and self._is_named(none_match, weakly=True)
-        ):
+        if self._is_named("HTTP_IF_MATCH") is False or self._is_named("HTTP_IF_NONE_MATCH"):
             raise _precondition_failed()
 
-    def _is_named(self, names: str, *, weakly: bool) -> bool:
-        """Whether *names* has this tag, or is `*`; one after `W/` counts only *weakly* (RFC 9110, section 8.8.3)."""
+    def _is_named(self, header: str) -> bool | None:
+        """Whether that header has this tag, or is `*`; None without it. `W/` counts in one alone (RFC 9110, 8.8.3)."""
+        names = request.environ.get(header)
+        if names is None:
+            return None
         tags = _TAG.findall(names)
-        return names.strip() == "*" or self._tag in tags or (weakly and f"W/{self._tag}" in tags)
+        is_weak = header == "HTTP_IF_NONE_MATCH" and f"W/{self._tag}" in tags
+        return is_weak or names.strip() == "*" or self._tag in tags
 
 
 def _precondition_failed() -> HTTPResponse:

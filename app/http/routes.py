@@ -1,7 +1,7 @@
 """
 The routes of the API, but for the ranking: each parses, calls and responds.
 
-None waits: what may wait is a future of storage, or a call in the pool, and `defer` says what is made of its result.
+None waits: what may wait is a future of storage, or a call in the pool, and `Deferred` says what is made of its result.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ import msgspec
 from bottle import Bottle, HTTPResponse, request
 
 from app import __version__
-from app.deferred import Pool, Response, defer
+from app.deferred import Deferred, Pool, Response
 from app.http.auth import Guard, check_may_delete, check_may_post
 from app.http.requests import (
     CURSOR_FAULT,
@@ -67,12 +67,12 @@ def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
     @app.get("/api/v1/tweet/<tweet_id>")
     def get_tweet(tweet_id: str) -> Response:
         """The tweet with its count, or 304."""
-        return defer(tweets.get(parse_id(tweet_id)), lambda tweet: _tagged(tweet).response())
+        return Deferred(tweets.get(parse_id(tweet_id)), lambda tweet: _tagged(tweet).response())
 
     @app.get("/api/v1/tweet/<tweet_id>/cascade")
     def get_cascade(tweet_id: str) -> Response:
         """The shape of a cascade, also of that of a deleted tweet."""
-        return defer(shapes.submit(_encode_cascade, tweets, parse_id(tweet_id)), Tagged.response)
+        return Deferred(shapes.submit(_encode_cascade, tweets, parse_id(tweet_id)), Tagged.response)
 
 
 def _mount_posts(app: Bottle, tweets: Tweets, guard: Guard) -> None:
@@ -81,7 +81,7 @@ def _mount_posts(app: Bottle, tweets: Tweets, guard: Guard) -> None:
         check_may_post(token, new.user_name, new.count_retweet)
         target = parse_id(new.retweet) if new.retweet else None
         asked = records.NewTweet(new.user_name, new.title, new.body, target, new.count_retweet or 0, key)
-        return defer(tweets.post(asked), _created)
+        return Deferred(tweets.post(asked), _created)
 
     @app.post("/api/v1/tweet")
     def post_tweet() -> Response:
@@ -101,7 +101,7 @@ def _mount_delete(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None
         token, found = guard.authenticate(), parse_id(tweet_id)
 
         def delete() -> Response:
-            return defer(tweets.delete(found), lambda _: HTTPResponse(status=204, headers=[UNSTORED]))
+            return Deferred(tweets.delete(found), lambda _: HTTPResponse(status=204, headers=[UNSTORED]))
 
         def check_author(authors: dict[int, str | None]) -> Response:
             if found not in authors:
@@ -118,9 +118,9 @@ def _mount_delete(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None
             return delete()
 
         if {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & request.environ.keys():  # RFC 9110, section 13
-            return defer(tweets.get(found), check_state)
+            return Deferred(tweets.get(found), check_state)
         if token is not None and not token.admin:
-            return defer(pool.submit(tweets.list_authors, [found]), check_author)
+            return Deferred(pool.submit(tweets.list_authors, [found]), check_author)
         return delete()
 
 
@@ -198,7 +198,7 @@ def _respond_list(
             else HTTPResponse(content, 200, [JSON, UNSTORED, *link])
         )
 
-    return defer(pool.submit(encoded), show)
+    return Deferred(pool.submit(encoded), show)
 
 
 def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
@@ -255,7 +255,7 @@ def mount_health(app: Bottle, tweets: Tweets, pool: Pool, metrics: "Metrics | No
     @app.get("/readyz")
     def ready() -> Response:
         """200 when SQL and Redis answer, and Redis is not far behind; else 503."""
-        return defer(pool.submit(tweets.health), _health)
+        return Deferred(pool.submit(tweets.health), _health)
 
     if metrics:
         headers = [("Content-Type", metrics.content_type), UNSTORED]
@@ -264,7 +264,7 @@ def mount_health(app: Bottle, tweets: Tweets, pool: Pool, metrics: "Metrics | No
         @app.get("/metrics")
         def get_metrics() -> Response:
             """All numbers, of all processes, in the text format of Prometheus."""
-            return defer(pool.submit(read), lambda page: HTTPResponse(page, 200, headers))
+            return Deferred(pool.submit(read), lambda page: HTTPResponse(page, 200, headers))
 
 
 def _health(health: records.Health) -> HTTPResponse:

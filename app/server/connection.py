@@ -1,6 +1,7 @@
 """One connection: waitress' channel with a named state, deadlines, and an end that does not lose a response."""
 
 import logging
+import select
 import socket
 import struct
 import time
@@ -9,20 +10,15 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIEnvironment
 
-from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
-from app.deferred import Deferred
+from app.deferred import DEFERRED, Deferred
 from app.errors import ProblemSpec
 from app.server.parser import StrictRequest
-from app.server.poller import Poller
-from app.server.task import TOO_MANY_BYTES, TOO_SLOW, Response, environ_of, respond_error, run
+from app.server.task import TOO_MANY_BYTES, TOO_SLOW, Response, environ_of, respond, respond_error
 
 if TYPE_CHECKING:
     from app.server.server import Server
-
-JOINED_BYTES = 64 * 1024
-"""Up to this size head and body are copied into one piece; a larger body is sent from where it is."""
 
 LEAST_RATE = 16 * 1024
 """Bytes a second that a client takes at least, over a whole response."""
@@ -45,6 +41,10 @@ class State(Enum):
     CLOSED = "for nothing"
 
 
+_EVENTS = {State.READING: select.POLLIN, State.LINGERING: select.POLLIN, State.SENDING: select.POLLOUT}
+"""The events that a connection waits for, by its state; in the others none."""
+
+
 class Connection(HTTPChannel):
     """
     A client's connection. All its methods are called by the event loop, and none waits.
@@ -58,11 +58,8 @@ class Connection(HTTPChannel):
     request: StrictRequest | None
     requests: list[StrictRequest]
 
-    def __init__(
-        self, server: "Server", sock: socket.socket, addr: tuple[Any, ...], adj: Adjustments, poller: Poller
-    ) -> None:
-        super().__init__(server, sock, addr, adj, map=poller)
-        self.state = State.READING
+    def __init__(self, server: "Server", sock: socket.socket, addr: tuple[Any, ...]) -> None:
+        super().__init__(server, sock, addr, server.adj, map=server.files)
         self._number, self._peer = sock.fileno(), addr
         self._environ: WSGIEnvironment | None = None  # of the request that waits for a future
         self._unsent = memoryview(b"")
@@ -70,14 +67,7 @@ class Connection(HTTPChannel):
         self._received = 0  # bytes since it last had no request
         self._active_at = time.monotonic()
         self._sent_by = 0.0
-
-    def readable(self) -> bool:
-        """Whether it waits for bytes."""
-        return self.state in (State.READING, State.LINGERING)
-
-    def writable(self) -> bool:
-        """Whether it waits to send."""
-        return self.state is State.SENDING
+        self._enter(State.READING)
 
     def received(self, data: bytes) -> bool:
         """Take in *data*; after the last response it is thrown away."""
@@ -109,53 +99,58 @@ class Connection(HTTPChannel):
         if self.state is State.CLOSED:
             return
         server, request = self.server, self.requests[0]
+        started: list[Any] = []
         environ, self._environ = self._environ, None
+
+        def start_response(status: str, headers: list[tuple[str, str]], _error: object = None, /) -> Any:
+            started[:] = [status, headers]
+
         try:
             if request.error:
-                response: Response | Deferred = self._error_response(request)
+                response = self._error_response(request)
             else:
                 environ = environ or environ_of(request, self._peer, server.environ_base)
                 ends = server.is_stopping and not self._has_more()
-                response = run(server.wsgi, request, environ, server.date(), ends=ends)
+                given = server.wsgi(environ, start_response)
+                if isinstance(given, Deferred):
+                    self._environ = environ
+                    environ[DEFERRED] = given
+                    given.future.add_done_callback(self._resume)
+                    return
+                status, headers = started
+                response = respond(request, status, headers, b"".join(given), ends=ends)
         except Exception:  # noqa: BLE001  # the client gets a 500
             _log.exception("the application failed")
             response = self._error_response(request)
-        if isinstance(response, Deferred):
-            self._environ = environ
-            response.future.add_done_callback(self._resume)
-            return
         self.requests.pop(0)
         head, body, self._ends = response
-        self._send(head, body)
+        self._send(head + body)
 
     def _error_response(self, request: StrictRequest) -> Response:
-        response = respond_error(request, self.server.date())
-        self.server.hooks.refused(request.command, int(response[0][9:12]), self._peer[0])
+        response = respond_error(request)
+        self.server.refused(request.command, int(response[0][9:12]), self._peer[0])
         return response
 
     def _resume(self, _done: Future[Any]) -> None:
         # In the thread that completed the future, which must not touch this connection.
         self.server.call_soon(self)
 
-    def _send(self, head: bytes, body: bytes = b"") -> None:
+    def _send(self, data: bytes) -> None:
         try:
-            if len(body) <= JOINED_BYTES:
-                head, body = head + body, b""
-            sent = self.socket.sendmsg((head, body)) if body else self.socket.send(head)
+            sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self.handle_close()
             return
-        if sent == len(head) + len(body):
+        if sent == len(data):
             self._sent()
             return
-        self._unsent = memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head + body)[sent:]
+        self._unsent = memoryview(data)[sent:]
         self._active_at = time.monotonic()
         self._sent_by = self._active_at + self.server.limits.idle_s + len(self._unsent) / LEAST_RATE
         self.server.unsent_bytes += len(self._unsent)
-        limits = self.server.limits
-        if self.server.unsent_bytes > limits.unsent_bytes or len(self._unsent) > limits.unsent_each:
+        if self.server.unsent_bytes > self.server.limits.unsent_bytes:
             self.reset()
         else:
             self._enter(State.SENDING)
@@ -206,7 +201,7 @@ class Connection(HTTPChannel):
 
     def _enter(self, state: State) -> None:
         self.state = state
-        self.server.poller.modify(self._number)
+        self.server.wait_for(self._number, _EVENTS.get(state, 0))
 
     def _forget_received(self) -> None:
         self.server.received_bytes -= self._received
@@ -245,7 +240,7 @@ class Connection(HTTPChannel):
         """Close, in whatever state it is."""
         if self.state is State.CLOSED:
             return
-        self.state = State.CLOSED
+        self._enter(State.CLOSED)
         self.server.unsent_bytes -= len(self._unsent)
         self._unsent = memoryview(b"")
         self._environ = None

@@ -15,13 +15,12 @@ from urllib.parse import unquote_to_bytes
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser
 
-from app.errors import ProblemSpec
+from app.errors import BODY_LIMIT, BODY_TOO_LARGE, ProblemSpec
 
-BODY_LIMIT = 128 * 1024
-"""Bytes of a body: 10,000 characters of 12 bytes each, as JSON escapes those beyond the BMP, fit with a title."""
-
-BODY_TOO_LARGE = ProblemSpec(413, "too_large", f"A body may have {BODY_LIMIT} bytes.")
 _BAD_CHUNK = ProblemSpec(400, "bad_chunk", "The body is not well-formed in chunks.")
+_BAD_PATH = ProblemSpec(
+    400, "bad_path", "The path is not UTF-8, begins with two slashes, or has a slash that is percent-encoded."
+)
 _BAD_REQUEST_LINE = ProblemSpec(400, "bad_request_line", "The request line is not of the form: GET /path HTTP/1.1")
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -32,7 +31,6 @@ _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"+) ([\x21\x22\x24-\x7e]+) HTTP/([
 _ABSOLUTE_FORM = re.compile(rb"https?://[^/?]+([/?].*)?", re.IGNORECASE)
 _HEADER = re.compile(rb"(" + _TOKEN + rb"+):([\t\x20-\x7e\x80-\xff]*)")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]*)(?::[0-9]*)?")  # no comma: that joins two
-_LENGTH = re.compile(r"[0-9]{1,5000}")
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e\x80-\xff]{0,1000})?\r\n")
 _TRAILER = re.compile(rb"(?:" + _TOKEN + rb"+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
@@ -48,7 +46,7 @@ class StrictRequest(HTTPRequestParser):
     """
 
     error: Any = None  # a ProblemSpec, or the error with a `code` that waitress itself has found
-    body_rcv: "FixedBody | None"
+    body_rcv: "Body | None"
     command = ""  # for the response to a request line that cannot be read
     version = "1.1"
     path = query = request_uri = ""
@@ -94,14 +92,14 @@ class StrictRequest(HTTPRequestParser):
                 return ProblemSpec(400, "bad_target", "The target of the request is not a path.")
             target = b"/" + (absolute[1] or b"").removeprefix(b"/")
         path, _, query = target.partition(b"?")
-        if b"%" in path:
-            if b"%2f" in path.lower():  # a rule of a proxy for /metrics would not see /%2Fmetrics
-                return ProblemSpec(400, "bad_path", "A slash in the path may not be percent-encoded.")
-            self.path = unquote_to_bytes(path).decode("latin-1")  # as WSGI has it
-        else:
-            self.path = path.decode()
-        self.query = query.decode()
-        return None
+        decoded = unquote_to_bytes(path)
+        self.path, self.query = decoded.decode("latin-1"), query.decode()  # as WSGI has them
+        is_bad = path.startswith(b"//") or b"%2f" in path.lower()  # a rule of a proxy for /metrics would not see it
+        try:
+            decoded.decode()
+        except ValueError:
+            is_bad = True
+        return _BAD_PATH if is_bad else None
 
     def _read_headers(self, lines: list[bytes]) -> ProblemSpec | None:
         headers = self.headers
@@ -134,54 +132,49 @@ class StrictRequest(HTTPRequestParser):
                 return ProblemSpec(
                     400, "bad_framing", "Transfer-Encoding may only be chunked, without a Content-Length."
                 )
-            self.body_rcv = Chunks()
+            self.body_rcv = Body(None)
         elif length is not None:
-            if not _LENGTH.fullmatch(length):
+            if not (length.isascii() and length.isdigit()):
                 return ProblemSpec(400, "bad_length", "The Content-Length is not one whole number.")
-            digits = length.lstrip("0") or "0"
-            if len(digits) > len(str(BODY_LIMIT)) or int(digits) > BODY_LIMIT:
+            size = int(length.lstrip("0")[:20] or 0)  # so many digits are too many
+            if size > BODY_LIMIT:
                 return BODY_TOO_LARGE
-            if digits != "0":
-                self.body_rcv = FixedBody(int(digits))
+            if size:
+                self.body_rcv = Body(size)
         # Without a body no client waits for a 100; waitress would send it, and then wait for that body.
         if self.body_rcv is not None and self.version == "1.1" and headers.get("EXPECT", "").lower() == "100-continue":
             self.expect_continue = True
         return None
 
 
-class FixedBody:
-    """A body of so many bytes, in memory; what waitress calls a receiver. Its own may keep one in a file."""
+class Body:
+    """
+    A body in memory; what waitress calls a receiver, whose own may keep one in a file.
+
+    It has *length* bytes or, for None, comes in chunks, of at most BODY_LIMIT bytes together (RFC 9112, section 7.1).
+    """
 
     error: ProblemSpec | None = None
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int | None) -> None:
         self.completed = False
         self._remaining = length
         self._body = BytesIO()
-
-    def received(self, data: bytes) -> int:
-        """Take in the next bytes; how many of *data* belong to this body. Sets `completed` at the end."""
-        taken = self._body.write(data if len(data) <= self._remaining else data[: self._remaining])
-        self._remaining -= taken
-        self.completed = not self._remaining
-        return taken
+        self._waiting = b""  # incomplete, so not yet understood
+        self._ended = False  # the chunks; a trailer follows
 
     def getfile(self) -> BinaryIO:
         """The body, to be read from its beginning."""
         self._body.seek(0)
         return self._body
 
-
-class Chunks(FixedBody):
-    """A chunked body of at most BODY_LIMIT bytes (RFC 9112, section 7.1); what waitress calls a receiver."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self._waiting = b""  # incomplete, so not yet understood
-        self._ended = False  # the chunks; a trailer follows
-
     def received(self, data: bytes) -> int:
         """Take in the next bytes; how many of *data* belong to this body. Sets `completed` or `error` at the end."""
+        if self._remaining is not None:
+            taken = self._body.write(data[: self._remaining])
+            self._remaining -= taken
+            self.completed = not self._remaining
+            return taken
         waiting, at = self._waiting + data, 0
         while not self.completed and self.error is None:
             next_at = self._trailer(waiting, at) if self._ended else self._chunk(waiting, at)

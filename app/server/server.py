@@ -6,20 +6,21 @@ Whatever may wait is a future. The thread that completes one only says so, by `S
 
 import errno
 import logging
+import math
 import resource
+import select
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
 from waitress.server import TcpWSGIServer
 
+from app.errors import BODY_LIMIT
 from app.server.connection import Connection, State
-from app.server.parser import BODY_LIMIT
-from app.server.poller import Poller
 from app.server.task import environ_base
 
 _HEADER_LIMIT = 32 * 1024
@@ -65,31 +66,22 @@ class Limits:
     """Of all connections together, in requests without a response; then one that is incomplete is answered 503."""
     unsent_bytes: int = 256 * 1024 * 1024
     """Of all connections together, that the kernel has not taken; a connection that adds more is reset."""
-    unsent_each: int = 64 * 1024 * 1024
-    """The same of one connection."""
     turn_s: float = 0.05
     """A turn of the loop that takes longer is logged: something in it has waited."""
 
 
-class Hooks:
-    """What the server asks of the application beside responses, and reports to it. None may wait, or raise."""
-
-    def refused(self, method: str, status: int, address: str) -> None:
-        """Hear of a response that the application did not make; *method* is "" if unknown."""
-
-    def on_idle(self) -> None:
-        """Hear that a turn of the loop ends: everything that there was to do is done or begun."""
-
-    def tick(self) -> None:
-        """Do what is to be done about once a second."""
+def _ignore(*_: object) -> None:
+    """Do nothing."""
 
 
 class Server(TcpWSGIServer):
     """
     Serves *application* on *listening*, a socket that is bound.
 
-    `run` in one thread, in which *application* and *hooks* are called, so that neither may wait; `stop` from any; then
-    `close`.
+    `run` in one thread, which calls *application* and the other functions, so that none may wait; `stop` from any; then
+    `close`. The other functions may not raise either: *refused* hears of a response that the application did not make,
+    by method ("" if unknown), status and address; *on_idle* that a turn of the loop ends, in which everything that
+    there was to do is done or begun; *tick* is called about once a second.
     """
 
     active_channels: dict[int, Connection]
@@ -100,11 +92,17 @@ class Server(TcpWSGIServer):
         listening: socket.socket,
         *,
         limits: Limits | None = None,
-        hooks: Hooks | None = None,
+        refused: Callable[[str, int, str], None] = _ignore,
+        on_idle: Callable[[], None] = _ignore,
+        tick: Callable[[], None] = _ignore,
     ) -> None:
         self.limits = limits or Limits()
-        self.hooks = hooks or Hooks()
-        self.poller = Poller()
+        self.refused, self._on_idle, self._tick = refused, on_idle, tick
+        self.files: dict[int, wasyncore.dispatcher] = {}  # waitress' map: who handles what happens to a file
+        # select(2), which waitress takes by default, ends at 1,024 files; and it asks every connection in every turn.
+        self._poll = select.poll()
+        self._registered: dict[int, int] = {}
+        self._changed: dict[int, int] = {}
         self.received_bytes = self.unsent_bytes = 0
         self.is_stopping = False
         self.wsgi = application
@@ -119,11 +117,11 @@ class Server(TcpWSGIServer):
                 self.limits.files + 1024,
             )
         self._accepts_at = self._tick_at = self._slow_logged_at = 0.0
-        self._date = (0, "")
+        self._listening = listening.fileno()
         self.environ_base = environ_base(*listening.getsockname()[:2])
         super().__init__(
             application,
-            self.poller,
+            self.files,
             True,
             listening,
             dispatcher=self,  # in place of waitress' threads
@@ -136,6 +134,8 @@ class Server(TcpWSGIServer):
             log_socket_errors=False,
             clear_untrusted_proxy_headers=False,  # nothing here reads them
         )
+        for number in self.files:
+            self.wait_for(number, select.POLLIN)
         self.url = url_of(listening)
 
     def run(self) -> None:
@@ -165,16 +165,13 @@ class Server(TcpWSGIServer):
             self._is_awake = True
             self.pull_trigger()
 
-    def date(self) -> str:
-        """The Date header of a response."""
-        second = int(time.time())
-        if second != self._date[0]:
-            self._date = second, f"Date: {formatdate(second, usegmt=True)}"
-        return self._date[1]
+    def wait_for(self, number: int, events: int) -> None:
+        """
+        From the next turn on wait for these events of poll(2) on this file; for 0 of a file that may be closed by then.
 
-    def readable(self) -> bool:
-        """Whether a connection may come."""
-        return len(self.active_channels) < self._connection_limit and time.monotonic() >= self._accepts_at
+        Without urgent data, which would be there again in every turn.
+        """
+        self._changed[number] = events
 
     def handle_accept(self) -> None:
         """Take in a connection, if there is one."""
@@ -189,7 +186,7 @@ class Server(TcpWSGIServer):
             return
         self._accepts_at = 0.0
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        Connection(self, sock, address, self.adj, self.poller)
+        Connection(self, sock, address)
 
     def check_deadlines(self, now: float) -> None:
         """End what has taken too long. While no more connections fit in, it is ten times less patient."""
@@ -199,24 +196,43 @@ class Server(TcpWSGIServer):
 
     def _run_once(self, timeout_s: float) -> None:
         """A turn of the loop: wait until something happens, at most *timeout_s*, and go on with all it concerns."""
-        self.poller.modify(self.socket.fileno() if self.socket else -1)  # what it waits for depends on the clock
+        if not self.is_stopping:
+            is_full = len(self.active_channels) >= self._connection_limit
+            is_resting = time.monotonic() < self._accepts_at
+            self.wait_for(self._listening, 0 if is_full or is_resting else select.POLLIN)
         self._is_awake = False
         timeout_s = 0 if self._ready else max(0.0, min(timeout_s, self._tick_at - time.monotonic()))
-        happened = self.poller.wait(timeout_s)
+        happened = self._wait(timeout_s)
         self._is_awake = True
         began = time.monotonic()
-        self.poller.handle(happened)
+        for number, events, one in happened:
+            if self.files.get(number) is one:
+                wasyncore.readwrite(one, events)
         for _ in range(len(self._ready)):  # one turn each: what these add waits for the next
             self._ready.popleft().service()
         if began >= self._tick_at:
             self._tick_at = began + _TICK_S
             self.check_deadlines(began)
-            self.hooks.tick()
-        self.hooks.on_idle()
+            self._tick()
+        self._on_idle()
         took_s = time.monotonic() - began
         if took_s > self.limits.turn_s and began >= self._slow_logged_at + _SLOW_LOG_S:
             self._slow_logged_at = began
             _log.warning("a turn of the event loop took %d ms: all connections waited for it", took_s * 1000)
+
+    def _wait(self, timeout_s: float) -> list[tuple[int, int, wasyncore.dispatcher]]:
+        """Wait until something happens, at most *timeout_s*: the number of each file, its events, who handles them."""
+        for number, events in self._changed.items():
+            if events == self._registered.get(number, 0):
+                continue
+            self._registered[number] = events
+            if events:
+                self._poll.register(number, events)
+            else:  # not with 0: that still tells of a client who has gone, again and again
+                self._poll.unregister(number)
+        self._changed.clear()
+        # Looked up before any is handled: a connection accepted now may have the number of one closed now.
+        return [(*found, self.files[found[0]]) for found in self._poll.poll(math.ceil(timeout_s * 1000))]
 
     def _drain(self, until: float) -> None:
         """Accept no more, and go on until everything received was answered, or it is *until*."""
@@ -225,7 +241,8 @@ class Server(TcpWSGIServer):
             self.handle_accept()
             if len(self.active_channels) == inside:
                 break
-        wasyncore.dispatcher.close(self)
+        self.wait_for(self._listening, 0)
+        self.socket.close()
         silent_until = time.monotonic() + self.limits.grace_s
         while self.active_channels and (now := time.monotonic()) < until:
             self._run_once(0.05)

@@ -1,13 +1,16 @@
-"""One request: its environ, the call of the application, and the bytes of the response."""
+"""One request: its environ, and the bytes of the response."""
 
 import sys
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
-from wsgiref.types import WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIEnvironment
 
-from app.deferred import DEFERRED, Deferred
-from app.errors import INTERNAL, PROBLEM_TYPE, SECURITY, ProblemSpec, encode_problem, title_of
-from app.server.parser import BODY_TOO_LARGE, StrictRequest
+from app.deferred import DEFERRED
+from app.errors import BODY_TOO_LARGE, INTERNAL, PROBLEM_TYPE, SECURITY, ProblemSpec, encode_problem, title_of
+from app.server.parser import StrictRequest
 
 HEADER_TOO_LARGE = ProblemSpec(431, "header_too_large", "The request line and the headers are too long.")
 TOO_SLOW = ProblemSpec(408, "request_too_slow", "The request did not arrive in time.")
@@ -39,64 +42,29 @@ def environ_of(request: StrictRequest, peer: tuple[Any, ...], base: WSGIEnvironm
     return environ
 
 
-def run(
-    application: WSGIApplication, request: StrictRequest, environ: WSGIEnvironment, date: str, *, ends: bool
-) -> Response | Deferred:
-    """
-    Call *application*: the response, or what it waits for. Then call it again once the future of that is done.
-
-    *date* is for the Date header. *ends*: the connection is to end, whatever the client wishes. Raises what the
-    application raises.
-    """
-    started: list[Any] = []
-    written: list[bytes] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
-        if started and not error:
-            raise AssertionError("start_response was called a second time")
-        started[:] = [status, headers]
-        return written.append
-
-    given = application(environ, start_response)
-    if isinstance(given, Deferred):
-        environ[DEFERRED] = given
-        return given
-    try:
-        body = given[0] if isinstance(given, list) and len(given) == 1 else b"".join(given)
-    finally:
-        if hasattr(given, "close"):
-            given.close()
-    if written:
-        body = b"".join(written) + body
-    status, headers = started
-    return respond(request, status, headers, body, date, ends=ends)
-
-
 def respond(
-    request: StrictRequest, status: str, headers: list[tuple[str, str]], body: bytes, date: str, *, ends: bool
+    request: StrictRequest, status: str, headers: list[tuple[str, str]], body: bytes, *, ends: bool
 ) -> Response:
-    """The response to *request*: its head, and its body unless the method or the status has none."""
-    has_body = not status.startswith(("204", "304"))
-    is_head = request.command == "HEAD"
-    lines = [f"HTTP/{request.version} {status}"]
-    for name, value in headers:
-        if is_head or name not in ("Content-Length", "content-length"):
-            lines.append(f"{name}: {value}")
-    if has_body and not is_head:
-        lines.append(f"Content-Length: {len(body)}")
+    """The response to *request*, whose length, where it has one, is among *headers*. Raises ValueError for a header."""
+    lines = [f"HTTP/{request.version} {status}", *[f"{name}: {value}" for name, value in headers]]
     ends = ends or not request.keeps_alive
     if ends:
         lines.append("Connection: close")
     elif request.version == "1.0":
         lines.append("Connection: Keep-Alive")
-    lines.append(date)
+    lines.append(_date_at(int(time.time())))
     head = "\n".join(lines)
     if "\r" in head or head.count("\n") >= len(lines):
         raise ValueError("a header of the response has a line break")
-    return head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n", b"" if is_head else body, ends
+    return head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n", body, ends
 
 
-def respond_error(request: StrictRequest, date: str) -> Response:
+@lru_cache(maxsize=1)
+def _date_at(second: int) -> str:
+    return f"Date: {formatdate(second, usegmt=True)}"
+
+
+def respond_error(request: StrictRequest) -> Response:
     """
     The response to *request*, which has an `error`, or for which the application has failed.
 
@@ -105,12 +73,13 @@ def respond_error(request: StrictRequest, date: str) -> Response:
     error = request.error
     spec = error if isinstance(error, ProblemSpec) else _OF_WAITRESS[error.code] if error else INTERNAL
     body = encode_problem(spec.status, spec.code, spec.detail)
-    headers = [("Content-Type", PROBLEM_TYPE), ("Cache-Control", "no-store"), *SECURITY]
+    length = ("Content-Length", str(len(body)))
+    headers = [("Content-Type", PROBLEM_TYPE), length, ("Cache-Control", "no-store"), *SECURITY]
     if request.command == "HEAD":
-        headers.append(("Content-Length", str(len(body))))
+        body = b""
     if spec.status == TOO_MANY_BYTES.status:
         headers.append(("Retry-After", "1"))
-    return respond(request, f"{spec.status} {title_of(spec.status)}", headers, body, date, ends=True)
+    return respond(request, f"{spec.status} {title_of(spec.status)}", headers, body, ends=True)
 
 
 def environ_base(host: str, port: int) -> WSGIEnvironment:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 
-from app.http.application import create_app
+from app.http.application import Application
 from app.settings import Settings
 from storage import Tweets
 from storage.records import NewTweet, Tweet
@@ -116,9 +116,9 @@ def noting(app: "WSGIApplication", answers: list[tuple[str, int]]) -> "WSGIAppli
 def site(tweets: Tweets) -> Iterator[Site]:
     """The service, empty, on a free port."""
     answers: list[tuple[str, int]] = []
-    app = create_app(tweets, Settings.from_environment({}))
+    app = Application(tweets, Settings.from_environment({}))
     with ExitStack() as running:
-        server = running.enter_context(serving(noting(app, answers), hooks=app))
+        server = running.enter_context(serving(noting(app, answers), **app.hooks()))
         yield Site(server.url.rstrip("/"), tweets, running.close, answers)
 
 

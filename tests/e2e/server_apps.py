@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -13,7 +14,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from bottle import HTTPResponse
 
 from app.deferred import DEFERRED, Deferred, Pool
-from app.server import Limits, open_socket, serve
+from app.server import Limits, Server, open_socket
+from app.signals import handle_signals, stopping_with
 
 
 def _unused(_result: object) -> HTTPResponse:
@@ -25,7 +27,7 @@ class Pooled:
 
     def __init__(self, application: WSGIApplication, threads: int = 4) -> None:
         self._application = application
-        self._pool = Pool(threads)
+        self._pool = Pool(threads, 1024)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer in two steps."""
@@ -98,7 +100,11 @@ def main() -> None:
     """Serve `echo` or `gate` until a signal comes; say the address first, and "ended" last."""
     application = Pooled(Gate() if sys.argv[1] == "gate" else Echo(), threads=2)
     # On a busy machine any turn may take long, and the test looks at what is logged.
-    serve(application, open_socket("127.0.0.1", 0), say, limits=Limits(turn_s=60))
+    handle_signals(0)
+    server = Server(application, open_socket("127.0.0.1", 0), limits=Limits(turn_s=60))
+    with closing(server), stopping_with(server.stop):
+        say(server.url)
+        server.run()
     say("ended")
 
 

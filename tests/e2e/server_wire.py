@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from wsgiref.types import WSGIApplication
 
 from app.errors import PROBLEM_TYPE
-from app.server import Hooks, Limits, Server, open_socket
+from app.server import Limits, Server, open_socket
 
 PATIENCE_S = 30
 """Longer than any answer takes: a test that waits so long has failed."""
@@ -143,11 +143,9 @@ def check_problem(answer: Answer, *, head: bool = False) -> None:
 
 
 @contextmanager
-def serving(
-    application: WSGIApplication, *, limits: Limits | None = None, hooks: Hooks | None = None
-) -> Iterator[Server]:
+def serving(application: WSGIApplication, limits: Limits = CALM, **hooks: Callable[..., None]) -> Iterator[Server]:
     """Serve *application* on a free port in a thread; at the end it is stopped, and has come to its end."""
-    server = Server(application, open_socket("127.0.0.1", 0), limits=limits or CALM, hooks=hooks)
+    server = Server(application, open_socket("127.0.0.1", 0), limits=limits, **hooks)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

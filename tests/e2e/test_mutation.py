@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.application import create_app
+from app.http.application import Application
 from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
@@ -31,8 +31,8 @@ AT_ONCE = 40
 def server(tweets: Tweets, data_dir: Path) -> Iterator[Server]:
     """The real service."""
     settings = Settings.from_environment({"DATA_DIR": str(data_dir)})
-    app = create_app(tweets, settings)
-    with serving(app, hooks=app) as running:
+    app = Application(tweets, settings)
+    with serving(app, **app.hooks()) as running:
         yield running
 
 

@@ -113,7 +113,7 @@ def test_a_taken_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refused(data, "serve", PORT=str(port))
-    assert f"Port {port} of 127.0.0.1 is taken" in said
+    assert f"port {port} of 127.0.0.1 (Address already in use)" in said
     assert "PORT" in said
     assert not data.exists()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.http.application import create_app
+from app.http.application import Application
 from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
@@ -30,8 +30,8 @@ POSTS = {
 @pytest.fixture
 def server(tweets: Tweets) -> Iterator[Server]:
     """The service on a socket."""
-    app = create_app(tweets, Settings.from_environment({"ACCESS_LOG": "1"}))
-    with serving(app, hooks=app) as server:
+    app = Application(tweets, Settings.from_environment({"ACCESS_LOG": "1"}))
+    with serving(app, **app.hooks()) as server:
         yield server
 
 

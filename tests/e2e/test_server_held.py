@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.application import Application, create_app
+from app.http.application import Application
 from app.server import Server
 from app.settings import Settings
 from storage import Tweets, ids
@@ -42,13 +42,13 @@ AT_ONCE = {"/livez", "/api/v1", "/api/v1/", "/api/v1/openapi.json", "/static/<na
 def app(tweets: Tweets, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Application:
     """The application, with numbers: no route is left out."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # put back in the end
-    return create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir), "METRICS": "1"}))
+    return Application(tweets, Settings.from_environment({"DATA_DIR": str(data_dir), "METRICS": "1"}))
 
 
 @pytest.fixture
 def server(app: Application) -> Iterator[Server]:
     """The application on a socket."""
-    with serving(app, hooks=app, limits=replace(CALM, drain_s=PATIENCE_S)) as server:
+    with serving(app, limits=replace(CALM, drain_s=PATIENCE_S), **app.hooks()) as server:
         yield server
 
 
@@ -153,9 +153,9 @@ def test_tokens_and_health_are_read_beside_the_loop(
 
 def test_the_threads_of_the_pool_are_bounded(tweets: Tweets, monkeypatch: pytest.MonkeyPatch, wires: ExitStack) -> None:
     """More calls than threads and room to wait: 503 at once, with the time after which to ask again."""
-    monkeypatch.setattr("app.deferred.QUEUE_LIMIT", 3)
-    app = create_app(tweets, Settings.from_environment({"THREADS": "2"}))
-    with serving(app, hooks=app) as server, held(tweets, monkeypatch):
+    monkeypatch.setattr("app.http.application.CALLS_WAITING", 3)
+    app = Application(tweets, Settings.from_environment({"THREADS": "2"}))
+    with serving(app, **app.hooks()) as server, held(tweets, monkeypatch):
         time.sleep(0.1)  # the reading of the tokens is one of the calls
         clients = [wires.enter_context(Wire(server.url)).send(LIVEZ.replace(b"livez", b"readyz")) for _ in range(12)]
         refused: list[Wire] = []

@@ -4,12 +4,11 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from typing import ClassVar
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from app.server import Hooks, Server
+from app.server import Server
 from tests.e2e.server_apps import Echo
 from tests.e2e.server_wire import GET, Wire, check_problem, serving
 
@@ -48,6 +47,10 @@ REFUSED = {
     "tab and VT before the request line": (b"\r\n\t\x0b" + GET, 400, "bad_request_line"),
     "an encoded slash": (get(b"GET /%2Flivez HTTP/1.1", b"Host: a"), 400, "bad_path"),
     "an encoded slash in small letters": (get(b"GET /api%2fv1/top HTTP/1.1", b"Host: a"), 400, "bad_path"),
+    "two slashes at the start": (get(b"GET //metrics HTTP/1.1", b"Host: a"), 400, "bad_path"),
+    "the same with an authority": (get(b"GET http://a//metrics HTTP/1.1", b"Host: a"), 400, "bad_path"),
+    "a path that is not UTF-8": (get(b"GET /api/v1/top%C3 HTTP/1.1", b"Host: a"), 400, "bad_path"),
+    "a surrogate in the path": (get(b"GET /api/v1/users/%ED%A0%80/tweets HTTP/1.1", b"Host: a"), 400, "bad_path"),
     "version garbage": (get(b"GET / HTTP/1.1x", b"Host: a"), 400, "bad_request_line"),
     "a method that is no token": (get(b"GE[T / HTTP/1.1", b"Host: a"), 400, "bad_request_line"),
     "no method": (get(b" / HTTP/1.1", b"Host: a"), 400, "bad_request_line"),
@@ -280,18 +283,15 @@ def test_a_fault_of_the_application_is_logged_and_not_told(
 
 def test_a_refusal_is_told_of_before_it_is_sent(echo: Echo) -> None:
     """An answer that a client has is counted, however long that takes; here a thread writes it, and another sends."""
+    seen: list[int] = []
 
-    class Slow(Hooks):
-        seen: ClassVar[list[int]] = []
+    def refused(_method: str, status: int, _address: str) -> None:
+        time.sleep(0.05)
+        seen.append(status)
 
-        def refused(self, method: str, status: int, address: str) -> None:  # noqa: ARG002  # one is enough here
-            time.sleep(0.05)
-            self.seen.append(status)
-
-    hooks = Slow()
-    with serving(echo, hooks=hooks) as server, Wire(server.url) as wire:
+    with serving(echo, refused=refused) as server, Wire(server.url) as wire:
         assert wire.ask(get(b"GET /raise HTTP/1.1", b"Host: a")).status == 500
-        assert hooks.seen == [500]
+        assert seen == [500]
 
 
 def test_urgent_data_is_ignored(server: Server, caplog: pytest.LogCaptureFixture) -> None:

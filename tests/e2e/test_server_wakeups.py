@@ -1,5 +1,6 @@
 """The server asks a connection what it waits for only when that may have changed, and misses no change."""
 
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -7,7 +8,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from app.server import Limits
-from tests.e2e.server_apps import Echo, Pooled
+from tests.e2e.server_apps import Echo, Gate, Pooled
 from tests.e2e.server_wire import GET, Wire, serving
 
 pytestmark = pytest.mark.usefixtures("no_clock")
@@ -40,6 +41,25 @@ def test_a_large_answer_is_sent_to_its_end(path: bytes, wires: ExitStack) -> Non
         for _ in range(2):
             answer = wire.ask(GET.replace(b"/", path, 1))
             assert len(answer.body) == int(answer.headers["content-length"])
+
+
+def test_who_has_gone_does_not_wake_the_loop(gate: Gate) -> None:
+    """A client that leaves while its request runs is seen when the response is sent, and not again and again before."""
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+
+    with serving(Pooled(gate), on_idle=count) as server:
+        with Wire(server.url) as wire:
+            wire.send(GET)
+            gate.entered.acquire()
+        time.sleep(0.3)
+        assert turns < 50
+        gate.open.set()
+        with Wire(server.url) as other:
+            assert other.ask(GET).status == 200
 
 
 def test_who_goes_makes_room(wires: ExitStack) -> None:

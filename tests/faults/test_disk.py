@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.application import create_app
+from app.http.application import Application
 from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreFull, StoreUnavailable
@@ -145,7 +145,7 @@ def test_a_full_disk_takes_one_line_of_the_log(
     tweets: Tweets, data_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each write refused is noted with what the database said and without a traceback: there may be thousands."""
-    client = Client(create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
+    client = Client(Application(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
     with tweets.database.writing() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1")
     while client.post("/api/v1/tweet", {"user_name": "ann", "title": "t", "body": "b" * 5000}).status != 507:

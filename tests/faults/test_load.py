@@ -174,7 +174,7 @@ def test_a_second_signal_ends_at_once(data_dir: Path, workers: str) -> None:
             time.sleep(1)
             assert service.process.poll() is None
             eventually(lambda: has_ended(service))
-            assert service.process.returncode == -signal.SIGTERM
+            assert service.process.returncode == 128 + signal.SIGTERM
     model = ledger.model()
     with serving(data_dir) as service, closing(Caller(service.url)) as caller:
         ids = {tweet["id"] for tweet in caller.ask("GET", "/api/v1/top?limit=100").body["tweets"]}

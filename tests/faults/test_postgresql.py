@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from app.http.application import create_app
+from app.http.application import Application
 from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreBusy, StoreFull
@@ -98,7 +98,7 @@ def test_a_database_that_may_only_be_read(
     url = f"postgresql+psycopg://locked:secret@/{postgresql_name}?host={postgresql.folder}"
     settings = Settings.from_environment({"DATA_DIR": str(data_dir), "DATABASE_URL": url})
     with open_storage(data_dir, url) as tweets:
-        client = Client(create_app(tweets, settings))
+        client = Client(Application(tweets, settings))
         answer = client.post("/api/v1/tweet", {"user_name": "ann", "title": "Title", "body": "refused"})
         assert (answer.status, answer.json()["code"]) == (503, "store_unavailable")
         assert answer.headers["retry-after"] == "1"
@@ -120,7 +120,7 @@ def test_a_server_that_became_a_standby(
     root = builders.post(tweets, body="root")
     before = backends(postgresql, postgresql_name)
     postgresql.execute(RAISE_AT_FIRST.format(times=1_000_000, state="25006", when=AT_ONCE), name=postgresql_name)
-    client = Client(create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
+    client = Client(Application(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
     post = {"user_name": "ann", "title": "Title", "body": "refused"}
     assert client.post("/api/v1/tweet", post).status == 503
     assert client.post("/api/v1/tweet", post).status == 503
@@ -258,7 +258,7 @@ def test_no_text_is_logged(
     raising = RAISE_AT_FIRST.format(times=1_000_000, state="57014", when=AT_ONCE).replace("AFTER", "BEFORE", 1)
     raising = raising.replace("CONSTRAINT ", "").replace(AT_ONCE, "")
     postgresql.execute(raising, name=postgresql_name)
-    client = Client(create_app(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
+    client = Client(Application(tweets, Settings.from_environment({"DATA_DIR": str(data_dir)})))
     answer = client.post("/api/v1/tweet", {"user_name": "some-name", "title": "some-title", "body": "some-body"})
     assert answer.status == 503
     assert "as if" in caplog.text

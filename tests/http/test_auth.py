@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.http import auth
-from app.http.application import create_app
+from app.http.application import Application
 from app.settings import Settings
 from storage import Tweets
 from storage import tokens as storage_tokens
@@ -68,11 +68,11 @@ def sent(token: str | None) -> dict[str, Any]:
 @pytest.fixture
 def world(tweets: Tweets) -> World:
     """The world, its tokens known to the service."""
-    before = Client(create_app(tweets, SETTINGS))
+    before = Client(Application(tweets, SETTINGS))
     rows = before.tweet("ada"), before.tweet("bob")
     tokens = Tokens(tweets.database)
     ada, bob, root = tokens.add("ada"), tokens.add("bob"), tokens.add("root", admin=True)
-    return World(Client(create_app(tweets, SETTINGS)), tweets, tokens, ada, bob, root, *rows)
+    return World(Client(Application(tweets, SETTINGS)), tweets, tokens, ada, bob, root, *rows)
 
 
 def code_of(reply: Reply) -> tuple[int, str]:
@@ -107,8 +107,8 @@ ELSEWHERE = [
 @pytest.mark.parametrize("environ", ELSEWHERE)
 def test_without_tokens_only_this_machine_writes(tweets: Tweets, environ: dict[str, Any]) -> None:
     """Such a write is 403 with what to do, and stores nothing, unless anonymous writes are meant; reading is open."""
-    closed = Client(create_app(tweets, SETTINGS))
-    opened = Client(create_app(tweets, Settings.from_environment({"ALLOW_ANONYMOUS_WRITES": "1"})))
+    closed = Client(Application(tweets, SETTINGS))
+    opened = Client(Application(tweets, Settings.from_environment({"ALLOW_ANONYMOUS_WRITES": "1"})))
     refused = closed.post("/api/v1/tweet", TWEET, **environ)
     assert code_of(refused) == (403, "no_token_exists")
     assert "simple-twitter token add USER" in refused.json()["detail"]
@@ -117,7 +117,7 @@ def test_without_tokens_only_this_machine_writes(tweets: Tweets, environ: dict[s
     assert opened.post("/api/v1/tweet", TWEET, **environ).status == 201
 
     token = Tokens(tweets.database).add("ada")
-    assert Client(create_app(tweets, SETTINGS)).post("/api/v1/tweet", TWEET, **environ, **sent(token)).status == 201
+    assert Client(Application(tweets, SETTINGS)).post("/api/v1/tweet", TWEET, **environ, **sent(token)).status == 201
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def on_loop(world: World, token: str | None) -> Reply:
 
 def test_the_event_loop_never_reads_the_list(world: World) -> None:
     """There it is the list read last, by the clock of the server."""
-    app = create_app(world.tweets, SETTINGS)
+    app = Application(world.tweets, SETTINGS)
     world = replace(world, client=Client(app))
     assert on_loop(world, "wrong").status == 401
     late = world.tokens.add("ada")
@@ -319,7 +319,7 @@ def test_the_event_loop_never_reads_the_list(world: World) -> None:
 
 def test_a_list_that_cannot_be_read_any_more_lets_nothing_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a token nor the lack of one is believed for longer than five seconds."""
-    world = replace(world, client=Client(create_app(world.tweets, SETTINGS)))
+    world = replace(world, client=Client(Application(world.tweets, SETTINGS)))
     assert code_of(on_loop(world, None)) == (401, "token_missing")
     monkeypatch.setattr(auth, "OLDEST_S", 0.0)
     for token in (None, "wrong", world.ada):

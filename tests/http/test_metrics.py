@@ -12,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 import app
-from app.logging import Request
 from app.metrics import Metrics
 from storage import Tweets
 from storage.index.embedded import socket_of
@@ -142,7 +141,7 @@ def test_labels_are_bounded(tweets: Tweets, data_dir: Path, monkeypatch: pytest.
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # put back in the end
     metrics = Metrics(data_dir, tweets)
     for number in range(50):
-        metrics.watch(Request(f"METHOD{number}", "", f"/{number}", 404, 0.001, 0))
+        metrics.watch({"method": f"METHOD{number}", "route": "", "status": 404, "duration_ms": 1.0})
     assert Numbers(metrics.page().decode())("tweets_requests_total", method="other", route="", status="404") == 50
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from app import __version__
-from app.http import pages, ranking, requests, routes, schemas
-from app.http.application import create_app
+from app import __version__, errors
+from app.http import pages, ranking, routes, schemas
+from app.http.application import Application
 from app.http.routes import build_description
 from app.settings import Settings
 from storage import Tweets
@@ -28,7 +28,7 @@ OPERATIONS = [
 
 def test_routes_and_description_agree(tweets: Tweets) -> None:
     """Every route but the pages is described, and every operation described has a route."""
-    app = create_app(tweets, SETTINGS)
+    app = Application(tweets, SETTINGS)
     found = {
         (re.sub(r"<(\w+)>", r"{\1}", route.rule), route.method.lower())
         for route in app.routes
@@ -120,7 +120,7 @@ def test_bodies_are_described_as_they_are_checked(kind: type[msgspec.Struct]) ->
     for name, words in schemas.RULES.items():
         found = [text for text in texts(described["properties"][name], "description") if text == words]
         assert found or name == "count_retweet" or (kind, name) == (schemas.NewTweet, "retweet")
-    assert f"more than {requests.BODY_LIMIT // 1024} KiB" in str(DOCUMENT["paths"]["/api/v1/tweet"])
+    assert f"more than {errors.BODY_LIMIT // 1024} KiB" in str(DOCUMENT["paths"]["/api/v1/tweet"])
 
 
 def texts(schema: Any, name: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.application import create_app
+from app.http.application import Application
 from storage import open_storage
 from storage.ids import encode
 from tests.builders import import_tweets
@@ -30,7 +30,7 @@ def test_answers_are_equal_to_the_byte(cluster: Cluster, tmp_path: Path, seed: i
         for tweets in (one, many):
             import_tweets(tweets.database, given, tmp_path, 1000, NOW_MS)
             tweets.reconciler.catch_up()
-        alone, merged = (Client(create_app(tweets, SETTINGS)) for tweets in (one, many))
+        alone, merged = (Client(Application(tweets, SETTINGS)) for tweets in (one, many))
         compared = 0
         for path in paths(limit, [encode(id_of(each)) for each in given[::4]]):
             for _ in pages(path, alone, merged):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.application import create_app
+from app.http.application import Application
 from storage import open_storage
 from storage.index.embedded import EmbeddedServer
 from tests.http.client import Client, Row
@@ -91,7 +91,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 def test_without_redis(data_dir: Path, server: EmbeddedServer) -> None:
     """With Redis away a known ranking is shown and said to be stale, an unknown one is 503; writes are still 201."""
     with open_storage(data_dir, redis_url=f"unix://{server.socket}") as tweets:
-        client = Client(create_app(tweets, SETTINGS))
+        client = Client(Application(tweets, SETTINGS))
         root: Row = client.tweet()
         known = client.get("/api/v1/top")
         server.stop()

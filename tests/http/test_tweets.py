@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.http.application import create_app
+from app.http.application import Application
 from storage import open_storage
 from tests.http.client import Client, OnLoop, Row
 from tests.http.conftest import SETTINGS
@@ -104,7 +104,7 @@ def test_retweet_of_nothing(client: Client) -> None:
 def test_chain_is_bounded(data_dir: Path) -> None:
     """A retweet with more ancestors than the setting allows is 409, and counts for no tweet."""
     with open_storage(data_dir, max_ancestors=2) as few:
-        client = Client(create_app(few, SETTINGS))
+        client = Client(Application(few, SETTINGS))
         root = client.tweet()
         last = client.retweet(client.retweet(root))
         reply = client.post("/api/v1/retweet", {"user_name": "bob", "retweet": last["id"]})

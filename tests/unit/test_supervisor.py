@@ -4,13 +4,11 @@ import socket
 import subprocess
 import sys
 from contextlib import nullcontext
-from typing import Any
 
 import pytest
 
-from app import supervisor
-from app.server import CannotServe
-from app.supervisor import LONGEST_PAUSE_S, STEADY_AFTER_S, Supervisor, pause_after
+from app import CommandError, supervisor
+from app.supervisor import LONGEST_PAUSE_S, STEADY_AFTER_S, pause_after, supervise
 
 
 def test_a_worker_that_keeps_dying_is_started_ever_later() -> None:
@@ -29,13 +27,14 @@ def test_workers_that_do_not_become_ready(monkeypatch: pytest.MonkeyPatch, scrip
     monkeypatch.setattr(supervisor, "stopping_with", lambda *_: nullcontext())  # the signals here are pytest's
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(_listening: int, _parent: int, ready: int) -> Any:
+    def start(_listening: int) -> subprocess.Popen[bytes]:
         if script is None:
             raise BlockingIOError("no more processes")
-        started.append(subprocess.Popen([sys.executable, "-c", script], pass_fds=(ready,)))
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen([sys.executable, "-c", script], bufsize=0, stdin=pipe, stdout=pipe))
         return started[-1]
 
     monkeypatch.setattr(supervisor, "start_worker", start)
-    with socket.socket() as listening, pytest.raises(CannotServe):
-        Supervisor(2, listening).run(lambda: pytest.fail("none is ready"))
-    assert all(process.wait() in {1, -9} for process in started)
+    with socket.socket() as listening, pytest.raises(CommandError):
+        supervise(2, listening, lambda: pytest.fail("none is ready"))
+    assert all(process.wait() in {1, -9, -15} for process in started)

@@ -19,9 +19,9 @@ from tests.e2e.server_apps import Echo
 
 ADVICE = "compare app/server with this version of waitress, and see the table in docs/design.md"
 
-SERVER = {"active_channels", "add_task", "adj", "close", "handle_accept", "pull_trigger", "readable", "socket"}
-CHANNEL = {"handle_close", "handle_write", "parser_class", "readable", "received", "request", "requests",
-           "send_continue", "sent_continue", "server", "service", "socket", "writable"}  # fmt: skip
+SERVER = {"active_channels", "add_task", "adj", "close", "handle_accept", "pull_trigger", "socket"}
+CHANNEL = {"handle_close", "handle_write", "parser_class", "received", "request", "requests", "send_continue",
+           "sent_continue", "server", "service", "socket"}  # fmt: skip
 PARSER = {"body_rcv", "completed", "error", "expect_continue", "header_plus", "headers_finished", "parse_header",
           "received"}  # fmt: skip
 SETTINGS = {"clear_untrusted_proxy_headers", "log_socket_errors", "max_request_body_size", "max_request_header_size",
@@ -33,7 +33,7 @@ def test_every_name_in_use_is_there() -> None:
     server = Server(Echo(), open_socket("127.0.0.1", 0))
     ours, theirs = socket.socketpair()
     try:
-        channel = HTTPChannel(server, ours, ("", 0), server.adj, server.poller)
+        channel = HTTPChannel(server, ours, ("", 0), server.adj, server.files)
         for one, names in ((server, SERVER), (channel, CHANNEL), (HTTPRequestParser(server.adj), PARSER)):
             missing = {name for name in names if not hasattr(one, name)}
             assert not missing, f"waitress has no {missing} in its {type(one).__name__} any more: {ADVICE}"
