@@ -5,7 +5,6 @@ import select
 import socket
 import struct
 import time
-from concurrent.futures import Future
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIEnvironment
@@ -115,7 +114,8 @@ class Connection(HTTPChannel):
                 if isinstance(given, Deferred):
                     self._environ = environ
                     environ[DEFERRED] = given
-                    given.future.add_done_callback(self._resume)
+                    # In the thread that completes the future, which must not touch this connection.
+                    given.future.add_done_callback(lambda _: server.call_soon(self))
                     return
                 status, headers = started
                 response = respond(request, status, headers, b"".join(given), ends=ends)
@@ -123,40 +123,29 @@ class Connection(HTTPChannel):
             _log.exception("the application failed")
             response = self._error_response(request)
         self.requests.pop(0)
-        head, body, self._ends = response
-        self._send(head + body)
+        data, self._ends = response
+        self._send(data)
 
     def _error_response(self, request: StrictRequest) -> Response:
         response = respond_error(request)
         self.server.refused(request.command, int(response[0][9:12]), self._peer[0])
         return response
 
-    def _resume(self, _done: Future[Any]) -> None:
-        # In the thread that completed the future, which must not touch this connection.
-        self.server.call_soon(self)
-
     def _send(self, data: bytes) -> None:
-        try:
-            sent = self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.handle_close()
-            return
-        if sent == len(data):
-            self._sent()
-            return
-        self._unsent = memoryview(data)[sent:]
+        self._unsent = memoryview(data)
+        self.server.unsent_bytes += len(data)
         self._active_at = time.monotonic()
-        self._sent_by = self._active_at + self.server.limits.idle_s + len(self._unsent) / LEAST_RATE
-        self.server.unsent_bytes += len(self._unsent)
+        self._sent_by = self._active_at + self.server.limits.idle_s + len(data) / LEAST_RATE
+        self.handle_write()
+        if not self._unsent:
+            return
         if self.server.unsent_bytes > self.server.limits.unsent_bytes:
             self.reset()
         else:
             self._enter(State.SENDING)
 
     def handle_write(self) -> None:
-        """Send more of the response."""
+        """Send what the kernel takes of the response."""
         try:
             sent = self.socket.send(self._unsent)
         except BlockingIOError:

@@ -188,12 +188,6 @@ class Server(TcpWSGIServer):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         Connection(self, sock, address)
 
-    def check_deadlines(self, now: float) -> None:
-        """End what has taken too long. While no more connections fit in, it is ten times less patient."""
-        share = 0.1 if len(self.active_channels) >= self._connection_limit else 1
-        for connection in list(self.active_channels.values()):
-            connection.check_deadlines(now, self.limits.request_s * share, self.limits.idle_s * share)
-
     def _run_once(self, timeout_s: float) -> None:
         """A turn of the loop: wait until something happens, at most *timeout_s*, and go on with all it concerns."""
         if not self.is_stopping:
@@ -212,7 +206,9 @@ class Server(TcpWSGIServer):
             self._ready.popleft().service()
         if began >= self._tick_at:
             self._tick_at = began + _TICK_S
-            self.check_deadlines(began)
+            patience = 0.1 if len(self.active_channels) >= self._connection_limit else 1
+            for connection in list(self.active_channels.values()):
+                connection.check_deadlines(began, self.limits.request_s * patience, self.limits.idle_s * patience)
             self._tick()
         self._on_idle()
         took_s = time.monotonic() - began

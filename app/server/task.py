@@ -20,8 +20,8 @@ _OF_WAITRESS = {431: HEADER_TOO_LARGE, 413: BODY_TOO_LARGE}
 """What waitress itself refuses, by its status."""
 
 
-Response = tuple[bytes, bytes, bool]
-"""A response as it is sent: head, body, and whether the connection is closed after it."""
+Response = tuple[bytes, bool]
+"""A response as it is sent, and whether the connection is closed after it."""
 
 
 def environ_of(request: StrictRequest, peer: tuple[Any, ...], base: WSGIEnvironment) -> WSGIEnvironment:
@@ -45,7 +45,7 @@ def environ_of(request: StrictRequest, peer: tuple[Any, ...], base: WSGIEnvironm
 def respond(
     request: StrictRequest, status: str, headers: list[tuple[str, str]], body: bytes, *, ends: bool
 ) -> Response:
-    """The response to *request*, whose length, where it has one, is among *headers*. Raises ValueError for a header."""
+    """The response to *request*, whose length, where it has one, is among *headers*. Raises ValueError."""
     lines = [f"HTTP/{request.version} {status}", *[f"{name}: {value}" for name, value in headers]]
     ends = ends or not request.keeps_alive
     if ends:
@@ -56,7 +56,7 @@ def respond(
     head = "\n".join(lines)
     if "\r" in head or head.count("\n") >= len(lines):
         raise ValueError("a header of the response has a line break")
-    return head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n", body, ends
+    return head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body, ends
 
 
 @lru_cache(maxsize=1)
