@@ -23,6 +23,7 @@ from prometheus_client.values import MultiProcessValue
 from app import __version__
 from storage.data_dir import usable
 from storage.errors import StorageError
+from storage.tools.health import get_health
 from storage.tools.status import get_status
 from storage.tweets import Tweets
 
@@ -84,7 +85,7 @@ class Metrics(Collector):
         build = GaugeMetricFamily("tweets_build_info", "Always 1; the version is in the label.", labels=("version",))
         build.add_metric((__version__,), 1)
         yield build
-        health = self._tweets.health()
+        health = get_health(self._tweets)
         yield GaugeMetricFamily("tweets_store_up", "Whether SQL answers.", int(health.store))
         yield GaugeMetricFamily("tweets_index_up", "Whether Redis answers.", int(health.index))
         with suppress(StorageError):  # away just now

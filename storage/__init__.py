@@ -12,9 +12,9 @@ from storage.errors import CannotOpen, StorageError, StoreDamaged, StoreForbidde
 from storage.index.embedded import EmbeddedServer, is_running, socket_of
 from storage.index.opening import open_index
 from storage.index.ranking import RankingIndex
-from storage.migrate import check_usable, up
+from storage.migrate import prepare_schema
 from storage.sql.database import Database, open_database, read_url
-from storage.sql.log import Store, get_store
+from storage.sql.log import Store
 from storage.tweets import CACHE_SIZES, Tweets
 
 __all__ = ["Tweets", "open_log", "open_storage", "prepare_schema"]
@@ -52,8 +52,7 @@ def open_storage(
         if not attach:
             database.check_whole(CHECKED_AT_START)
         prepare_schema(database, partitions, embedded=not database_url)
-        with database.reading() as connection:
-            store = get_store(connection)
+        store = database.get_state().store
         index, server = _open_index(data_dir / "redis", redis_url, store, attach=attach)
         owns_index = server is not None or not attach
         was_clean = owns_index and take_clean_marker(data_dir)
@@ -77,8 +76,6 @@ def open_storage(
             cache_sizes=cache_sizes,
         )
         tweets.server, tweets.on_close = server, on_close
-        if server:
-            server.on_ready = tweets.reconciler.wake
         tweets.start()
     except BaseException as error:
         if server:
@@ -103,19 +100,6 @@ def open_log(data_dir: Path, database_url: str = "") -> Database:
     return open_database(url)
 
 
-def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
-    """Bring an *embedded* database to the latest revision. Raises CannotOpen when another one is not there."""
-    with database.reading() as connection:
-        try:
-            check_usable(connection)
-        except CannotOpen:
-            if not embedded:
-                raise
-        else:
-            return
-    up(database, partitions)
-
-
 def _open_index(
     folder: Path, redis_url: str, store: Store, *, attach: bool
 ) -> tuple[RankingIndex, EmbeddedServer | None]:
@@ -123,13 +107,8 @@ def _open_index(
     if redis_url:
         return open_index(redis_url, store.id), None
     with usable(folder):
-        server = None if attach and is_running(folder) else EmbeddedServer(folder, wait_s=EMBEDDED_STARTS_WITHIN_S)
-        try:
-            return open_index(f"unix://{quote(str(socket_of(folder)))}", store.id), server
-        except BaseException:
-            if server:
-                server.stop()
-            raise
+        index = open_index(f"unix://{quote(str(socket_of(folder)))}", store.id)
+        return index, None if attach and is_running(folder) else EmbeddedServer(folder, wait_s=EMBEDDED_STARTS_WITHIN_S)
 
 
 def _check_database(database: Database) -> None:

@@ -8,12 +8,12 @@ transaction commits.
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
-from storage.batch_worker import POSTPONED, Postponed
+from storage.batch_worker import POSTPONED
 from storage.errors import ChainTooLong, KeyReused, StorageError, TweetDeleted, TweetNotFound
 from storage.fold import Ancestry, Entry
 from storage.ids import next_id
@@ -33,10 +33,10 @@ COLUMNS = (
 Command = NewTweet | int
 """A tweet to post, or the id of one to delete."""
 
-Outcome = Posted | int | StorageError | Postponed | None
+Outcome = Posted | int | StorageError | None
 """
-The tweet posted, the id of the one that an earlier call with the same key had posted, why it was refused, that it comes
-later, or None for a deletion done.
+The tweet posted, the id of the one that an earlier call with the same key had posted, why it was refused, `POSTPONED`,
+or None for a deletion done.
 """
 
 
@@ -44,15 +44,22 @@ class Batch:
     """
     Collects the rows of one transaction while it decides the outcome of each command.
 
-    *ancestries* are those of the tweets that the commands name, and of all their ancestors.
+    *ancestries* are those of the tweets that the commands name, and of all their ancestors. Commands that name one of
+    those *left_out* are postponed.
     """
 
     def __init__(
-        self, connection: Connection, store: Store, ancestries: dict[int, Ancestry], max_ancestors: int
+        self,
+        connection: Connection,
+        store: Store,
+        ancestries: dict[int, Ancestry],
+        left_out: Collection[int],
+        max_ancestors: int,
     ) -> None:
         self._connection = connection
         self._store = store
         self.ancestries = ancestries
+        self._left_out = left_out
         self._max_ancestors = max_ancestors
         # All new roots of a batch go to one partition, so that a batch locks few heads.
         self._root_partition = secrets.randbelow(store.partitions) if store.partitions > 1 else 0
@@ -74,7 +81,7 @@ class Batch:
     def lock(self, commands: Sequence[Command]) -> None:
         """Lock the heads of all partitions concerned; then read what the outcomes of *commands* depend on."""
         targets = set(map(target_of, commands))
-        named = {target for target in targets if target is not None and target in self.ancestries}
+        named = {target for target in targets.difference(self._left_out) if target in self.ancestries}
         partitions = {self.ancestries[target].partition for target in named}
         if None in targets:
             partitions.add(self._root_partition)
@@ -96,7 +103,9 @@ class Batch:
         outcomes: list[Outcome] = []
         for command in commands:
             try:
-                if isinstance(command, int):
+                if target_of(command) in self._left_out:
+                    outcomes.append(POSTPONED)
+                elif isinstance(command, int):
                     self._delete(command)
                     outcomes.append(None)
                 else:

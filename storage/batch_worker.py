@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -27,17 +26,10 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 
-class Postponed(Enum):
-    """Has one value, `POSTPONED`."""
-
-    POSTPONED = "postponed"
-
-
-POSTPONED: Final = Postponed.POSTPONED
+POSTPONED: Final = StorageError("postponed")
 """In the place of an outcome: the item waits for the next batch, before all others. Not for all items of a batch."""
 
-
-Outcomes = Sequence[Outcome | Future[Outcome] | StorageError | Postponed]
+Outcomes = Sequence[Outcome | Future[Outcome] | StorageError]
 
 
 class BatchFuture(Future[Outcome], Generic[Item, Outcome]):
@@ -50,13 +42,10 @@ class BatchFuture(Future[Outcome], Generic[Item, Outcome]):
 
     def __init__(self, worker: "BatchWorker[Item, Outcome]", item: Item) -> None:
         super().__init__()
+        self.set_running_or_notify_cancel()
         self.item = item
         self.submitted_at = time.monotonic()
         self._worker = worker
-
-    def cancel(self) -> bool:
-        """Return False."""
-        return False
 
     def result(self, timeout: float | None = None) -> Outcome:
         """
@@ -181,12 +170,12 @@ class BatchWorker(Generic[Item, Outcome]):
 
 def _complete(futures: Sequence[Future[Outcome]], outcomes: Outcomes[Outcome]) -> None:
     for future, outcome in zip(futures, outcomes, strict=True):
-        if isinstance(outcome, StorageError):
-            future.set_exception(outcome)
-        elif isinstance(outcome, Future):
+        if isinstance(outcome, Future):
             outcome.add_done_callback(partial(_pass_on, future))
-        elif not isinstance(outcome, Postponed):
+        elif not isinstance(outcome, StorageError):
             future.set_result(outcome)
+        elif outcome is not POSTPONED:
+            future.set_exception(outcome)
 
 
 def _pass_on(future: Future[Any], source: Future[Any]) -> None:

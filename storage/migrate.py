@@ -5,14 +5,17 @@ The check runs at every start, so it does without Alembic, whose import takes 20
 transaction: it is done, or nothing of it is. Any number of processes may migrate at once: one does it, the others wait.
 """
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, insert, inspect, text
 
 from storage.errors import CannotOpen, ToolRefused
+from storage.ids import PARTITIONS
 from storage.sql import log, schema
 from storage.sql.database import Database
+from storage.sql.statements import rows
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -57,6 +60,19 @@ def check_usable(connection: Connection) -> None:
     )
 
 
+def prepare_schema(database: Database, partitions: int, *, embedded: bool) -> None:
+    """Bring an *embedded* database to the latest revision. Raises CannotOpen when another one is not there."""
+    with database.reading() as connection:
+        try:
+            check_usable(connection)
+        except CannotOpen:
+            if not embedded:
+                raise
+        else:
+            return
+    up(database, partitions)
+
+
 def up(database: Database, partitions: int) -> None:
     """Bring *database* to the latest revision; nothing if it is there. A new one gets its name and its *partitions*."""
     with database.writing("migrating") as connection:
@@ -64,7 +80,18 @@ def up(database: Database, partitions: int) -> None:
             command, config = _alembic(connection)
             command.upgrade(config, "head")
         check_usable(connection)
-        log.found_store(connection, partitions)
+        _found(connection, partitions)
+
+
+def _found(connection: Connection, partitions: int) -> None:
+    """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
+    if rows(connection, log.STATE):
+        return
+    if not 1 <= partitions <= PARTITIONS:
+        raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
+    connection.execute(insert(schema.store).values(id=secrets.token_hex(8), partitions=partitions))
+    nothing = log.Head(0, 0, 0, 0)._asdict()
+    connection.execute(insert(schema.heads), [{"partition": partition, **nothing} for partition in range(partitions)])
 
 
 def down(database: Database, number: str | None = None) -> str:

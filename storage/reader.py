@@ -86,11 +86,10 @@ class Reader:
         unknown = [row for row in rows if row.id not in counts]
         if unknown:
             with self._database.reading() as connection:
-                found = log.count_descendants(connection, [row.id for row in unknown], COUNTED_AT_MOST)
-                if found is None:  # too many in all
-                    each = (log.count_descendants(connection, [row.id], COUNTED_AT_MOST) for row in unknown)
-                    found = {tweet_id: count for one in each if one for tweet_id, count in one.items()}
-            counts |= {row.id: row.base + found[row.id] for row in unknown if row.id in found}
+                for row in unknown:
+                    count = log.count_descendants(connection, row.id, COUNTED_AT_MOST)
+                    if count is not None:
+                        counts[row.id] = row.base + count
         return counts
 
     def rank(self, tweet_id: int) -> Rank:

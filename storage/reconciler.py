@@ -14,12 +14,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from itertools import takewhile
 
-from storage.ancestry import AncestorCache
+from storage.ancestry import load_ancestries
 from storage.errors import IndexDamaged, IndexUnavailable, StorageError
-from storage.fold import change
+from storage.fold import Ancestry, change
 from storage.index.ranking import FoldRequest, IndexState, RankingIndex, advice
 from storage.rebuild import OnProgress, rebuild
 from storage.sql import log
@@ -45,14 +45,11 @@ REBUILT_FROM = 10_000
 LONGEST_PAUSE_S = 60.0
 """Between two attempts to rebuild a partition: twice its time after a success, 0.1, 0.4, 1.6 ... s after failures."""
 
-OTHERS_TAKE_S = 0.2
-"""How often a partition that another process rebuilds is asked for."""
-
 READERS_WAIT_S = 0.5
 """How long a rebuild may take, or be put off, before its partition is marked unavailable, which no reader waits for."""
 
 STOPS_WITHIN_S = 5.0
-"""How long `stop` waits for the threads, which may be waiting for SQL or Redis."""
+"""How long `stop` waits for the thread, which may be waiting for SQL or Redis."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +58,10 @@ class Reconciler:
     """
     Brings the index up to date with the log: when woken, once a second, and when a reader waits for it.
 
-    Each partition is followed for itself: while the server of one is unavailable, the others go on. One thread looks
-    and folds, another one rebuilds meanwhile; the methods may be called by any thread. With *owns_index* it looks
-    whether servers were restarted, for all processes of this host; *is_trusted* when its own one was stopped cleanly.
+    Each partition is followed for itself: while the server of one is unavailable, the others go on. One thread does it,
+    and looks between the portions of a rebuild as well; the methods may be called by any thread. With *owns_index* it
+    looks whether servers were restarted, for all processes of this host; *is_trusted* when its own one was stopped
+    cleanly.
     """
 
     def __init__(
@@ -71,7 +69,6 @@ class Reconciler:
         database: Database,
         index: RankingIndex,
         store: Store,
-        ancestors: AncestorCache,
         *,
         owns_index: bool = False,
         is_trusted: bool = False,
@@ -81,14 +78,13 @@ class Reconciler:
         self.store = store
         self._owns_index = owns_index
         self._is_trusted = is_trusted
-        self._ancestors = ancestors
         self._current: set[int] = set()
         self._unavailable: dict[int, StorageError] = {}
         self._damaged: set[int] = set()
         self._doubted: set[int] | None = None  # those built in a server process that runs no more, once that is known
         self._is_blind = False
         self._rebuilding: dict[int, tuple[float, IndexState | None]] = {}
-        """Since when a partition is to be rebuilt, and where it stood then; None for one that is only doubted."""
+        """Since when a partition is to be rebuilt, and where it stands; None for one that is only doubted."""
         self._failures: dict[int, int] = {}
         self._retry_at: dict[int, float] = {}
         self._has_failed = False  # to look
@@ -96,15 +92,12 @@ class Reconciler:
         self._wake = threading.Event()
         self._wake.set()
         self._stopping = threading.Event()
-        self._has_work = threading.Event()
-        self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for name, target in (("reconciler", self._run), ("rebuilder", self._rebuild_all))
-        ]
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
         self._changed = threading.Condition()
         self._asked = self._looked = 0
         """The calls of `catch_up`, and the last one after which the reconciler has looked."""
-        self._batch = threading.Lock()
+        self.batch = threading.Lock()
+        """To be held while a batch of this process is stored and brought into the index."""
         self.rebuilds = 0
         self.on_rebuild: Callable[[int], object] = lambda _count: None
         """See `Tweets.observe`."""
@@ -113,19 +106,16 @@ class Reconciler:
 
     def start(self) -> None:
         """Look after the index until `stop`, at once for the first time."""
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the threads; a rebuild under way is aborted."""
+        """End the thread; a rebuild under way is aborted."""
         self._stopping.set()
         self._wake.set()
         with self._changed:
             self._changed.notify_all()
-        self._has_work.set()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(STOPS_WITHIN_S)
+        if self._thread.is_alive():
+            self._thread.join(STOPS_WITHIN_S)
 
     def is_trustworthy(self) -> bool:
         """Whether there is no reason to doubt the index, as its server runs now."""
@@ -142,20 +132,12 @@ class Reconciler:
         """Whether *partition* did not answer when it was asked last, or takes long to rebuild: do not wait for it."""
         return partition in self._unavailable
 
-    def batch_on_its_way(self) -> AbstractContextManager[object]:
-        """To be held while a batch of this process is stored and brought into the index."""
-        return self._batch
-
     def wait_for_batch(self) -> None:
         """Wait until a batch that is under way has come into the index, or for as long as that takes as a rule."""
-        if not self._batch.locked():
+        if not self.batch.locked():
             time.sleep(ON_ITS_WAY_S)  # it is one of another process
-        elif self._batch.acquire(timeout=ON_ITS_WAY_S):
-            self._batch.release()
-
-    def wake(self) -> None:
-        """Look now, as the server has come back."""
-        self._wake.set()
+        elif self.batch.acquire(timeout=ON_ITS_WAY_S):
+            self.batch.release()
 
     def mark_stale(self, partition: int) -> None:
         """Say that *partition* may lack something."""
@@ -164,14 +146,15 @@ class Reconciler:
 
     def mark_unavailable(self, partition: int, error: StorageError) -> None:
         """Say that *partition* did not answer, or, with IndexDamaged, that it holds what cannot be ours."""
-        if isinstance(error, IndexDamaged):
-            self._damaged.add(partition)
-            self.mark_stale(partition)
-            return
+        is_damaged = isinstance(error, IndexDamaged)
+        is_known = partition in (self._damaged if is_damaged else self._unavailable)
         self._current.discard(partition)
-        if partition not in self._unavailable:
+        if is_damaged:
+            self._damaged.add(partition)
+        else:
+            self._unavailable[partition] = error
+        if not is_known:
             self._wake.set()
-        self._unavailable[partition] = error
 
     def catch_up(self, timeout_s: float | None = None) -> None:
         """
@@ -192,39 +175,11 @@ class Reconciler:
         for error in [*self._unavailable.values()]:
             raise IndexUnavailable(f"The index is not up to date: {advice(error)}.") from (error.__cause__ or error)
 
-    def rebuild(self, on_progress: OnProgress = lambda _counted: None) -> None:
-        """
-        Rebuild every ranking from the log, one partition after the other; readers and writers go on.
-
-        Heads that disagree with their entries are mended, and the keys of version 0.1 removed. *on_progress* is called
-        with how many tweets were counted so far; what it raises aborts the rebuild. Raises IndexUnavailable.
-        """
-        with self._database.reading() as connection:
-            wrong = log.list_wrong_heads(connection)
-        if wrong:
-            with self._database.writing("writing at length") as connection:
-                log.repair_heads(connection)
-            _log.warning("mended the heads of partitions %s: their entries said otherwise", sorted(wrong))
-        before = 0
-        for partition in range(self.store.partitions):
-            counted = None
-            while counted is None:
-                counted = rebuild(
-                    self._database,
-                    self._index,
-                    self.store,
-                    partition,
-                    insist=True,
-                    on_progress=lambda counted: on_progress(before + counted),  # noqa: B023  # called right here
-                )
-                if counted is None and self._stopping.wait(OTHERS_TAKE_S):  # another process is at it
-                    raise IndexUnavailable("the service is stopping")
-            before += counted
-            self.rebuilds += 1
-            self.on_rebuild(1)
-            self.mark_stale(partition)
-        self._index.remove_old(range(self.store.partitions))
-        self.catch_up()
+    def note_rebuild(self, partition: int) -> None:
+        """Say that *partition* was rebuilt: what was stored meanwhile is to be folded."""
+        self.rebuilds += 1
+        self.on_rebuild(1)
+        self.mark_stale(partition)
 
     def _run(self) -> None:
         while True:
@@ -232,10 +187,12 @@ class Reconciler:
             pause_s = TICK_S if self._is_settled(with_rebuilds=True) and not self._unavailable else RETRY_S
             next_try_s = min((at - now for at in [*self._retry_at.values()] if at > now), default=TICK_S)
             self._wake.wait(min(pause_s, next_try_s))
-            self._wake.clear()
             if self._stopping.is_set():
                 return
-            self._attempt()
+            self._look()
+            for partition in [*self._rebuilding]:
+                if partition in self._rebuilding:  # a look meanwhile may have found that it is not needed any more
+                    self._rebuild(partition)
 
     def _is_settled(self, *, with_rebuilds: bool) -> bool:
         """Whether there is nothing to wait for: each partition is up to date, or there is a reason why it is not."""
@@ -245,8 +202,9 @@ class Reconciler:
             return False
         return all(each in self._current or each in self._unavailable for each in range(self.store.partitions))
 
-    def _attempt(self) -> None:
-        """Repair what can be repaired now. Raises nothing; what fails is logged once and tried again later."""
+    def _look(self) -> None:
+        """Repair what can be repaired at once. Raises nothing; what fails is logged once and tried again later."""
+        self._wake.clear()
         with self._changed:
             number = self._asked
         problem, has_failed = "", True
@@ -270,33 +228,34 @@ class Reconciler:
             self._reported = problem
 
     def _repair(self) -> None:
-        """Fold what partitions lack; have those rebuilt that stand elsewhere than the log, and those in doubt."""
-        tried = dict(self._retry_at)
+        """Fold what partitions lack; note which to rebuild: that stand elsewhere than the log, or are in doubt."""
         broken = self._follow()
         if self._owns_index and not self._unavailable:
             self._look_at_servers()
         now = time.monotonic()
         wanted: dict[int, IndexState | None] = {**dict.fromkeys(self._doubted or ()), **broken}
-        for partition in [*self._rebuilding]:
-            if partition not in wanted:  # it was rebuilt, or brought up to date by another process
-                self._rebuilding.pop(partition, None)
+        rebuilding: dict[int, tuple[float, IndexState | None]] = {}
         for partition, state in wanted.items():
             due = self._retry_at.get(partition, 0.0)
-            if due != tried.get(partition, 0.0):  # an attempt has ended since it was asked: ask again
-                self._wake.set()
-                continue
             if due <= now:
-                since, _ = self._rebuilding.get(partition, (now, None))
-                self._rebuilding[partition] = since, state
-                self._has_work.set()
-                due = since
+                due, _ = self._rebuilding.get(partition, (now, None))
+                rebuilding[partition] = due, state
             if partition in broken:
                 self._current.discard(partition)
                 if abs(now - due) > READERS_WAIT_S:
                     self._unavailable.setdefault(partition, IndexUnavailable("it is being rebuilt"))
+        self._rebuilding = rebuilding
 
     def _follow(self) -> dict[int, IndexState]:
         """Fold what partitions lack. Returns where those stand that must be rebuilt. Raises StoreUnavailable."""
+        for partition in [*self._damaged]:
+            try:
+                self._index.remove(partition)
+            except IndexUnavailable as error:
+                self._unavailable[partition] = error
+                continue
+            self._damaged.discard(partition)
+            _log.warning("the index of partition %d held what cannot be ours; it was removed", partition)
         # The positions before the heads: so no head is behind a position of this timeline.
         answers = self._index.counts_all(dict.fromkeys(range(self.store.partitions), ()))
         heads = self._database.get_state().checked(self.store).heads
@@ -304,15 +263,14 @@ class Reconciler:
         for partition, answer in enumerate(answers):
             if isinstance(answer, IndexUnavailable):
                 self.mark_unavailable(partition, answer)
-            elif not answer.state.matches(heads[partition]):
-                lagging[partition] = answer.state
-            elif partition not in self._damaged:
+            elif answer.state.matches(heads[partition]):
                 self._mark_current(partition)
-        damaged = dict.fromkeys(self._damaged, IndexState(b"", 0, None, 0, 0))
+            else:
+                lagging[partition] = answer.state
         lack = sum(heads[partition].seq - state.seq for partition, state in lagging.items())
         if lack > max(REBUILT_FROM, sum(head.live for head in heads.values()) // 2):
-            return lagging | damaged  # to fold that takes longer
-        return {partition: state for partition, state in lagging.items() if not self._fold(partition, state)} | damaged
+            return lagging  # to fold that takes longer
+        return {partition: state for partition, state in lagging.items() if not self._fold(partition, state)}
 
     def _mark_current(self, partition: int) -> None:
         self._unavailable.pop(partition, None)
@@ -327,7 +285,8 @@ class Reconciler:
                 entries = log.list_entries(connection, partition, state.seq, FOLD_AT_ONCE)
                 head = log.get_state(connection).checked(self.store).heads[partition]
                 parents = [entry.parent for entry in entries if entry.parent is not None]
-                ancestries, left_out = self._ancestors.load(connection, parents)
+                ancestries: dict[int, Ancestry] = {}  # not kept, as the log may go back between two
+                left_out = load_ancestries(connection, ancestries, parents)
             if state.seq == head.seq:
                 if state.cardinality != head.live:
                     return False
@@ -362,37 +321,28 @@ class Reconciler:
 
     def _warn_of_evictions(self) -> None:
         with suppress(IndexUnavailable):
-            for policy in self._index.list_evictions():
+            limited = [each for each in self._index.info("memory") if int(each["maxmemory"])]
+            for policy in {each.get("maxmemory_policy", "noeviction") for each in limited} - {"noeviction"}:
                 _log.warning("Redis evicts keys (maxmemory-policy %s): set noeviction, or the index gets lost", policy)
 
-    def _rebuild_all(self) -> None:
-        """Rebuild what must be, one partition after the other; what another process rebuilds is asked for again."""
-        while not self._stopping.is_set():
-            if not self._rebuilding:
-                self._has_work.wait()
-            self._has_work.clear()
-            for partition, (_, broken) in [*self._rebuilding.items()]:
-                if not self._stopping.is_set():
-                    self._try_to_rebuild(partition, broken)
-            self._stopping.wait(OTHERS_TAKE_S)
-
-    def _try_to_rebuild(self, partition: int, broken: IndexState | None) -> None:
-        """Rebuild a partition that still stands where it was *broken*, or is only doubted, and served meanwhile."""
-        began = time.monotonic()
+    def _rebuild(self, partition: int) -> None:
+        """Rebuild a partition that still stands where it was broken, or is only doubted, and served meanwhile."""
+        broken = self._rebuilding[partition][1]
+        began = looked_at = time.monotonic()
 
         def is_needed(found: IndexState) -> bool:
             return bool(self._index.list_built_elsewhere([partition])) if broken is None else found == broken
 
         def on_progress(counted: int) -> None:
+            nonlocal looked_at
             if self._stopping.is_set():
                 raise IndexUnavailable("the service is stopping")
             self.on_progress(counted)
+            if self._wake.is_set() or time.monotonic() > looked_at + RETRY_S:
+                self._look()
+                looked_at = time.monotonic()
 
         try:
-            if partition in self._damaged:
-                _log.warning("the index of partition %d holds what cannot be ours; it is removed", partition)
-                self._index.remove(partition)
-                self._damaged.discard(partition)
             counted = rebuild(
                 self._database, self._index, self.store, partition, is_needed, on_progress, insist=broken is None
             )
@@ -406,14 +356,12 @@ class Reconciler:
             self._rebuilding.pop(partition, None)
             self._wake.set()
             return
-        if counted is None:
+        if counted is None:  # another process is at it, or was
             return
         took_s = time.monotonic() - began
         _log.info("rebuilt the index of partition %d in %.1f s", partition, took_s)
-        self.rebuilds += 1
-        self.on_rebuild(1)
         self._failures.pop(partition, None)
         self._retry_at[partition] = time.monotonic() + min(2 * took_s, LONGEST_PAUSE_S)
         self._unavailable.pop(partition, None)
-        self.mark_stale(partition)  # what was stored meanwhile is folded now
         self._rebuilding.pop(partition, None)
+        self.note_rebuild(partition)

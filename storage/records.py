@@ -62,19 +62,6 @@ class Page:
     next: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ChainEnds:
-    """
-    Both ends of a chain: `near` from a tweet upwards, `far` from its root downwards, `hidden` tweets between the two.
-
-    Deleted tweets are tombstones. No tweet is in both.
-    """
-
-    near: tuple[Tweet, ...]
-    far: tuple[Tweet, ...]
-    hidden: int
-
-
 class Place(NamedTuple):
     """
     A place in the ranking. A greater place ranks higher: by count, and of equal counts the newer tweet.
@@ -109,12 +96,3 @@ class Rank:
     rank: int
     count_retweet: int
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Which parts answer, and how many log entries the index is behind (None when a part is away)."""
-
-    store: bool
-    index: bool
-    lag: int | None

@@ -3,36 +3,29 @@
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from storage.ancestry import AncestorCache
-from storage.cascade import Cascade, Descendant, list_descendants, read_cascade
-from storage.changes import ChangesPage, read_changes
+from sqlalchemy import Connection
+
 from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotFound
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.kept import KeptAnswers
 from storage.reader import TOO_MANY, Reader, TopQuery
 from storage.reconciler import Reconciler
-from storage.records import ChainEnds, Health, NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
+from storage.records import NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Row, Store, tweet_of
 from storage.windows import Windows
 from storage.writer import Writer
 
-Drawing = TypeVar("Drawing")
-
-READ_AT_ONCE = 50
-"""Tweets with their texts, in `list_live`."""
-
-
 CACHE_SIZES = 200_000, 2_000
 """
 How many ancestries the writer keeps, about 30 MB, and how many texts of ranked tweets the reader.
 
 Those are 20 MB if all were of full length, 80 MB in letters of four bytes. What is answered and stored does not depend
-on it. A catch-up keeps no ancestries, as the log may go back between two.
+on it.
 """
 
 
@@ -61,22 +54,21 @@ class Tweets(AbstractContextManager["Tweets"]):
         """The embedded server, where this process runs it."""
         self.on_close: Callable[[bool], None] = lambda _is_trustworthy: None
         """Called by `close` once nothing asks the index, with whether there is no reason to doubt it."""
-        self.reconciler = Reconciler(
-            database, index, store, AncestorCache(0), owns_index=owns_index, is_trusted=is_trusted
-        )
+        self.reconciler = Reconciler(database, index, store, owns_index=owns_index, is_trusted=is_trusted)
         self._reader = Reader(database, index, self.reconciler, cache_sizes[1])
         self.windows = Windows(database)
         """The tops of windows, which need no index."""
-        self._drawings: KeptAnswers = KeptAnswers("cascades")
+        self.drawings: KeptAnswers = KeptAnswers("cascades")
+        """What is drawn of cascades, by the ids of their tweets."""
         self._writer = Writer(
             database,
             index,
             self.reconciler,
             store,
-            AncestorCache(cache_sizes[0]),
             self._find_replayed,
             max_ancestors=max_ancestors,
             queue_limit=queue_limit,
+            ancestries_kept=cache_sizes[0],
         )
 
     @property
@@ -119,51 +111,40 @@ class Tweets(AbstractContextManager["Tweets"]):
         TweetNotFound.
         """
         with self.database.reading() as connection:
-            if after is None:
-                rows = log.list_chain(connection, tweet_id, limit + 1)
-            else:
-                chain = log.list_chains(connection, [tweet_id])
-                further = sorted((each for each in chain if each < after), reverse=True)
-                found = log.list_rows(connection, further[: limit + 1])
-                rows = [found[each] for each in further[: limit + 1]]
-        if not rows and (after is None or not chain):
-            raise TweetNotFound
-        return self._page(rows, limit)
+            chain = _list_chain(connection, tweet_id)
+            some = [each for each in chain if after is None or each < after][: limit + 1]
+            found = log.list_rows(connection, some)
+        return self._page([found[each] for each in some], limit)
 
-    def list_chain_ends(self, tweet_id: int, nearest: int, farthest: int) -> ChainEnds:
+    def list_chain_ends(
+        self, tweet_id: int, nearest: int, farthest: int
+    ) -> tuple[tuple[Tweet, ...], tuple[Tweet, ...], int]:
         """
-        At most *nearest* (1 or more) tweets from the tweet upwards, and *farthest* from its root downwards.
+        At most *nearest* (1 or more) tweets from the tweet upwards, and of the rest *farthest* from its root downwards.
 
-        What lies in between is not read. Raises TweetNotFound.
+        Deleted tweets are tombstones. Also returns how many lie between the two; their texts are not read. Raises
+        TweetNotFound.
         """
         with self.database.reading() as connection:
-            near = log.list_chain(connection, tweet_id, nearest)
-            if not near:
-                raise TweetNotFound
-            others = near[0].depth + 1 - len(near)
-            far = log.list_chain_from_root(connection, tweet_id, -1, min(farthest, others)) if others else []
-        tweets = self._with_counts(near + far)
-        return ChainEnds(tweets[: len(near)], tweets[len(near) :], others - len(far))
+            chain = _list_chain(connection, tweet_id)
+            near, far = chain[:nearest], chain[nearest:][::-1][:farthest]
+            found = log.list_rows(connection, [*near, *far])
+        tweets = self._with_counts([found[each] for each in (*near, *far)])
+        return tweets[: len(near)], tweets[len(near) :], len(chain) - len(tweets)
 
     def list_newest(self, limit: int, after: int | None = None) -> Page:
         """The tweets that are not deleted, newest first, older than *after*."""
-        with self.database.reading() as connection:
-            rows = log.list_newest(connection, LARGEST if after is None else after, limit + 1)
-        return self._page(rows, limit)
+        return self._list(limit, after)
 
     def list_retweets(self, tweet_id: int, limit: int, after: int | None = None) -> Page:
         """The direct retweets that are not deleted, newest first, older than *after*. Raises TweetNotFound."""
         if self.database.find_row(tweet_id) is None:
             raise TweetNotFound
-        with self.database.reading() as connection:
-            rows = log.list_retweets(connection, tweet_id, LARGEST if after is None else after, limit + 1)
-        return self._page(rows, limit)
+        return self._list(limit, after, parent=tweet_id)
 
     def list_by_user(self, user_name: str, limit: int, after: int | None = None) -> Page:
         """The tweets of *user_name*, newest first, older than *after*; empty for an unknown name."""
-        with self.database.reading() as connection:
-            rows = log.list_by_user(connection, user_name, LARGEST if after is None else after, limit + 1)
-        return self._page(rows, limit)
+        return self._list(limit, after, user_name=user_name)
 
     def list_live(self, ids: Sequence[int], limit: int) -> tuple[Tweet, ...]:
         """
@@ -171,35 +152,10 @@ class Tweets(AbstractContextManager["Tweets"]):
 
         Without the index a tweet of very many retweets has None as its count.
         """
-        live: list[Row] = []
-        for start in range(0, len(ids), READ_AT_ONCE):
-            some = ids[start : start + READ_AT_ONCE]
-            found = self.database.find_rows(some)
-            live += [row for row in map(found.get, some) if row is not None and not row.deleted]
-            if len(live) >= limit:
-                break
-        counts = self._reader.counts(live[:limit]) if live else {}
-        return tuple(tweet_of(row, counts.get(row.id)) for row in live[:limit])
-
-    def get_cascade(self, tweet_id: int) -> Cascade:
-        """The numbers and nodes of the cascade below a tweet, deleted or not. Raises TweetNotFound, CascadeTooLarge."""
-        return read_cascade(self.database, tweet_id)
-
-    def draw_cascade(self, tweet_id: int, draw: Callable[[Cascade], Drawing]) -> "Future[Drawing]":
-        """
-        What *draw* makes of the cascade below a tweet, computed once and kept: see `storage.kept`. Raises Overloaded.
-
-        It is called in another thread. Errors of the future: those of `get_cascade`, and what *draw* raises.
-        """
-        return self._drawings.get(tweet_id, lambda: draw(self.get_cascade(tweet_id)))
-
-    def list_descendants(self, tweet_id: int, limit: int, after: int | None = None) -> list[Descendant]:
-        """The tweets below a tweet, in pre-order, from the one that follows *after*. See `storage.cascade`."""
-        return list_descendants(self.database, tweet_id, limit, after)
-
-    def list_changes(self, cursor: str | None, limit: int) -> ChangesPage:
-        """A page of the change feed. See `storage.changes`."""
-        return read_changes(self.database, cursor, limit)
+        found = self.database.find_rows(ids)
+        live = [row for row in map(found.get, ids) if row is not None and not row.deleted][:limit]
+        counts = self._reader.counts(live) if live else {}
+        return tuple(tweet_of(row, counts.get(row.id)) for row in live)
 
     def list_authors(self, ids: Collection[int]) -> dict[int, str | None]:
         """The author of each of *ids*, None for a deleted tweet: one read, which does not ask the index."""
@@ -221,20 +177,6 @@ class Tweets(AbstractContextManager["Tweets"]):
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""
         return self._reader.rank(tweet_id)
-
-    def health(self) -> Health:
-        """Ask both parts, the database for one second. Raises nothing."""
-        try:
-            state = self.database.probe(within_s=1.0)
-        except StorageError:
-            state = None
-        partitions = range((state.store if state else self.store).partitions)
-        answers = self.index.counts_all(dict.fromkeys(partitions, ()))
-        states = [answer.state for answer in answers if not isinstance(answer, IndexUnavailable)]
-        has_index = len(states) == len(partitions) and not any(map(self.reconciler.is_unavailable, partitions))
-        if state is None or not has_index:
-            return Health(store=state is not None, index=has_index, lag=None)
-        return Health(store=True, index=True, lag=sum(each.lag(state.heads[p]) for p, each in enumerate(states)))
 
     def observe(self, on_batch: Callable[[int, int, float], None], on_rebuild: Callable[[int], object]) -> None:
         """
@@ -265,7 +207,7 @@ class Tweets(AbstractContextManager["Tweets"]):
         self._writer.worker.close()
         self._reader.worker.close()
         self.windows.close()
-        self._drawings.close()
+        self.drawings.close()
         self.reconciler.stop()
         is_trustworthy = self.reconciler.is_trustworthy()
         self.index.close()
@@ -299,5 +241,17 @@ class Tweets(AbstractContextManager["Tweets"]):
             raise IndexUnavailable(TOO_MANY)
         return tuple(tweet_of(row, counts.get(row.id)) for row in rows)
 
+    def _list(self, limit: int, after: int | None, **equal: int | str) -> Page:
+        with self.database.reading() as connection:
+            rows = log.list_below(connection, LARGEST if after is None else after, limit + 1, **equal)
+        return self._page(rows, limit)
+
     def _page(self, rows: Sequence[Row], limit: int) -> Page:
         return Page(self._with_counts(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
+
+
+def _list_chain(connection: Connection, tweet_id: int) -> list[int]:
+    """The ids of the tweet and of its ancestors, root last. Raises TweetNotFound."""
+    if not (chain := log.list_chains(connection, [tweet_id])):
+        raise TweetNotFound
+    return sorted(chain, reverse=True)

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from storage.ancestry import ANCESTORS_LIMIT, AncestorCache
+from storage.ancestry import ANCESTORS_LIMIT, load_ancestries
 from storage.batch import Batch, Command, Outcome, target_of
 from storage.batch_worker import POSTPONED, BatchWorker, Outcomes
 from storage.errors import IndexUnavailable, Retryable, StorageError, StoreBusy, StoreConflict, StoreFull
-from storage.fold import change
-from storage.index.ranking import FoldRequest, IndexState, RankingIndex
+from storage.fold import Ancestry, change
+from storage.index.ranking import FoldRequest, RankingIndex
 from storage.reconciler import LOOKS, ON_ITS_WAY_S, Reconciler
 from storage.records import Posted
 from storage.sql import log
@@ -43,17 +43,18 @@ class Writer:
         index: RankingIndex,
         reconciler: Reconciler,
         store: Store,
-        ancestors: AncestorCache,
         find: Callable[[int], Future[Posted | None] | StorageError],
         *,
         max_ancestors: int,
         queue_limit: int,
+        ancestries_kept: int,
     ) -> None:
         self._database = database
         self._index = index
         self._reconciler = reconciler
         self._store = store
-        self._ancestors = ancestors
+        self._ancestries: dict[int, Ancestry] = {}  # of each tweet there those of all its ancestors too
+        self._ancestries_kept = ancestries_kept
         self._find = find
         self._max_ancestors = max_ancestors
         self.on_batch: Callable[[int, int, float], None] = lambda *_: None
@@ -69,7 +70,7 @@ class Writer:
     def _handle(self, commands: list[Command]) -> Outcomes[Posted | None]:
         """Store a batch and fold it. The outcome of a repeated call is a future of the reader, which finds it."""
         began = time.monotonic()
-        with self._reconciler.batch_on_its_way():
+        with self._reconciler.batch:
             outcomes = self._outcomes(commands)
         stored = sum(outcome is not POSTPONED for outcome in outcomes)
         self._not_copied += stored
@@ -79,35 +80,25 @@ class Writer:
             _log.exception("a batch was not counted in the metrics")
         return [self._find(outcome) if isinstance(outcome, int) else outcome for outcome in outcomes]
 
-    def _outcomes(self, commands: list[Command]) -> list[Outcome]:
+    def _outcomes(self, commands: list[Command], tries: int = 3) -> list[Outcome]:
         """
-        Store *commands* in one transaction; if that is refused, each in its own.
+        Store *commands* in one transaction; if that is refused, each in its own, and again, *tries* in all.
 
-        A batch whose commit has an unknown outcome is not tried again: all of it may have been stored. Each of its
-        writes ends as StoreUnavailable, and a client that gave an idempotency key can find out by asking again.
+        Another host may store a key of theirs after we looked: the refusal came of its commit, and the next try finds
+        the key. A batch whose commit has an unknown outcome is not tried again: all of it may have been stored. Each
+        of its writes ends as StoreUnavailable, and a client that gave an idempotency key can find out by asking again.
         """
         try:
             return self._store_batch(commands)
         except (Retryable, StoreFull) as error:
             return [error] * len(commands)
         except Exception as error:  # noqa: BLE001  # each future must be completed
-            if not isinstance(error, StorageError):
-                _log.exception("a batch failed; each of its writes is tried alone")
-            self._ancestors.clear()
-            return [self._outcome_alone(command) for command in commands]
-
-    def _outcome_alone(self, command: Command) -> Outcome:
-        try:
-            try:
-                return self._store_batch([command])[0]
-            except StoreConflict:
-                # Another host stored its key since we looked. The refusal came of its commit: now the key is found.
-                return self._store_batch([command])[0]
-        except (Retryable, StoreFull) as error:
-            return error
-        except Exception as error:  # noqa: BLE001  # as above
-            _log.exception("a write failed")
-            return error if isinstance(error, StorageError) else StorageError("a write failed")
+            if tries == 1 or not isinstance(error, StorageError):
+                _log.exception("a batch failed")
+            if tries == 1:
+                return [error if isinstance(error, StorageError) else StorageError("a write failed")] * len(commands)
+            self._ancestries = {}  # the log may have gone back, and give these ids to other tweets
+            return [outcome for command in commands for outcome in self._outcomes([command], tries - 1)]
 
     def _store_batch(self, commands: list[Command]) -> list[Outcome]:
         """Commit *commands* and fold them. What it raises was raised before the commit, or by it."""
@@ -127,22 +118,19 @@ class Writer:
 
     def _append(self, commands: list[Command]) -> tuple[list[Outcome], Batch]:
         targets = [target for command in commands if (target := target_of(command)) is not None]
+        if len(self._ancestries) > self._ancestries_kept:
+            self._ancestries = {}
         with self._database.writing() as connection:
-            ancestries, left_out = self._ancestors.load(connection, targets, ANCESTORS_LIMIT)
-            batch = Batch(connection, self._store, ancestries, self._max_ancestors)
-            now = [each for each in commands if target_of(each) not in left_out] if left_out else commands
-            batch.lock(now)
+            left_out = load_ancestries(connection, self._ancestries, targets, ANCESTORS_LIMIT)
+            batch = Batch(connection, self._store, self._ancestries, left_out, self._max_ancestors)
+            batch.lock(commands)
             for partition, head in batch.before.items():
                 left = self._heads.get(partition, head)
                 if left != head and log.find_nonce(connection, partition, left.seq) != left.nonce:
                     # What is in memory may be of tweets that are gone, whose ids others have now.
                     self._heads = {}
                     raise StoreConflict("the log went back to an earlier entry")  # each is tried again, without them
-            outcomes = batch.append(now, time.time_ns() // 1_000_000)
-            if left_out:
-                decided = iter(outcomes)
-                outcomes = [POSTPONED if target_of(each) in left_out else next(decided) for each in commands]
-            return outcomes, batch
+            return batch.append(commands, time.time_ns() // 1_000_000), batch
 
     def _fold(self, batch: Batch) -> None:
         """
@@ -163,44 +151,34 @@ class Writer:
         for _ in range(LOOKS):
             if not requests:
                 return
-            answers = self._index.fold_all(requests)
-            requests = [each for each, answer in zip(requests, answers, strict=True) if self._must_wait(each, answer)]
+            early = []
+            for request, answer in zip(requests, self._index.fold_all(requests), strict=True):
+                if isinstance(answer, IndexUnavailable):
+                    _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
+                    self._reconciler.mark_unavailable(request.partition, answer)
+                elif answer.nonce is not None and answer.seq < request.before.seq:
+                    early.append(request)
+                elif not answer.matches(request.after):  # beyond it, it may be on a timeline that the log has left
+                    self._reconciler.mark_stale(request.partition)
+            requests = early
             if requests:
                 time.sleep(ON_ITS_WAY_S)
         for request in requests:
             self._reconciler.mark_stale(request.partition)
 
-    def _must_wait(self, request: FoldRequest, answer: IndexState | IndexUnavailable) -> bool:
-        """Whether a batch before this one is under way; where the index is otherwise not as it should be, say so."""
-        if isinstance(answer, IndexUnavailable):
-            _log.warning("a batch was stored but not folded yet: %s", answer.__cause__)
-            self._reconciler.mark_unavailable(request.partition, answer)
-            return False
-        if answer.matches(request.after):  # beyond it the index may be on a timeline that the log has left
-            return False
-        if answer.is_before(request.before):
-            return True
-        self._reconciler.mark_stale(request.partition)
-        return False
-
     def _rest(self) -> float | None:
         """Run the checkpoints that are due; not within the commits, for which clients wait."""
-        if self._not_copied >= CHECKPOINT_EACH:
+        now = time.monotonic()
+        truncate = self._truncate_at is not None and self._truncate_at <= now
+        if truncate or self._not_copied >= CHECKPOINT_EACH:
             self._not_copied = 0
+            is_done = False
             try:
-                self._database.checkpoint()
+                is_done = self._database.checkpoint(truncate=truncate)
+            except StoreBusy:
+                pass  # another process writes
             except StorageError as error:
                 _log.warning("no checkpoint of the write-ahead log: %s", error.__cause__)
-        if self._truncate_at is None:
-            return None
-        if (wait_s := self._truncate_at - time.monotonic()) > 0:
-            return wait_s
-        self._truncate_at = time.monotonic() + TRUNCATE_AGAIN_S
-        try:
-            if self._database.checkpoint(truncate=True):
-                self._truncate_at = None
-        except StoreBusy:
-            pass  # another process writes
-        except StorageError as error:
-            _log.warning("deleted texts are still in the write-ahead log: %s", error.__cause__)
-        return None if self._truncate_at is None else TRUNCATE_AGAIN_S
+            if truncate:
+                self._truncate_at = None if is_done else now + TRUNCATE_AGAIN_S
+        return None if self._truncate_at is None else max(0.0, self._truncate_at - now)

@@ -22,9 +22,10 @@ from storage import Tweets, ids
 from storage import migrate as schema
 from storage.data_dir import database_file, is_ours, make_data_dir
 from storage.rebuild import OnProgress
-from storage.sql import log
+from storage.sql.heads import list_wrong_heads
 from storage.tokens import Tokens
 from storage.tools.backup import back_up, file_of, restore
+from storage.tools.repair import rebuild_all
 from storage.tools.status import get_status
 from storage.tools.verify import verify
 
@@ -111,7 +112,7 @@ def verify_command(arguments: Namespace, settings: Settings) -> int:
         if arguments.repair and (found["wrong"] or found["heads"]):
             if not arguments.json:
                 print("\n".join(_verdict(found)))
-            _showing("counting", tweets, tweets.reconciler.rebuild)  # which corrects heads as well
+            _showing("counting", tweets, lambda show: rebuild_all(tweets, show))  # which corrects heads as well
             print("Rebuilt.", file=sys.stderr if arguments.json else sys.stdout)
             found = _verify(tweets, settings)
     _print(arguments, found, _verdict(found))
@@ -122,7 +123,7 @@ def rebuild_command(_arguments: Namespace, settings: Settings) -> int:
     """Rebuild the index."""
     with opened_tweets(settings, attach=True) as tweets:
         began = time.monotonic()
-        _, live = _showing("counting", tweets, tweets.reconciler.rebuild)
+        _, live = _showing("counting", tweets, lambda show: rebuild_all(tweets, show))
         print(f"Rebuilt the index of {live:,} tweets in {time.monotonic() - began:.1f} s.")
     return 0
 
@@ -213,7 +214,7 @@ def _verify(tweets: Tweets, settings: Settings) -> dict[str, Any]:
     began = time.monotonic()
     tweets.database.check_whole()
     with tweets.database.reading() as connection:
-        wrong = log.list_wrong_heads(connection)
+        wrong = list_wrong_heads(connection)
     differences, live = ([], 0) if wrong else _showing("comparing", tweets, lambda show: verify(tweets, show))
     if settings.metrics:
         from app.metrics import keep_verdict

@@ -29,6 +29,7 @@ from app.http.requests import Rule, cursor_of, find_id, parse_id, parse_place, r
 from app.http.responses import REVALIDATED, UNSTORED, Tagged, respond_problem
 from app.http.schemas import names_user, timestamp
 from storage import ids
+from storage.cascade import read_cascade
 from storage.errors import Overloaded
 from storage.records import Page, Place, Ranking, Tweet
 from storage.tweets import Tweets
@@ -241,15 +242,16 @@ def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
         is_unfolded, after = "chain" in asked, asked.get("cursor")
 
         def rendered(drawn: SimpleNamespace | None) -> Tagged:
-            ends = tweets.list_chain_ends(tweet_id, _UNFOLDED if is_unfolded else _FROM_TARGET, _FROM_ROOT)
+            nearest = _UNFOLDED if is_unfolded else _FROM_TARGET
+            near, far, hidden = tweets.list_chain_ends(tweet_id, nearest, _FROM_ROOT)
             retweets = tweets.list_retweets(tweet_id, _LISTED, after)
-            chain = _rows(tweets, [*ends.far, *reversed(ends.near)], target=tweet_id)
+            chain = _rows(tweets, [*far, *reversed(near)], target=tweet_id)
             values = {
                 "target": chain[-1],
                 "chain": chain,
-                "folded_at": len(ends.far) if ends.hidden else -1,
-                "hidden": ends.hidden,
-                "unfolds": ids.encode(ends.near[-1].id if is_unfolded else tweet_id),
+                "folded_at": len(far) if hidden else -1,
+                "hidden": hidden,
+                "unfolds": ids.encode(near[-1].id if is_unfolded else tweet_id),
                 "retweets": _rows(tweets, retweets.tweets),
                 "is_first": after is None,
                 "following": retweets.next and ids.encode(retweets.next),
@@ -262,7 +264,9 @@ def _mount_tweet(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
 
         drawn: Future[SimpleNamespace | None] = Future()
         try:
-            drawing = tweets.draw_cascade(tweet_id, lambda cascade: picture(cascade, tweets.list_authors))
+            drawing = tweets.drawings.get(
+                tweet_id, lambda: picture(read_cascade(tweets.database, tweet_id), tweets.list_authors)
+            )
             # Without it where it fails: it may be too large, or take too long just now.
             drawing.add_done_callback(lambda done: drawn.set_result(None if done.exception() else done.result()))
         except Overloaded:

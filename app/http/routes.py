@@ -35,8 +35,10 @@ from app.http.responses import (
 )
 from app.http.schemas import Change, NewRetweet, NewTweet, list_of, names_user, timestamp, tweet_of
 from app.settings import Settings
-from storage import ids, records
+from storage import cascade, ids, records
+from storage.changes import read_changes
 from storage.errors import CursorUnknown, TweetDeleted, TweetNotFound
+from storage.tools.health import Health, get_health
 from storage.tweets import Tweets
 
 if TYPE_CHECKING:
@@ -202,7 +204,7 @@ def _respond_list(
 
 
 def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
-    found = tweets.get_cascade(tweet_id)
+    found = cascade.read_cascade(tweets.database, tweet_id)
     shape = {
         "size": len(found.nodes),
         "deleted": found.deleted,
@@ -217,7 +219,7 @@ def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
 
 
 def _descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -> dict[str, Any]:
-    found = tweets.list_descendants(tweet_id, limit + 1, after)
+    found = cascade.list_descendants(tweets.database, tweet_id, limit + 1, after)
     listed = [
         {
             "id": ids.encode(each.id),
@@ -232,7 +234,7 @@ def _descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -
 
 
 def _changes(tweets: Tweets, cursor: str | None, limit: int) -> dict[str, Any]:
-    page = tweets.list_changes(cursor, limit)
+    page = read_changes(tweets.database, cursor, limit)
     listed = []
     for partition, entry in page.changes:
         if entry.sign < 0:
@@ -255,7 +257,7 @@ def mount_health(app: Bottle, tweets: Tweets, pool: Pool, metrics: "Metrics | No
     @app.get("/readyz")
     def ready() -> Response:
         """200 when SQL and Redis answer, and Redis is not far behind; else 503."""
-        return Deferred(pool.submit(tweets.health), _health)
+        return Deferred(pool.submit(get_health, tweets), _health)
 
     if metrics:
         headers = [("Content-Type", metrics.content_type), UNSTORED]
@@ -267,7 +269,7 @@ def mount_health(app: Bottle, tweets: Tweets, pool: Pool, metrics: "Metrics | No
             return Deferred(pool.submit(read), lambda page: HTTPResponse(page, 200, headers))
 
 
-def _health(health: records.Health) -> HTTPResponse:
+def _health(health: Health) -> HTTPResponse:
     parts: dict[str, Any] = {"store": health.store, "index": health.index, "lag": health.lag}
     if not (health.store and health.index):
         detail = "The database or the index does not answer."

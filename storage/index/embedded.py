@@ -18,7 +18,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from redis import Redis
@@ -72,8 +71,6 @@ class EmbeddedServer:
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self.on_ready: Callable[[], None] = lambda: None
-        """Called by the thread whenever the server has started and answers."""
         self.ended_in_order = False
         """Whether it was stopped, and had written all it held before it ended."""
         if not self._owner.try_hold():
@@ -126,7 +123,6 @@ class EmbeddedServer:
             if process and _is_ready(process, self.socket, self._stopping):
                 self._process, failures = process, 0
                 self._ready.set()
-                self.on_ready()
                 if self._stopping.is_set():  # asked to stop while it was starting
                     _end(process)
                 code = process.wait()

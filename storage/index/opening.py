@@ -64,19 +64,14 @@ class ClusterIndex(RankingIndex):
                 self._cluster = self._connect()
             return self._cluster
 
-    def is_node_of_a_cluster(self) -> bool:
-        """False, once the cluster has answered. Raises IndexUnavailable."""
-        with self._translated():
-            self._client.ping()
-        return False
-
     def close(self) -> None:
         """Close all connections."""
         self._pool.shutdown(cancel_futures=True)
         if self._cluster:
             self._cluster.close()
 
-    def _info(self, section: str) -> list[dict[str, Any]]:
+    def info(self, section: str) -> list[dict[str, Any]]:
+        """What each primary says of itself."""
         with self._translated():
             nodes = [self._client.get_redis_connection(node) for node in self._client.get_primaries()]
             return [node.info(section) for node in nodes]
@@ -148,19 +143,19 @@ def open_index(url: str, store: str) -> RankingIndex:
 def _check(index: RankingIndex, refused: list[CannotOpen]) -> None:
     """Add an error to *refused* if the server says that it will never serve."""
     try:
-        is_node = index.is_node_of_a_cluster()
+        (found, *_) = index.info("cluster")
     except IndexUnavailable as error:
         cause: BaseException = error
         while cause.__cause__:
             cause = cause.__cause__
         said = clause(cause)
-        # A missing password is refused by the command that comes first: HELLO or PING.
+        # A missing password is refused by the command that comes first: HELLO or INFO.
         if isinstance(cause, AuthenticationError) or "NOAUTH" in said or "WRONGPASS" in said:
             refused.append(CannotOpen(f"Redis refuses the password in REDIS_URL ({said}); correct it."))
         if "cluster mode is not enabled" in said.lower():
             refused.append(CannotOpen(f"REDIS_URL names no cluster ({said}); use redis://HOST:PORT."))
     else:
-        if is_node:
+        if found.get("cluster_enabled") and not isinstance(index, ClusterIndex):
             sentence = "REDIS_URL names one node of a cluster as if it were all; use redis+cluster://HOST:PORT."
             refused.append(CannotOpen(sentence))
 

@@ -63,10 +63,6 @@ class IndexState(NamedTuple):
         """Whether it holds everything up to *head*, as far as can be seen without the log."""
         return self.nonce is not None and self.cardinality == self.live and (self.seq > head.seq or self.matches(head))
 
-    def is_before(self, head: Head) -> bool:
-        """Whether it is behind *head* on the same timeline, as while another process's batch is under way."""
-        return self.nonce is not None and self.seq < head.seq
-
     def lag(self, head: Head) -> int:
         """How many entries it lacks: all of them where it holds another timeline."""
         if self.nonce is None or (self.seq == head.seq and self.nonce != head.nonce):
@@ -203,7 +199,7 @@ class RankingIndex:
     def release(self, partition: int, token: str) -> None:
         """Give the lease back, and remove what is staged."""
         keys = keys_of(self._store, partition)
-        self._run("release", (keys.lease, keys.staging), [token])
+        self._run("stage", (keys.lease, keys.staging), [token, 0, 0])
 
     def list_built_elsewhere(self, partitions: Iterable[int], *, trust: bool = False) -> set[int]:
         """
@@ -232,27 +228,21 @@ class RankingIndex:
                     for key in (position, ranking, by_id):
                         self._client.unlink(key)
 
-    def list_evictions(self) -> set[str]:
-        """The maxmemory policies, other than noeviction, under which a server may remove keys of the index."""
-        policies = {str(each.get("maxmemory_policy", "")) for each in self._info("memory") if int(each["maxmemory"])}
-        return policies - {"", "noeviction"}
-
     def used_memory(self) -> int:
         """The bytes that the server uses in all; on a cluster all primaries, their replicas use as much again."""
-        return sum(int(each["used_memory"]) for each in self._info("memory"))
+        return sum(int(each["used_memory"]) for each in self.info("memory"))
 
     def server_name(self) -> str:
         """The server and its version, as in "valkey 9.1.2", or in "valkey 9.1.2, 3 primaries"."""
-        one, *others = self._info("server")
+        one, *others = self.info("server")
         name = one.get("server_name", "redis")
         full = f"{name} {one.get(f'{name}_version', '')}".rstrip()
         return f"{full}, {1 + len(others)} primaries" if others else full
 
-    def is_node_of_a_cluster(self) -> bool:
-        """Whether the server has but a part of the slots. Raises IndexUnavailable."""
+    def info(self, section: str) -> list[dict[str, Any]]:
+        """What the server, or on a cluster each primary, says of itself."""
         with self._translated():
-            self._client.ping()
-            return bool(self._client.info("cluster").get("cluster_enabled"))
+            return [self._client.info(section)]
 
     def close(self) -> None:
         """Close all connections."""
@@ -261,11 +251,6 @@ class RankingIndex:
     @property
     def _client(self) -> Any:
         return self._redis
-
-    def _info(self, section: str) -> list[dict[str, Any]]:
-        """What each server says of itself."""
-        with self._translated():
-            return [self._client.info(section)]
 
     def _state(self, position: bytes | None, cardinality: int) -> IndexState:
         text = position or b""

@@ -210,7 +210,8 @@ class Database:
     def list_parents(self) -> "array[int]":
         """The ids of all tweets that have retweets, deleted ones too, rising: read from an index alone."""
         with self.reading() as connection:
-            rows = connection.execute(text(log.PARENTS), execution_options={"yield_per": READ_AT_ONCE})
+            statement = text("SELECT DISTINCT parent FROM tweets WHERE parent IS NOT NULL ORDER BY parent")
+            rows = connection.execute(statement, execution_options={"yield_per": READ_AT_ONCE})
             return array("q", rows.scalars())
 
     def probe(self, within_s: float) -> LogState:

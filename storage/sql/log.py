@@ -9,13 +9,11 @@ from array import array
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from storage.errors import CannotOpen, StoreConflict, StoreDamaged, StoreUnavailable
+from storage.errors import StoreConflict, StoreUnavailable
 from storage.fold import Ancestry, Entry
-from storage.ids import LARGEST, PARTITIONS
 from storage.records import Tweet
-from storage.sql.schema import heads, store
 from storage.sql.statements import rows, run
 
 NONCE_BITS = 62
@@ -79,7 +77,6 @@ class Row(NamedTuple):
 
 # Statements that are also asked elsewhere, or by a test how they are planned.
 ROW = ", ".join(Row._fields)
-STORE = "SELECT id, partitions FROM store"
 STATE = """
 SELECT heads.partition, heads.seq, heads.nonce, heads.last_id, heads.live, store.id, store.partitions
 FROM heads CROSS JOIN store ORDER BY heads.partition
@@ -96,28 +93,15 @@ WITH RECURSIVE upwards(id, parent, partition, depth) AS (
 SELECT id, parent, partition, depth FROM upwards
 """
 DESCENDANTS = """
-WITH RECURSIVE downwards(ancestor, id, deleted_seq) AS (
-    SELECT parent, id, deleted_seq FROM tweets WHERE parent {in_ids} UNION ALL
-    SELECT ancestor, t.id, t.deleted_seq FROM downwards JOIN tweets t ON t.parent = downwards.id)
-SELECT ancestor, deleted_seq IS NULL FROM downwards LIMIT :limit
+WITH RECURSIVE downwards(id, deleted_seq) AS (
+    SELECT id, deleted_seq FROM tweets WHERE parent = :id UNION ALL
+    SELECT t.id, t.deleted_seq FROM downwards JOIN tweets t ON t.parent = downwards.id)
+SELECT deleted_seq IS NULL FROM downwards LIMIT :limit
 """
 CHUNK = """
 SELECT id, parent, base, seq, deleted_seq FROM tweets
 WHERE partition = :partition AND seq < :below ORDER BY seq DESC LIMIT :limit
 """
-PARENTS = "SELECT DISTINCT parent FROM tweets WHERE parent IS NOT NULL ORDER BY parent"
-COUNTED_HEADS = """
-SELECT heads.partition, heads.seq, heads.nonce, heads.last_id, heads.live,
-    coalesce(counted.entries, 0), coalesce(counted.seq, 0), coalesce(counted.deleted_seq, 0),
-    coalesce(counted.last_id, 0), coalesce(counted.live, 0)
-FROM heads LEFT JOIN (
-    SELECT partition, count(*) + count(deleted_seq) AS entries, max(seq) AS seq, max(deleted_seq) AS deleted_seq,
-        max(id) AS last_id, count(*) - count(deleted_seq) AS live
-    FROM tweets GROUP BY partition
-) AS counted ON counted.partition = heads.partition
-ORDER BY heads.partition
-"""
-"""Every head beside what the rows of its partition make it, as of one instant. Reads the whole table."""
 
 
 def tweet_of(row: Row, count: int | None) -> Tweet:
@@ -128,25 +112,6 @@ def tweet_of(row: Row, count: int | None) -> Tweet:
 def new_nonces(count: int) -> list[int]:
     """*count* random numbers, each to tell an entry from one with the same seq in another timeline of this database."""
     return [number >> (64 - NONCE_BITS) for number in array("Q", secrets.token_bytes(8 * count))]
-
-
-def found_store(connection: Connection, partitions: int) -> None:
-    """Give a freshly migrated database its name and its *partitions* (1 to 1024); nothing if it has them."""
-    if rows(connection, STORE):
-        return
-    if not 1 <= partitions <= PARTITIONS:
-        raise CannotOpen(f"PARTITIONS must be from 1 to {PARTITIONS}.")
-    connection.execute(insert(store).values(id=secrets.token_hex(8), partitions=partitions))
-    nothing = Head(0, 0, 0, 0)._asdict()
-    connection.execute(insert(heads), [{"partition": partition, **nothing} for partition in range(partitions)])
-
-
-def get_store(connection: Connection) -> Store:
-    """Which database this is. Raises StoreConflict when it was never founded."""
-    found = rows(connection, STORE)
-    if not found:
-        raise StoreConflict("the database has no name yet")
-    return Store(*found[0])
 
 
 def get_state(connection: Connection) -> LogState:
@@ -256,94 +221,16 @@ def list_ids_from(connection: Connection, first: int, limit: int) -> list[int]:
     return [row[0] for row in rows(connection, statement, first=first, limit=limit)]
 
 
-def list_chain(connection: Connection, tweet_id: int, limit: int = LARGEST) -> list[Row]:
-    """
-    The tweet and its ancestors, root last, deleted ones too, at most *limit*; empty when there never was one.
-
-    The next ones begin at the parent of the last.
-    """
+def list_below(connection: Connection, below: int, limit: int, **equal: int | str) -> list[Row]:
+    """Tweets that are not deleted, with ids below *below*, whose columns *equal* those values; newest first."""
+    conditions = "".join(f" AND {column} = :{column}" for column in equal)
     statement = f"""
-    WITH RECURSIVE upwards(id, parent, n) AS (
-        SELECT id, parent, 1 FROM tweets WHERE id = :id UNION ALL
-        SELECT t.id, t.parent, n + 1 FROM upwards JOIN tweets t ON t.id = upwards.parent WHERE n < :limit)
-    SELECT {ROW} FROM tweets WHERE id IN (SELECT id FROM upwards) ORDER BY id DESC
-    """  # noqa: S608
-    return [Row._make(row) for row in rows(connection, statement, id=tweet_id, limit=limit)]
+    SELECT {ROW} FROM tweets WHERE id < :below AND deleted_seq IS NULL{conditions} ORDER BY id DESC LIMIT :limit
+    """  # noqa: S608  # constants
+    return [Row._make(row) for row in rows(connection, statement, below=below, limit=limit, **equal)]
 
 
-def list_chain_from_root(connection: Connection, tweet_id: int, after: int, limit: int) -> list[Row]:
-    """The tweet and its ancestors, root first: at most *limit* of those with ids above *after*, -1 for the start."""
-    # All ids of a chain are walked, 1 us each; only the rows of the window are read.
-    statement = f"""
-    WITH RECURSIVE upwards(id, parent) AS (
-        SELECT id, parent FROM tweets WHERE id = :id UNION ALL
-        SELECT t.id, t.parent FROM upwards JOIN tweets t ON t.id = upwards.parent)
-    SELECT {ROW} FROM tweets WHERE id IN (SELECT id FROM upwards WHERE id > :after ORDER BY id LIMIT :limit) ORDER BY id
-    """  # noqa: S608
-    return [Row._make(row) for row in rows(connection, statement, id=tweet_id, after=after, limit=limit)]
-
-
-def list_newest(connection: Connection, below: int, limit: int) -> list[Row]:
-    """Tweets that are not deleted, with ids below *below*, newest first."""
-    return _list_below(connection, "deleted_seq IS NULL", below=below, limit=limit)
-
-
-def list_retweets(connection: Connection, parent: int, below: int, limit: int) -> list[Row]:
-    """Direct retweets of *parent* that are not deleted, with ids below *below*, newest first."""
-    return _list_below(connection, "deleted_seq IS NULL AND parent = :parent", parent=parent, below=below, limit=limit)
-
-
-def list_by_user(connection: Connection, user_name: str, below: int, limit: int) -> list[Row]:
-    """Tweets of *user_name* with ids below *below*, newest first."""
-    return _list_below(connection, "user_name = :user", user=user_name, below=below, limit=limit)
-
-
-def _list_below(connection: Connection, condition: str, **parameters: Any) -> list[Row]:
-    statement = f"SELECT {ROW} FROM tweets WHERE id < :below AND {condition} ORDER BY id DESC LIMIT :limit"  # noqa: S608
-    return [Row._make(row) for row in rows(connection, statement, **parameters)]
-
-
-def count_descendants(connection: Connection, ids: Sequence[int], limit: int) -> dict[int, int] | None:
-    """For each of *ids* its live descendants, counted one by one; None when that would look at more than *limit*."""
-    found = rows(connection, DESCENDANTS, ids=ids, limit=limit + 1)
-    if len(found) > limit:
-        return None
-    counts = dict.fromkeys(ids, 0)
-    for ancestor, live in found:
-        counts[ancestor] += live
-    return counts
-
-
-def list_wrong_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
-    """
-    The heads that are not what the rows of their partition make them: by partition, the head and the right one.
-
-    Reads the whole table. Raises StoreDamaged when entries are missing, which no head can mend.
-    """
-    wrong = {}
-    for partition, *stored, entries, seq, deleted_seq, last_id, live in rows(connection, COUNTED_HEADS):
-        head, last = Head(*stored), max(seq, deleted_seq)
-        if entries != last or last < head.seq:
-            raise StoreDamaged(
-                f"Entries of partition {partition} are missing: there are {entries} up to place {max(last, head.seq)}; "
-                "restore a backup."
-            )
-        nonce = find_nonce(connection, partition, last)
-        right = Head(last, head.nonce if nonce is None else nonce, max(head.last_id, last_id), live)
-        if head != right:
-            wrong[partition] = head, right
-    return wrong
-
-
-def repair_heads(connection: Connection) -> dict[int, tuple[Head, Head]]:
-    """
-    Make every head what the rows of its partition make it, inside a transaction that writes; what was wrong.
-
-    Other writers wait until it commits. Raises StoreDamaged as `list_wrong_heads` does.
-    """
-    of_store = get_store(connection)
-    lock_heads(connection, of_store, range(of_store.partitions))
-    wrong = list_wrong_heads(connection)
-    if wrong:
-        move_heads(connection, {partition: right for partition, (_, right) in wrong.items()})
-    return wrong
+def count_descendants(connection: Connection, tweet_id: int, limit: int) -> int | None:
+    """The live descendants of a tweet, counted one by one; None when that would look at more than *limit*."""
+    found = rows(connection, DESCENDANTS, id=tweet_id, limit=limit + 1)
+    return sum(row[0] for row in found) if len(found) <= limit else None

@@ -215,7 +215,7 @@ def store_tweets(
     Raises ImportRefused when the store has one of them already, and what the callbacks raise, with nothing stored.
     """
     with database.writing("writing at length") as connection:
-        store = log.get_store(connection)
+        store = log.get_state(connection).store
         # The heads as [seq, nonce, last_id, live], which move with every row.
         heads = {p: [*head] for p, head in log.lock_heads(connection, store, range(store.partitions)).items()}
         highest_before = max(head[2] for head in heads.values())

@@ -3,9 +3,9 @@
 import pytest
 
 from storage import Tweets
-from storage.ancestry import AncestorCache
+from storage.ancestry import load_ancestries
 from storage.errors import ChainTooLong, TweetNotFound
-from storage.fold import change
+from storage.fold import Ancestry, change
 from storage.ids import LARGEST
 from storage.records import NewTweet
 from storage.sql import log
@@ -73,11 +73,11 @@ def test_loaded_as_one_by_one(tweets: Tweets) -> None:
     with tweets.database.reading() as connection:
         expected = log.list_ancestries(connection, ids)
         assert [expected[chains[-1][-1]].depth, expected[chains[-1][1]].parent] == [12, chains[-1][0]]
-        for room in (1, 1000):
-            cache = AncestorCache(room)
+        for is_kept in (False, True):
+            loaded: dict[int, Ancestry] = {}
             for some in ([chains[3][-1]], [chains[2][3], LARGEST], ids[::-3], ids, []):
-                loaded, left_out = cache.load(connection, some)
-                assert not left_out
+                loaded = loaded if is_kept else {}
+                assert not load_ancestries(connection, loaded, some)
                 assert loaded.items() <= expected.items()
                 for tweet_id in some:
                     at = tweet_id if tweet_id != LARGEST else None
@@ -86,16 +86,17 @@ def test_loaded_as_one_by_one(tweets: Tweets) -> None:
 
 
 def test_a_load_is_bounded_by_ancestors(tweets: Tweets) -> None:
-    """What is more than the limit is left out, but the first; ancestors that several share count once."""
+    """What is more than the limit is left out, but the first; ancestors that several share count for each."""
     one, other, third = (post_chain(tweets, 9) for _ in range(3))
     fork = [retweet(tweets, one[-1]).id for _ in range(3)]
     with tweets.database.reading() as connection:
-        for cache in (AncestorCache(1000), AncestorCache(1)):
-            assert cache.load(connection, [other[-1]], 3)[1] == set()
-            assert cache.load(connection, [*fork, LARGEST], 15)[1] == set()
-            loaded, left_out = cache.load(connection, [*fork, other[-1], third[2], third[-1]], 17)
+        loaded: dict[int, Ancestry] = {}
+        assert load_ancestries(connection, loaded, [other[-1]], 3) == set()
+        assert load_ancestries(connection, loaded, [*fork, LARGEST], 30) == set()
+        for known in (loaded, {}):
+            left_out = load_ancestries(connection, known, [*fork, other[-1], third[2], third[-1]], 32)
             assert left_out == {other[-1], third[-1]}
-            assert {*fork, *one, *third[:3]} <= loaded.keys()
+            assert {*fork, *one, *third[:3]} <= known.keys()
 
 
 def test_a_batch_is_bounded_by_ancestors(tweets: Tweets, monkeypatch: pytest.MonkeyPatch) -> None:

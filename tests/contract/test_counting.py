@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from storage import Tweets
-from storage.ancestry import AncestorCache
 from storage.errors import IndexUnavailable, TweetDeleted
 from storage.fold import Change, change
 from storage.index.keys import Keys, keys_of
@@ -41,9 +40,7 @@ def deliver_again(tweets: Tweets, rng: random.Random) -> None:
         start = rng.randrange(head.seq)
         nonce = log.find_nonce(connection, partition, start)
         entries = log.list_entries(connection, partition, start, head.seq)
-        ancestries, _ = AncestorCache(1000).load(
-            connection, [each.parent for each in entries if each.parent is not None]
-        )
+        ancestries = log.list_chains(connection, [each.parent for each in entries if each.parent is not None])
     assert nonce is not None
     before = tweets.index.counts(partition).state
     whole = change(entries, lambda tweet_id: ancestries[tweet_id].parent)

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from storage import Tweets
-from storage.batch_worker import POSTPONED, BatchWorker, Postponed
+from storage.batch_worker import POSTPONED, BatchWorker
 from storage.errors import Overloaded, StorageError, TweetDeleted, TweetNotFound
 from storage.records import NewTweet
 from tests.builders import Batches, post, retweet
@@ -165,7 +165,7 @@ def test_what_is_postponed_comes_first_in_the_next_batch() -> None:
     """Nothing is lost, and what could be done at once was done at once."""
     batches: list[list[int]] = []
 
-    def handle(items: list[int]) -> list[int | Postponed]:
+    def handle(items: list[int]) -> list[int | StorageError]:
         batches.append(items)
         first_great = next((item for item in items if item > 9), None)
         return [item if item <= 9 or item == first_great else POSTPONED for item in items]

@@ -65,12 +65,12 @@ def test_both_ends_of_a_chain(tweets: Tweets, chain: list[int]) -> None:
     """No tweet is in both, none is left out that there is room for, and it says how many are between them."""
     for near in (1, 2, 11, 12, 13):
         for far in (0, 1, 5, 100):
-            ends = tweets.list_chain_ends(chain[0], near, far)
-            assert [tweet.id for tweet in ends.near] == chain[:near]
+            nearest, farthest, hidden = tweets.list_chain_ends(chain[0], near, far)
+            assert [tweet.id for tweet in nearest] == chain[:near]
             rest = chain[near:][::-1]
-            assert [tweet.id for tweet in ends.far] == rest[:far]
-            assert ends.hidden == len(rest[far:])
-    assert tweets.list_chain_ends(chain[-1], 3, 3).near[0].id == chain[-1]
+            assert [tweet.id for tweet in farthest] == rest[:far]
+            assert hidden == len(rest[far:])
+    assert tweets.list_chain_ends(chain[-1], 3, 3)[0][0].id == chain[-1]
     with pytest.raises(TweetNotFound):
         tweets.list_chain_ends(LARGEST, 1, 1)
 

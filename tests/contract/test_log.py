@@ -6,7 +6,7 @@ from sqlalchemy import text
 from storage import Tweets
 from storage.errors import StoreDamaged
 from storage.sql import database as sql_database
-from storage.sql import log
+from storage.sql.heads import list_wrong_heads, repair_heads
 from tests.builders import post, retweet
 
 
@@ -46,15 +46,15 @@ def test_a_head_behind_its_rows(tweets: Tweets) -> None:
     tweets.delete(gone.id).result()
     right = tweets.database.get_state().heads[partition]
     with tweets.database.reading() as connection:
-        assert log.list_wrong_heads(connection) == {}
+        assert list_wrong_heads(connection) == {}
     values = ", ".join(f"{name} = {value}" for name, value in before._asdict().items())
     spoil(tweets, f"UPDATE heads SET {values} WHERE partition = {partition}")
 
     with tweets.database.writing("writing at length") as connection:
-        assert log.repair_heads(connection) == {partition: (before, right)}
+        assert repair_heads(connection) == {partition: (before, right)}
 
     with tweets.database.reading() as connection:
-        assert log.list_wrong_heads(connection) == {}
+        assert list_wrong_heads(connection) == {}
     assert tweets.database.get_state().heads[partition] == right
     retweet(tweets, root)
     assert tweets.get(root.id).result().count_retweet == 1
@@ -67,4 +67,4 @@ def test_entries_that_are_missing(tweets: Tweets) -> None:
     retweet(tweets, root)
     spoil(tweets, f"DELETE FROM tweets WHERE id = {child.id}")
     with tweets.database.reading() as connection, pytest.raises(StoreDamaged, match="Entries of partition"):
-        log.list_wrong_heads(connection)
+        list_wrong_heads(connection)

@@ -13,6 +13,7 @@ from storage.records import Rank
 from storage.sql import log
 from storage.sql.log import LogState
 from storage.tools.import_export import COLUMNS as IMPORTED
+from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.cluster import eventually
@@ -117,7 +118,7 @@ def test_a_page_is_kept_for_the_state_that_it_is_of(tweets: Tweets, monkeypatch:
         patch.setattr(tweets.database, "get_state", lambda: early)
         assert shown(tweets) == sorted([(0, made.id), (0, root.id)], reverse=True)
     go_back(tweets, early)
-    tweets.reconciler.rebuild()
+    rebuild_all(tweets)
     assert shown(tweets) == [(0, root.id)]
 
 

@@ -10,7 +10,7 @@ from storage.records import NewTweet
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.statements import rows
-from tests.builders import post, retweet
+from tests.builders import post
 
 NUMBERS = (1, 45, 512)
 MANY = 300
@@ -29,9 +29,9 @@ LISTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "calls": (log.CALLS, ("keys",), "tweets_by_key"),
     "ancestries": (log.ANCESTRIES, ("ids",), "tweets_pkey"),
     "chains": (log.CHAINS, ("ids",), "tweets_pkey"),
-    "descendants": (log.DESCENDANTS, ("ids", "limit"), "tweets_by_parent"),
+    "descendants": (log.DESCENDANTS, ("id", "limit"), "tweets_by_parent"),
 }
-"""Statements with a list of tweets, their parameters, and the index that each goes by."""
+"""Statements with a list of tweets or a recursion, their parameters, and the index that each goes by."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_list_goes_by_an_index(planted: Database, name: str, number: int) -> N
     """The table is read by the index that is meant for it, with every join a look-up in an index."""
     statement, names, index = LISTS[name]
     ids = range(1, number + 1)
-    values = {"ids": ids, "keys": [each.to_bytes(16) for each in ids], "limit": 1_000}
+    values = {"ids": ids, "keys": [each.to_bytes(16) for each in ids], "limit": 1_000, "id": 1}
     parameters = {each: values[each] for each in names}
     with planted.reading() as connection:
         if connection.dialect.name == "postgresql":
@@ -122,38 +122,12 @@ def test_the_heads_of_many_partitions(tweets: Tweets) -> None:
         assert list(log.lock_heads(connection, tweets.store, reversed(range(MANY)))) == list(range(MANY))
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_a_chain_in_windows(tweets: Tweets, limit: int) -> None:
-    """A chain is read a window at a time, from the tweet upwards and from the root downwards."""
-    chain = [post(tweets)]
-    for _ in range(6):
-        chain.append(retweet(tweets, chain[-1]))
-        retweet(tweets, chain[0])
-    ids = [tweet.id for tweet in chain]
-    tweets.delete(ids[2]).result()
-    with tweets.database.reading() as connection:
-        upwards: list[log.Row] = []
-        while not upwards or upwards[-1].parent is not None:
-            start = (upwards[-1].parent or 0) if upwards else ids[-1]
-            window = log.list_chain(connection, start, limit)
-            assert len(window) <= limit
-            upwards += window
-        downwards: list[log.Row] = []
-        while window := log.list_chain_from_root(connection, ids[-1], downwards[-1].id if downwards else -1, limit):
-            assert len(window) <= limit
-            downwards += window
-        assert [row.id for row in upwards] == ids[::-1]
-        assert [row.id for row in downwards] == ids
-        assert [row.id for row in downwards if row.deleted] == [ids[2]]
-        assert log.list_chain(connection, 1, limit) == log.list_chain_from_root(connection, 1, -1, limit) == []
-
-
 def test_the_newest(tweets: Tweets) -> None:
     """Newest first, without deleted ones, a page at a time."""
     ids = post_together(tweets, [NewTweet("ada", "t", "b") for _ in range(7)])
     tweets.delete(ids[5]).result()
     with tweets.database.reading() as connection:
-        first = log.list_newest(connection, 2**63 - 1, 3)
-        second = log.list_newest(connection, first[-1].id, 9)
+        first = log.list_below(connection, 2**63 - 1, 3)
+        second = log.list_below(connection, first[-1].id, 9)
     assert [row.id for row in first] == [ids[6], ids[4], ids[3]]
     assert [row.id for row in second] == ids[2::-1]

@@ -9,6 +9,7 @@ from storage import Tweets, open_storage
 from storage.errors import ChainTooLong, KeyReused, Overloaded, TweetDeleted, TweetNotFound
 from storage.ids import LARGEST
 from storage.records import NewTweet, Place, Rank
+from storage.tools.repair import rebuild_all
 from tests.builders import at_once, post, retweet
 
 
@@ -39,7 +40,7 @@ def test_base_is_kept_for_ever(tweets: Tweets) -> None:
     """The count a tweet was posted with is part of its count, through a rebuild too."""
     root = post(tweets, base=10**12)
     retweet(tweets, root)
-    tweets.reconciler.rebuild()
+    rebuild_all(tweets)
     assert tweets.get(root.id).result().count_retweet == 10**12 + 1
 
 

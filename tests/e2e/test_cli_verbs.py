@@ -22,6 +22,7 @@ from storage import open_storage
 from storage.ids import encode
 from storage.index.embedded import socket_of
 from storage.rebuild import OnProgress
+from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from tests.builders import keys_in, post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S, ROOT, command, done, environment, nothing_runs, refused, run, serving
@@ -210,7 +211,7 @@ def test_what_is_told_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         root = post(tweets)
         for _ in range(9):
             retweet(tweets, root)
-        acts: tuple[Callable[[OnProgress], object], ...] = (partial(verify, tweets), tweets.reconciler.rebuild)
+        acts: tuple[Callable[[OnProgress], object], ...] = (partial(verify, tweets), partial(rebuild_all, tweets))
         for act in acts:
             shown.clear()
             act(shown.append)

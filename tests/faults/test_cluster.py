@@ -18,6 +18,7 @@ from storage.errors import CannotOpen, IndexUnavailable
 from storage.index.keys import keys_of, read_position
 from storage.index.opening import open_index
 from storage.records import Tweet
+from storage.tools.health import get_health
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.cluster import Cluster, Node, eventually
@@ -230,7 +231,7 @@ def test_hanging_node_stops_nobody_else(tweets: Tweets, cluster: Cluster, victim
         assert all(tweets.get(root.id).result().count_retweet == 2 for root in roots.values())
         assert tweets.top(5).result().stale
         assert tweets.top(5).result().tweets == known
-        assert tweets.health().index is False
+        assert get_health(tweets).index is False
     finally:
         os.kill(victim.process.pid, signal.SIGCONT)
         eventually(victim.answers)

@@ -50,7 +50,7 @@ def test_a_failure_is_logged_and_writing_goes_on(
 ) -> None:
     """Nothing is lost by it: what was written is in the log, and is copied back some time later."""
 
-    def fail() -> None:
+    def fail(*, truncate: bool) -> None:  # noqa: ARG001
         raise StoreFull("no room") from OSError("disk full")
 
     monkeypatch.setattr(tweets.database, "checkpoint", fail)

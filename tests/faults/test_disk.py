@@ -13,6 +13,7 @@ from app.settings import Settings
 from storage import Tweets, open_storage
 from storage.errors import StoreFull, StoreUnavailable
 from storage.ids import encode
+from storage.tools.health import get_health
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import Service, command, serving
@@ -184,6 +185,6 @@ def test_an_index_without_room_is_asked_once_a_second(tweets: Tweets, caplog: py
     time.sleep(2)
     assert caplog.text.count("the index is away") < 10
     tweets.index._client.config_set("maxmemory", "0")
-    eventually(lambda: tweets.health().lag == 0)
+    eventually(lambda: get_health(tweets).lag == 0)
     assert whole_ranking(tweets)[0] == (10, root.id)
     assert verify(tweets) == []

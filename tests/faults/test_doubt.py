@@ -18,6 +18,7 @@ from storage.ids import encode
 from storage.index.embedded import EmbeddedServer
 from storage.index.keys import keys_of
 from storage.reconciler import Reconciler
+from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.e2e.commands import PATIENCE_S
@@ -87,7 +88,7 @@ def test_a_rebuild_beside_writers_takes_effect(data_dir: Path, tweets: Tweets, m
         monkeypatch.setattr(tweets.index, "stage", stage_slowly)
         for done in range(1, 4):
             tweets.index._client.zincrby(keys_of(tweets.store.id, 0).ranking, 3, encode(root.id))
-            tweets.reconciler.rebuild()
+            rebuild_all(tweets)
             assert verify(tweets) == []
             assert tweets.get(root.id).result().count_retweet == done
 
@@ -196,6 +197,7 @@ def test_a_server_that_was_killed_last_leaves_no_trust(data_dir: Path, monkeypat
     with open_storage(data_dir) as tweets:
         eventually(lambda: tweets.reconciler._doubted == set())
         monkeypatch.setattr(Reconciler, "_look_at_servers", lambda _: None)  # nor has it, however slow this machine is
+        eventually(lambda: tweets.index._client.info("persistence")["aof_buffer_length"] == 0)  # else it forgets it all
         os.kill(tweets.server.pid, signal.SIGKILL)
         eventually(lambda: is_up_to_date(tweets))
     assert not (data_dir / "index.trusted").exists()

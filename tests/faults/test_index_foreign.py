@@ -8,6 +8,8 @@ from storage import Tweets
 from storage.ids import encode
 from storage.index.keys import keys_of
 from storage.records import Rank
+from storage.tools.health import get_health
+from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
@@ -23,7 +25,7 @@ def test_a_score_that_is_no_count_is_a_difference(tweets: Tweets, score: float) 
     retweet(tweets, root)
     tweets.index._client.zadd(keys_of(tweets.store.id, 0).ranking, {encode(root.id): score})
     assert verify(tweets) == [(root.id, 1, -1)]
-    tweets.reconciler.rebuild()
+    rebuild_all(tweets)
     assert verify(tweets) == []
 
 
@@ -71,7 +73,7 @@ def test_a_key_of_another_type_is_replaced_after_a_write(tweets: Tweets) -> None
     root = post(tweets)
     for written, name in enumerate(of_another_type(tweets), 1):
         retweet(tweets, root)
-        eventually(lambda: tweets.health().lag == 0 and tweets.reconciler.is_current(0))
+        eventually(lambda: get_health(tweets).lag == 0 and tweets.reconciler.is_current(0))
         assert verify(tweets) == [], name
         assert tweets.get(root.id).result().count_retweet == written
 
@@ -80,5 +82,5 @@ def test_a_key_of_another_type_is_replaced_by_itself(tweets: Tweets) -> None:
     """The reconciler sees a key of another type though no client writes or asks."""
     retweet(tweets, post(tweets))
     for rebuilds, _ in enumerate(of_another_type(tweets), tweets.reconciler.rebuilds + 1):
-        eventually(lambda: tweets.reconciler.rebuilds >= rebuilds and tweets.health().lag == 0)  # noqa: B023
+        eventually(lambda: tweets.reconciler.rebuilds >= rebuilds and get_health(tweets).lag == 0)  # noqa: B023
     assert verify(tweets) == []

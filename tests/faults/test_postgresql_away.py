@@ -13,6 +13,7 @@ from storage import Tweets, open_storage
 from storage.errors import StorageError, StoreBusy, StoreUnavailable
 from storage.records import NewTweet
 from storage.sql import postgresql as backend
+from storage.tools.health import get_health
 from storage.tools.verify import verify
 from tests.builders import at_once, post, retweet
 from tests.faults.cutting import CuttingProxy
@@ -193,15 +194,15 @@ def test_crashes_under_load(tweets: Tweets, postgresql: PostgreSQL) -> None:
 def test_health_does_not_wait(tweets: Tweets, postgresql: PostgreSQL, postgresql_name: str) -> None:
     """While the server says nothing, a health check ends; when it answers again, so does the health check."""
     question = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    assert tweets.health().store
+    assert get_health(tweets).store
     backends = [pid for (pid,) in postgresql.execute(question, name=postgresql_name)]
     for pid in backends:
         os.kill(pid, signal.SIGSTOP)
     before = threading.active_count()
     try:
-        assert not any(tweets.health().store for _ in range(2))
+        assert not any(get_health(tweets).store for _ in range(2))
         assert threading.active_count() <= before + 1
     finally:
         for pid in backends:
             os.kill(pid, signal.SIGCONT)
-    eventually(lambda: tweets.health().store)
+    eventually(lambda: get_health(tweets).store)

@@ -8,6 +8,7 @@ import pytest
 from storage import Tweets, migrate, open_storage
 from storage.errors import TweetNotFound
 from storage.sql.database import open_database
+from storage.tools.health import get_health
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
@@ -77,5 +78,5 @@ def is_writable(server: PostgreSQL) -> bool:
 
 def is_back(tweets: Tweets) -> bool:
     """Whether both parts answer, and the index is where the log is."""
-    health = tweets.health()
+    health = get_health(tweets)
     return health.store and health.index and health.lag == 0 and tweets.reconciler.is_current(0)

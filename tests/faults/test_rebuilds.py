@@ -13,6 +13,8 @@ from storage import Tweets, open_storage
 from storage.errors import IndexUnavailable
 from storage.index.keys import keys_of
 from storage.index.ranking import RankingIndex
+from storage.tools.health import get_health
+from storage.tools.repair import rebuild_all
 from tests.builders import post, retweet, whole_ranking
 
 
@@ -64,7 +66,7 @@ def test_a_failed_rebuild_leaves_nothing(tweets: Tweets) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        tweets.reconciler.rebuild(fail)
+        rebuild_all(tweets, fail)
     assert staged_and_leased(tweets) == []
 
 
@@ -117,9 +119,9 @@ def test_a_rebuild_whose_lease_is_lost_says_so(tweets: Tweets) -> None:
     """A rebuild that was asked for ends when its lease ran out; the next one is done."""
     post(tweets)
     with pytest.raises(IndexUnavailable, match="ran out"):
-        tweets.reconciler.rebuild(lambda _: tweets.index._client.delete(keys_of(tweets.store.id, 0).lease))
-    tweets.reconciler.rebuild()
-    assert tweets.health().lag == 0
+        rebuild_all(tweets, lambda _: tweets.index._client.delete(keys_of(tweets.store.id, 0).lease))
+    rebuild_all(tweets)
+    assert get_health(tweets).lag == 0
     assert staged_and_leased(tweets) == []
 
 
@@ -131,5 +133,5 @@ def test_a_long_rebuild_keeps_what_it_staged(tweets: Tweets, monkeypatch: pytest
     monkeypatch.setattr("storage.index.ranking.STAGING_TTL_S", 1.5)
     monkeypatch.setattr("storage.rebuild.STAGE_AT_ONCE", 1)
     post(tweets)
-    tweets.reconciler.rebuild(lambda _counted: time.sleep(2))
+    rebuild_all(tweets, lambda _counted: time.sleep(2))
     assert len(whole_ranking(tweets)) == 2

@@ -11,6 +11,7 @@ import pytest
 from storage import migrate, open_storage
 from storage.errors import CannotOpen
 from storage.sql.database import open_database
+from storage.tools.health import get_health
 from tests.builders import post, whole_ranking
 from tests.e2e.deployed import free_port, redis_running
 from tests.faults.services import eventually
@@ -89,4 +90,4 @@ def test_redis_over_tls(redis_over_tls: str, data_dir: Path, caplog: pytest.LogC
     with open_storage(data_dir, redis_url=redis_over_tls.format("127.0.0.1")) as tweets:
         post(tweets)
         eventually(lambda: "certificate verify failed: IP address mismatch" in caplog.text)
-        assert not tweets.health().index
+        assert not get_health(tweets).index

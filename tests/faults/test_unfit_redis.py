@@ -19,6 +19,8 @@ from storage.index.embedded import EmbeddedServer, find_server
 from storage.index.keys import keys_of
 from storage.index.opening import open_index
 from storage.records import Place
+from storage.tools.health import get_health
+from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
@@ -146,7 +148,7 @@ def test_no_redis_at_all(data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptu
         root = post(tweets)
         retweet(tweets, root)
         assert tweets.get(root.id).result().count_retweet == 1
-        assert not tweets.health().index
+        assert not get_health(tweets).index
         eventually(lambda: warnings(caplog))
         assert "start it, or correct REDIS_URL" in warnings(caplog)[0]
 
@@ -204,7 +206,7 @@ def test_the_documented_permissions_suffice(data_dir: Path, tmp_path: Path) -> N
                 tweets.rank(root.id)
                 whole_ranking(tweets, 1)
                 tweets.top(1, Place(7, root.id)).result()  # where no tweet stands
-                tweets.reconciler.rebuild()
+                rebuild_all(tweets)
                 assert len(list(tweets.index.scan(0))) == len(whole_ranking(tweets))
                 tweets.index._client.zrem(keys_of(tweets.store.id, 0).ranking, "x")
                 assert verify(tweets) == []
@@ -240,10 +242,10 @@ def test_a_rebuild_removes_what_the_old_version_left(data_dir: Path, tmp_path: P
         for name in ("ranking", "by_id"):
             client.zadd(f"twitter:{{0}}:{name}", {"x": 1})
         client.set("twitter:{0}:position", "another 5 5")
-        tweets.reconciler.rebuild()
+        rebuild_all(tweets)
         assert client.exists("twitter:{0}:ranking")
         client.set("twitter:{0}:position", f"+1 {tweets.store.id} 5 5")
-        tweets.reconciler.rebuild()
+        rebuild_all(tweets)
         assert not [name for name in client.keys("*") if b"{0}" in name]
 
 
@@ -289,7 +291,7 @@ def test_a_head_that_disagrees_is_mended_by_a_rebuild(tweets: Tweets, caplog: py
     assert tweets.reconciler.rebuilds == counted
     (warned,) = warnings(caplog)
     assert "`simple-twitter rebuild`" in warned
-    tweets.reconciler.rebuild()
+    rebuild_all(tweets)
     assert len(whole_ranking(tweets)) == 5
     assert verify(tweets) == []
 
@@ -324,5 +326,5 @@ def test_an_embedded_server_that_loads_does_not_hold_the_start(
         retweet(tweets, root)
         assert tweets.get(root.id).result().count_retweet == 1
         held.clear()
-        eventually(lambda: tweets.health().lag == 0)
+        eventually(lambda: get_health(tweets).lag == 0)
         assert whole_ranking(tweets)[0] == (1, root.id)

@@ -13,9 +13,10 @@ from sqlalchemy import text
 
 from app.http.routes import SHAPES_WAITING
 from storage import Tweets
-from storage.cascade import Cascade
+from storage.cascade import Cascade, read_cascade
 from storage.ids import LARGEST, encode
 from storage.records import Tweet
+from storage.sql.database import Database
 from tests.builders import post, retweet
 from tests.http.client import Client
 
@@ -244,22 +245,22 @@ def test_the_picture_of_a_cascade(fresh: Client, tweets: Tweets, root: Tweet) ->
         "@ann: 4 below", "@ada: 2 below", "@ada: 0 below", "@bob: 0 below", "A deleted tweet: 0 below"
     ]  # fmt: skip
     links = {link.get("href") for link in svg.iter("a")}
-    assert links == {f"/tweet/{encode(node.id)}" for node in tweets.get_cascade(root.id).nodes}
+    assert links == {f"/tweet/{encode(node.id)}" for node in read_cascade(tweets.database, root.id).nodes}
     assert '<th scope="row">2</th><td>2</td>' in page
     assert "icicle" not in fresh.get(f"/tweet/{encode(post(tweets).id)}").body.decode()
 
 
-def test_shapes_one_at_a_time(fresh: Client, tweets: Tweets, root: Tweet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shapes_one_at_a_time(fresh: Client, root: Tweet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shapes of cascades do not run side by side, which would take memory and processor from all; few may wait."""
-    running, go, compute = threading.Lock(), threading.Event(), tweets.get_cascade
+    running, go, compute = threading.Lock(), threading.Event(), read_cascade
 
-    def alone(tweet_id: int) -> Cascade:
+    def alone(database: Database, tweet_id: int) -> Cascade:
         assert running.acquire(blocking=False)
         assert go.wait(30)
         running.release()
-        return compute(tweet_id)
+        return compute(database, tweet_id)
 
-    monkeypatch.setattr(tweets, "get_cascade", alone)
+    monkeypatch.setattr("storage.cascade.read_cascade", alone)
     path = f"/api/v1/tweet/{encode(root.id)}/cascade"
     with ThreadPoolExecutor(SHAPES_WAITING + 2) as clients:
         asked = [clients.submit(fresh.get, path) for _ in range(SHAPES_WAITING + 2)]

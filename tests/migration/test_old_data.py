@@ -9,8 +9,9 @@ from sqlalchemy import text
 
 from storage import migrate, open_storage
 from storage.errors import CannotOpen, ToolRefused
-from storage.sql import log
 from storage.sql.database import Database, open_database
+from storage.sql.heads import list_wrong_heads
+from storage.tools.health import get_health
 from storage.tools.verify import verify
 from tests.builders import post, retweet, whole_ranking
 from tests.faults.services import eventually
@@ -116,7 +117,7 @@ def test_data_of_the_first_version(
         migrate.up(old, partitions)
 
     with open_storage(data_dir, database_url) as tweets:
-        eventually(lambda: tweets.health().lag == 0)
+        eventually(lambda: get_health(tweets).lag == 0)
         assert whole_ranking(tweets) == counts_of(planted)
         root = post(tweets)
         retweet(tweets, root)
@@ -124,7 +125,7 @@ def test_data_of_the_first_version(
         assert verify(tweets) == []
         assert (tweets.store.id, tweets.store.partitions) == ("0123456789abcdef", partitions)
         with tweets.database.reading() as connection:
-            assert log.list_wrong_heads(connection) == {}
+            assert list_wrong_heads(connection) == {}
     assert migrate.list_differences(old) == []
 
     assert migrate.down(old, OLD) == OLD

@@ -1,7 +1,7 @@
 """
 A seeded simulation: hosts on one database and one Redis, every interleaving and every fault chosen by a number.
 
-The product's own code runs against a real SQLite file, or for every twentieth seed a real PostgreSQL, and a real valkey.
+The product's own code runs against a real SQLite file, or every twentieth seed a real PostgreSQL, and a real valkey.
 Only time, randomness and the choice of the thread that runs next come from the seed, so a seed that fails is replayed
 by its number: `python -m tests.simulation --seed N --trace`.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 
 import storage.index
 import storage.locks
@@ -20,7 +20,8 @@ import storage.rebuild
 import storage.reconciler
 import storage.writer
 from storage import Tweets, ids, open_log, open_storage, prepare_schema
-from storage.ancestry import AncestorCache
+from storage.ancestry import load_ancestries
+from storage.changes import read_changes
 from storage.errors import (
     CannotOpen,
     ChainTooLong,
@@ -36,6 +37,7 @@ from storage.errors import (
     TweetDeleted,
     TweetNotFound,
 )
+from storage.fold import Ancestry
 from storage.ids import encode as member
 from storage.index import ranking
 from storage.index.embedded import find_server
@@ -45,6 +47,7 @@ from storage.sql import log, postgresql, sqlite
 from storage.sql.database import Database, open_database
 from storage.sql.postgresql import BoundedConnection
 from storage.tools.import_export import ImportRefused, ImportRow, ImportTree, store_tweets
+from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from storage.tweets import CACHE_SIZES
 from tests.builders import import_tweets
@@ -152,14 +155,14 @@ class Host:
     def changes(self, cursor: str | None, limit: int) -> tuple[list[Change], str]:
         """A page of the change feed, and the cursor after it. Raises LookupError for a cursor of another timeline."""
         try:
-            page = self._tweets.list_changes(cursor, limit)
+            page = read_changes(self._tweets.database, cursor, limit)
         except OtherTimeline as error:
             raise LookupError(cursor) from error
         return [Change(at, entry.seq, entry.nonce, entry.id, entry.sign) for at, entry in page.changes], page.next
 
     def rebuild(self) -> None:
         """Build the index from the log."""
-        self._tweets.reconciler.rebuild()
+        rebuild_all(self._tweets)
 
     def verify(self) -> int:
         """How many counts of the index are wrong."""
@@ -372,15 +375,13 @@ def _with_repeated_commits() -> AbstractContextManager[None]:
 
 
 def _with_evicting_cache() -> AbstractContextManager[None]:
-    load = AncestorCache.load
-
-    def evict(self: AncestorCache, *arguments: Any) -> Any:
-        known, left_out = load(self, *arguments)
+    def evict(connection: Connection, known: dict[int, Ancestry], *arguments: Any) -> set[int]:
+        left_out = load_ancestries(connection, known, *arguments)
         while len(known) > 3:
             del known[next(iter(known))]
-        return known, left_out
+        return left_out
 
-    return _patched(AncestorCache, "load", evict)
+    return _patched(storage.writer, "load_ancestries", evict)
 
 
 MUTATIONS = {

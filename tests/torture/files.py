@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage import open_log, open_storage
-from storage.ancestry import AncestorCache
 from storage.index.embedded import EmbeddedServer
 from storage.index.opening import open_index
+from storage.rebuild import rebuild
 from storage.reconciler import Reconciler
 from storage.tools.verify import list_differences
 from tests.builders import post, retweet
@@ -100,9 +100,11 @@ def look(data_dir: Path, content: bytes) -> Found:
         opened.callback(server.stop)
         store = database.get_state().store
         index = opened.enter_context(closing(open_index(f"unix://{server.socket}", store.id)))
-        reconciler = Reconciler(database, index, store, AncestorCache(1000))
+        reconciler = Reconciler(database, index, store)
+        reconciler.start()
+        opened.callback(reconciler.stop)
         reconciler.catch_up()
         if not list_differences(database, index):
             return Found(right=1)
-        reconciler.rebuild()
+        rebuild(database, index, store, 0, insist=True)
         return Found(wrong=1) if list_differences(database, index) else Found(scrubbed=1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import StoreConflict
-from storage.fold import Change, Entry, change, gains
+from storage.fold import Change, Entry, change
 from storage.rebuild import count_tweets
 from storage.tools.verify import PackedGains
 from tests.model import PlainTweets
@@ -69,20 +69,6 @@ def test_any_cut_of_a_log_folds_to_the_same_counts(entries: list[Entry], data: s
 def cuts_of(entries: list[Entry], data: st.DataObject) -> Iterator[tuple[int, int]]:
     """Where a log is cut into batches."""
     return pairwise(sorted(data.draw(st.sets(st.integers(0, len(entries)))) | {0, len(entries)}))
-
-
-@given(logs())
-def test_gains_in_step_with_a_whole_log(entries: list[Entry]) -> None:
-    """For a whole log, gains come one for each tweet, newest first, without asking for a parent."""
-    deleted = {entry.id for entry in entries if entry.sign < 0}
-    rows = sorted((entry for entry in entries if entry.sign > 0), key=lambda entry: -entry.id)
-    worths = [(row.id, row.parent, int(row.id not in deleted)) for row in rows]
-    no_parents: dict[int, int | None] = {}
-    found = list(gains(worths, no_parents.__getitem__))
-    assert [tweet for tweet, _ in found] == [row.id for row in rows]
-    bases = {row.id: row.base for row in rows}
-    counts = {tweet: bases[tweet] + gain for tweet, gain in found if tweet not in deleted}
-    assert counts == recount(entries)
 
 
 @given(logs())

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.fold import gains
+from storage.fold import Entry, change
 from storage.windows import credit
 
 
@@ -12,8 +12,7 @@ def test_credit_equals_the_fold(links: list[tuple[int, int]]) -> None:
     """One pass over known links gives what the fold of the log gives, for any forest."""
     parent_of = {at: None if link % (at + 1) == at else link % (at + 1) for at, (link, _) in enumerate(links)}
     direct = {at: own for at, (_, own) in enumerate(links) if own}
-    # In the fold a tweet gives to its ancestors: here what it receives itself, as from that many children.
-    worths = ((at, parent_of[at], direct.get(at, 0)) for at in sorted(parent_of, reverse=True))
-    gained = {at: gain + direct.get(at, 0) for at, gain in gains(worths, parent_of.__getitem__)}
+    children = [at for at, own in direct.items() for _ in range(own)]
+    entries = [Entry(seq, 0, len(links) + seq, parent, 0, 1) for seq, parent in enumerate(children)]
     received = credit(direct, parent_of, lambda: None)
-    assert {at: count for at, count in gained.items() if count} == {at: n for at, n in received.items() if n}
+    assert change(entries, parent_of.__getitem__).credited == {at: count for at, count in received.items() if count}
