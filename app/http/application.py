@@ -51,10 +51,9 @@ class Application(Bottle):
         with suppress(StorageError):  # later they are read once a second, and until then no write is let in
             self._guard.tokens.refresh()
         self.uninstall(True)  # Bottle's plugins serve routes that return a dict or name a template: here none does
-        routes.mount(self, tweets, self._guard, self._pool)
+        routes.mount(self, tweets, self._guard, self._pool, settings)
         ranking.mount(self, tweets, self._pool)
         routes.mount_health(self, tweets, self._pool, metrics)
-        routes.mount_description(self, settings)
         pages.mount(self, tweets, self._guard, self._pool)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -59,12 +59,18 @@ _new_tweet = msgspec.json.Decoder(NewTweet)
 _new_retweet = msgspec.json.Decoder(NewRetweet)
 
 
-def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:
+def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool, settings: Settings) -> None:
     """Add the routes to *app*; *tweets* does the work, and *guard* says who may write."""
     _mount_posts(app, tweets, guard)
     _mount_delete(app, tweets, guard, pool)
     _mount_lists(app, tweets, pool)
     shapes = Pool(1, SHAPES_WAITING)
+    description = Tagged(build_description(settings))
+
+    @app.get("/api/v1/openapi.json")
+    def get_openapi() -> Response:
+        """The description of the API, or 304."""
+        return description.response()
 
     @app.get("/api/v1/tweet/<tweet_id>")
     def get_tweet(tweet_id: str) -> Response:
@@ -278,16 +284,6 @@ def _health(health: Health) -> HTTPResponse:
     else:
         return respond_json(parts)
     return respond_problem(503, "not_ready", detail, headers=[("Retry-After", "1")], **parts)
-
-
-def mount_description(app: Bottle, settings: Settings) -> None:
-    """Add the route of the description of the API to *app*."""
-    content = Tagged(build_description(settings))
-
-    @app.get("/api/v1/openapi.json")
-    def get_openapi() -> HTTPResponse:
-        """The description, or 304."""
-        return content.response()
 
 
 def build_description(settings: Settings) -> bytes:

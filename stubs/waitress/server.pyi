@@ -4,14 +4,12 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
 from waitress.wasyncore import dispatcher
 
 class TcpWSGIServer(dispatcher):
     active_channels: Any
     adj: Adjustments
     application: WSGIApplication
-    channel_class: type[HTTPChannel]
     def __init__(
         self,
         application: WSGIApplication,
@@ -27,7 +25,6 @@ class TcpWSGIServer(dispatcher):
     ) -> None: ...
     def add_task(self, task: Any) -> None: ...
     def pull_trigger(self) -> None: ...
-    def run(self) -> None: ...
 
 class BaseWSGIServer(dispatcher):
     def run(self) -> None: ...
