@@ -24,7 +24,6 @@ from app import __version__
 from storage.data_dir import usable
 from storage.errors import StorageError
 from storage.tools.health import get_health
-from storage.tools.status import get_status
 from storage.tweets import Tweets
 
 FILE_BYTES = 512 * 1024
@@ -90,12 +89,11 @@ class Metrics(Collector):
         yield GaugeMetricFamily("tweets_index_up", "Whether Redis answers.", int(health.index))
         with suppress(StorageError):  # away just now
             if health.store and health.index:
-                found = get_status(self._tweets)
-                memory = found.index_memory or 0
-                lag = sum(partition.lag or 0 for partition in found.partitions)
-                each = memory / max(found.live, 1)
-                yield GaugeMetricFamily("tweets_lag_entries", "Log entries that the index lacks.", lag)
-                yield GaugeMetricFamily("tweets_live", "Tweets that are not deleted.", found.live)
+                live = self._tweets.count_live()
+                yield GaugeMetricFamily("tweets_lag_entries", "Log entries that the index lacks.", health.lag or 0)
+                yield GaugeMetricFamily("tweets_live", "Tweets that are not deleted.", live)
+                memory = self._tweets.index.used_memory()
+                each = memory / max(live, 1)
                 yield GaugeMetricFamily("tweets_index_bytes", "Memory of Redis in all.", memory)
                 yield GaugeMetricFamily("tweets_index_bytes_per_tweet", "Memory of Redis for each tweet.", each)
         with suppress(FileNotFoundError):

@@ -28,12 +28,12 @@ from bench.report import Table, verdict
 from bench.servers import ROOT, CannotMeasure, Ended, memory_mb, run_command, service, wait_for
 from bench.workloads import WORKLOADS, ask, post, write_requests
 from storage import ids, open_log, prepare_schema
-from storage.cascade import read_cascade
-from storage.changes import read_changes
 from storage.index.embedded import EmbeddedServer, socket_of
+from storage.sql.cascades import read_cascade
+from storage.sql.changes import read_changes
 from storage.sql.database import Database
 from storage.sql.sqlite import PRAGMAS, WRITER_CACHE_KIB
-from storage.windows import Window, rank_tweets
+from storage.sql.windows import Window, rank_tweets
 
 ROUNDS = 3
 AT_ONCE = 10_000
@@ -41,7 +41,7 @@ AT_ONCE = 10_000
 ROW = ("id", "parent", "partition", "depth", "seq", "nonce", "base", "created_at", "user_name", "title", "body")
 INSERT = f"INSERT INTO tweets ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
 SELECT = "SELECT id, parent, partition, base, deleted_seq IS NULL FROM tweets ORDER BY id DESC"
-_IMPORTED = r"Imported ([\d,]+) tweets in ([\d.]+) s\W+(?:and r|R)anked them in ([\d.]+) s"
+_IMPORTED = r"Imported ([\d,]+) tweets in ([\d.]+) s(?:\W+(?:and r|R)anked them in ([\d.]+) s)?"  # by older versions
 _REBUILT = r"Rebuilt .* in ([\d.]+) s"
 
 DAY_MS = 86_400_000
@@ -118,7 +118,7 @@ def measure_import(options: Options, _fields: Fields, tables: list[Table]) -> No
 def _add_import(table: Table, what: str, ran: list[tuple[int, float, float, float, float]]) -> None:
     tweets = ran[0][0]
     rate, stored, raw = (median(tweets / each[side] for each in ran) for side in (1, 2, 3))
-    said = f"{rate:,.0f} /s, stored and ranked"
+    said = f"{rate:,.0f} /s"
     _add(table, f"import, {tweets:,} tweets, {what}", said, "≥ 20,000 /s", rate)
     ratio = f"{median(each[3] / each[2] for each in ran):.2f}"
     table.add("... stored", f"{stored:,.0f} /s", f"{raw:,.0f} /s: raw inserts", ratio, "", "")
@@ -134,7 +134,7 @@ def _import(lines: Path, checkout: Path) -> tuple[int, float, float, float, floa
         _found(", 0 wrong", run_command(Path(ours), "verify", checkout=checkout))
         with closing(sqlite3.connect(Path(ours) / "tweets.db")) as connection:
             raw_s = _insert_raw(Path(plain), connection.execute(f"SELECT {', '.join(ROW)} FROM tweets ORDER BY seq"))
-    stored_s, ranked_s = float(imported[2]), float(imported[3])
+    stored_s, ranked_s = float(imported[2]), float(imported[3] or 0)
     return int(imported[1].replace(",", "")), stored_s + ranked_s, stored_s, raw_s, ended.peak_mb
 
 

@@ -6,22 +6,22 @@ from pathlib import Path
 
 from storage.errors import CannotOpen
 from storage.files import real, sync
-from storage.index.embedded import in_use, is_running
 from storage.locks import FileLock
 from storage.sql.database import read_url
 
 
-def database_file(data_dir: Path) -> Path:
-    """Where the embedded database is, once there is one."""
-    return data_dir / "tweets.db"
+def database_file(data_dir: Path, database_url: str = "") -> Path | None:
+    """Where the database is, once there is one; None for one on a server. Raises CannotOpen."""
+    if not database_url:
+        return data_dir / "tweets.db"
+    url = read_url(database_url)
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
 def is_ours(path: Path, data_dir: Path, database_url: str) -> bool:
     """Whether *path* is, or would be, a file that a service with these settings works with. Raises CannotOpen."""
-    path, data_dir, database = real(path), real(data_dir), real(database_file(data_dir))
-    url = read_url(database_url) if database_url else None
-    if url and url.get_backend_name() == "sqlite":
-        database = real(Path(url.database or ""))
+    path, data_dir = real(path), real(data_dir)
+    database = real(database_file(data_dir, database_url) or data_dir / "tweets.db")
     endings = ("", "-wal", "-shm", "-journal", ".lock", ".open.lock")
     beside = {database.with_name(database.name + ending) for ending in endings}
     if path in {*beside, data_dir / "serve.lock", data_dir / "index.trusted"}:
@@ -57,20 +57,14 @@ def leave_clean_marker(data_dir: Path) -> None:
 
 
 @contextmanager
-def serving_alone(data_dir: Path, *, embedded_index: bool) -> Iterator[None]:
-    """
-    No other service on *data_dir* while the block runs. Raises CannotOpen when there is one already.
-
-    With an *embedded_index*, which the other one runs, that is what the sentence names.
-    """
+def serving_alone(data_dir: Path) -> Iterator[None]:
+    """No other service on *data_dir* while the block runs. Raises CannotOpen when there is one already."""
     make_data_dir(data_dir)
     path = data_dir / "serve.lock"
     with usable(path):
         lock = FileLock(path)
     try:
         if not lock.try_hold():
-            if embedded_index and is_running(data_dir / "redis"):
-                raise in_use(data_dir / "redis")
             raise CannotOpen(f"Another service runs on the data in {data_dir}; stop it first.")
         yield
     finally:

@@ -21,7 +21,7 @@ from storage.ancestry import load_ancestries
 from storage.errors import IndexDamaged, IndexUnavailable, StorageError
 from storage.fold import Ancestry, change
 from storage.index.ranking import FoldRequest, IndexState, RankingIndex, advice
-from storage.rebuild import OnProgress, rebuild
+from storage.rebuild import rebuild
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head, Store
@@ -101,8 +101,6 @@ class Reconciler:
         self.rebuilds = 0
         self.on_rebuild: Callable[[int], object] = lambda _count: None
         """See `Tweets.observe`."""
-        self.on_progress: OnProgress = lambda _counted: None
-        """Called by the thread with how many tweets a rebuild has counted so far."""
 
     def start(self) -> None:
         """Look after the index until `stop`, at once for the first time."""
@@ -333,11 +331,10 @@ class Reconciler:
         def is_needed(found: IndexState) -> bool:
             return bool(self._index.list_built_elsewhere([partition])) if broken is None else found == broken
 
-        def on_progress(counted: int) -> None:
+        def on_progress(_counted: int) -> None:
             nonlocal looked_at
             if self._stopping.is_set():
                 raise IndexUnavailable("the service is stopping")
-            self.on_progress(counted)
             if self._wake.is_set() or time.monotonic() > looked_at + RETRY_S:
                 self._look()
                 looked_at = time.monotonic()

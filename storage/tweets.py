@@ -1,4 +1,4 @@
-"""What the service can do with tweets: post, retweet, delete, read, rank. The whole of storage as the app sees it."""
+"""What the service can do with tweets: post, retweet, delete, read, rank. `storage.sql` has what needs SQL alone."""
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -17,7 +17,6 @@ from storage.records import NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Row, Store, tweet_of
-from storage.windows import Windows
 from storage.writer import Writer
 
 CACHE_SIZES = 200_000, 2_000
@@ -56,8 +55,8 @@ class Tweets(AbstractContextManager["Tweets"]):
         """Called by `close` once nothing asks the index, with whether there is no reason to doubt it."""
         self.reconciler = Reconciler(database, index, store, owns_index=owns_index, is_trusted=is_trusted)
         self._reader = Reader(database, index, self.reconciler, cache_sizes[1])
-        self.windows = Windows(database)
-        """The tops of windows, which need no index."""
+        self.windows: KeptAnswers = KeptAnswers("windows")
+        """The tops of windows: see `storage.sql.windows`."""
         self.drawings: KeptAnswers = KeptAnswers("cascades")
         """What is drawn of cascades, by the ids of their tweets."""
         self._writer = Writer(

@@ -10,7 +10,7 @@ from storage import Tweets
 from storage.index.keys import Keys, keys_of
 from storage.records import NewTweet, Place, Tweet
 from storage.sql.database import Database
-from storage.tools.import_export import ImportRow, ImportTree, store_tweets
+from storage.tools.import_export import ImportRow, staged_tweets, store_tweets
 
 
 class Batches:
@@ -37,11 +37,8 @@ def retweet(tweets: Tweets, target: Tweet | int, user_name: str = "bob", base: i
 
 def import_tweets(database: Database, rows: Iterable[ImportRow], folder: Path, max_ancestors: int, now_ms: int) -> int:
     """Check *rows*, with a temporary file in *folder*, and append them to the log; returns how many they are."""
-    with ImportTree(folder, database.get_state().store.partitions, max_ancestors, now_ms) as tree:
-        for row in rows:
-            tree.add(row)
-        store_tweets(database, tree)
-        return len(tree)
+    with staged_tweets(rows, folder, database.get_state().store.partitions, max_ancestors, now_ms) as staged:
+        return store_tweets(database, staged)
 
 
 def whole_ranking(tweets: Tweets, limit: int = 100) -> list[tuple[int, int]]:

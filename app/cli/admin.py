@@ -7,11 +7,12 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from app import CommandError, __version__
 from app.bootstrap import opened_database, opened_tweets
@@ -21,12 +22,12 @@ from app.settings import Settings
 from storage import Tweets, ids
 from storage import migrate as schema
 from storage.data_dir import database_file, is_ours, make_data_dir
+from storage.errors import IndexUnavailable
 from storage.rebuild import OnProgress
 from storage.sql.heads import list_wrong_heads
 from storage.tokens import Tokens
-from storage.tools.backup import back_up, file_of, restore
+from storage.tools.backup import back_up, restore
 from storage.tools.repair import rebuild_all
-from storage.tools.status import get_status
 from storage.tools.verify import verify
 
 PACKAGES = ("alembic", "bottle", "msgspec", "redis", "sqlalchemy", "waitress")
@@ -74,29 +75,43 @@ def migrate_command(arguments: Namespace, settings: Settings) -> int:
 
 
 def info_command(arguments: Namespace, settings: Settings) -> int:
-    """Print what is where, a fact a line or as one JSON object."""
+    """Print what is where, a fact a line or as one JSON object. Raises CannotOpen, StoreUnavailable."""
+    found: dict[str, Any] = {}
+    partitions: list[dict[str, int | None]] = []
     with opened_tweets(settings, attach=True) as tweets:
-        status = get_status(tweets)
-    packages = {name: version(name) for name in PACKAGES}
-    found = {**status._asdict(), "partitions": [each._asdict() for each in status.partitions]}
-    found |= {"data": str(settings.data_dir.resolve()), "version": __version__}
-    found |= {"python": platform.python_version(), "packages": packages}
-    memory, where = status.index_memory, "REDIS_URL" if settings.redis_url else "embedded"
+        store, heads = tweets.database.get_state()
+        answers = tweets.index.counts_all(dict.fromkeys(heads, ()))
+        found |= {"store": store.id, "database": tweets.database.describe()}
+        found |= {"database_version": tweets.database.server_version(), "index_version": None, "index_memory": None}
+        with suppress(IndexUnavailable):
+            found["index_version"] = tweets.index.server_name()
+            found["index_memory"] = tweets.index.used_memory()
+    for (number, head), answer in zip(heads.items(), answers, strict=True):
+        state = None if isinstance(answer, IndexUnavailable) else answer.state
+        ranked, lag = (state.cardinality, state.lag(head)) if state else (None, None)
+        each = {"partition": number, "entries": head.seq, "live": head.live, "ranked": ranked, "lag": lag}
+        partitions.append(each)
+    found["partitions"] = partitions
+    found |= {"live": sum(head.live for head in heads.values()), "entries": sum(head.seq for head in heads.values())}
+    found |= {"data": str(settings.data_dir.resolve()), "version": __version__, "python": platform.python_version()}
+    found["packages"] = {name: version(name) for name in PACKAGES}
+    memory, where = found["index_memory"], "REDIS_URL" if settings.redis_url else "embedded"
+    index = "away" if memory is None else f"{found['index_version']}, {memory / 1e6:.1f} MB"
     facts = [
         ("version", __version__),
         ("data", found["data"]),
-        ("database", f"{status.database}  ({status.database_version})"),
-        ("index", f"{where}  ({'away' if memory is None else f'{status.index_version}, {memory / 1e6:.1f} MB'})"),
-        ("store", status.store),
-        ("tweets", f"{status.live:,} live, of {status.entries:,} log entries"),
+        ("database", f"{found['database']}  ({found['database_version']})"),
+        ("index", f"{where}  ({index})"),
+        ("store", store.id),
+        ("tweets", f"{found['live']:,} live, of {found['entries']:,} log entries"),
     ]
-    for number, entries, live, ranked, lag in status.partitions:
-        if ranked is None or lag is None:
-            said = f"{live:,} live, {entries:,} entries, its server is away"
-        else:
-            said = f"{live:,} live, {ranked:,} ranked, at {entries - lag:,} of {entries:,} entries, lag {lag:,}"
-        facts.append((f"part {number}", said))
-    facts += [("python", found["python"]), ("packages", ", ".join(" ".join(each) for each in packages.items()))]
+    for part in partitions:
+        lag = part["lag"]
+        said = "its server is away"
+        if lag is not None:
+            said = f"{part['ranked']:,} ranked, lag {lag:,}"
+        facts.append((f"part {part['partition']}", f"{part['live']:,} live, {part['entries']:,} entries, {said}"))
+    facts += [("python", found["python"]), ("packages", ", ".join(map(" ".join, found["packages"].items())))]
     _print(arguments, found, (f"{name:10}  {value}" for name, value in facts))
     return 0
 
@@ -130,32 +145,26 @@ def rebuild_command(_arguments: Namespace, settings: Settings) -> int:
 
 def backup_command(arguments: Namespace, settings: Settings) -> int:
     """Copy the database to a file. Raises CommandError or ToolRefused, with what was at that name untouched."""
-    source = file_of(database_file(settings.data_dir), settings.database_url, DUMP)
-
-    def copy_to(goal: Path, out: TextIO) -> None:
-        with progress("copying", unit="pages") as show:
-            contents = back_up(source, goal, show)
-        print(f"Backed up {contents}.", file=out)
+    source = _database_file(settings, DUMP)
 
     if arguments.file == "-":
         with TemporaryDirectory(prefix=".backup.", dir=source.parent) as folder:
-            copy_to(Path(folder) / "copy", sys.stderr)
+            print(f"Backed up {back_up(source, Path(folder) / 'copy')}.", file=sys.stderr)
             with (Path(folder) / "copy").open("rb") as copy:
                 shutil.copyfileobj(copy, sys.stdout.buffer)
         return 0
     if is_ours(Path(arguments.file), settings.data_dir, settings.database_url):
         raise CommandError(f"{arguments.file} is a file of the service itself; name another one.")
-    copy_to(Path(arguments.file), sys.stdout)
+    print(f"Backed up {back_up(source, Path(arguments.file))}.")
     return 0
 
 
 def restore_command(arguments: Namespace, settings: Settings) -> int:
     """Put a file in the place of the database. Raises ToolRefused, with the database untouched."""
-    goal = file_of(database_file(settings.data_dir), settings.database_url, UNDUMP)
+    goal = _database_file(settings, UNDUMP)
     if not settings.database_url:
         make_data_dir(settings.data_dir)
-    with progress("copying", unit="pages") as show:
-        contents = restore(Path(arguments.file), goal, show, force=arguments.force)
+    contents = restore(Path(arguments.file), goal, force=arguments.force)
     print(f"Restored {contents} from {arguments.file}. The next start rebuilds the ranking.")
     print("Every user who had a token then has it again: see `simple-twitter token list`.")
     return 0
@@ -195,6 +204,14 @@ def token_command(arguments: Namespace, settings: Settings) -> int:
         lines.append(f"{row['id']}  {row['kind']:5}  {made}  {revoked:17}  {row['user']}")
     _print(arguments, rows, lines)
     return 0
+
+
+def _database_file(settings: Settings, tool: str) -> Path:
+    """The file of the database. Raises CommandError for a database that is no file, naming the *tool* for it."""
+    file = database_file(settings.data_dir, settings.database_url)
+    if file is None:
+        raise CommandError(f"DATABASE_URL names a server, which has its own tool: use {tool}.")
+    return file
 
 
 def _print(arguments: Namespace, data: object, lines: Iterable[str]) -> None:

@@ -82,7 +82,8 @@ that names the tweet in another system, in place of an `id`; then `retweet` is t
 gets an id of its time.
 
 All or nothing: the input is read and checked first, then stored in one transaction, for which other writers wait.
-What was imported before is refused. Exit code 0 says that all is stored, any other one that nothing is.
+What was imported before is refused. Exit code 0 says that all is stored, any other one that nothing is. A running
+service, or its next start, ranks what is stored.
 
 A URL of Redis is the data of the original Flask application: each key a tweet, as a JSON string. Stop that service
 first. Nothing there is changed.
@@ -205,13 +206,11 @@ def _run(words: Sequence[str]) -> int:
     set_up(settings, logging.WARNING if serving else logging.ERROR)
     module = importlib.import_module(f"app.cli.{MODULES.get(arguments.command, 'admin')}")
     command: Callable[[Namespace, Settings], int] = getattr(module, f"{arguments.command}_command")
-    if not settings.database_url and f"{arguments.command} {vars(arguments).get('action', '')}".rstrip() not in MAKERS:
-        from storage.data_dir import database_file
-
-        if not (file := database_file(settings.data_dir)).exists():
-            raise CommandError(
-                f"There is no database at {file}: correct DATA_DIR, or `simple-twitter serve` makes one there."
-            )
+    makes = f"{arguments.command} {vars(arguments).get('action', '')}".rstrip() in MAKERS
+    if not (makes or settings.database_url or (file := settings.data_dir / "tweets.db").exists()):
+        raise CommandError(
+            f"There is no database at {file}: correct DATA_DIR, or `simple-twitter serve` makes one there."
+        )
     # What was imported stays. The collector, which `__main__` has put off, would go through it again and again.
     gc.freeze()
     gc.enable()

@@ -3,6 +3,7 @@
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import datetime
 from functools import partial
@@ -22,9 +23,9 @@ from app.settings import Settings
 from storage import ids
 from storage.errors import OtherTimeline, Retryable, StoreUnavailable
 from storage.migrate import check_usable
-from storage.sql.changes import EntryRow
-from storage.sql.database import open_database, read_url
-from storage.tools.mirror import LIMIT, Mirror, MirrorPage, ReadPage, copy_tokens, read_database
+from storage.sql.changes import ChangesPage, EntryRow, read_changes
+from storage.sql.database import Database, open_database, read_url
+from storage.tools.mirror import LIMIT, copy_keys, copy_page, copy_tokens
 
 LOOK_EVERY_S = 0.5
 """How often a source is asked that had nothing new."""
@@ -43,25 +44,20 @@ def mirror_command(arguments: Namespace, settings: Settings) -> int:
     """Copy the entries of SOURCE until stopped, or with `--once` until level. Raises CommandError, ToolRefused."""
     with ExitStack() as opened:
         source = None
-        if arguments.source.startswith(("http://", "https://")):
-            read: ReadPage = partial(_read_service, arguments.source.rstrip("/"), arguments.token)
-        else:
-            url = read_url(arguments.source)
-            if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-                raise CommandError(f"There is no database at {url.database}.")
-            source = opened.enter_context(closing(open_database(url)))
-            with source.reading() as connection:
-                check_usable(connection)
-            read = partial(read_database, source)
+        read: Callable[[str | None], ChangesPage] = partial(_read_service, arguments.source, arguments.token)
+        if not arguments.source.startswith(("http://", "https://")):
+            source = opened.enter_context(closing(_open_source(arguments.source)))
+            read = partial(read_changes, source, limit=LIMIT)
         target = opened.enter_context(opened_database(settings))
         show = opened.enter_context(progress("mirroring", unit="entries"))
-        state = settings.data_dir / "mirror.json"
-        running, done, tried_at, pause_s = Mirror(target, state), 0, time.monotonic(), FIRST_PAUSE_S
+        done, tried_at, pause_s, lacks_keys = 0, time.monotonic(), FIRST_PAUSE_S, True
         while True:
             try:
-                count = running.step(read)
+                count = copy_page(target, settings.data_dir / "mirror.json", read)
                 if not count and source:
-                    running.copy_keys(source)
+                    if lacks_keys:  # of what came from a service, perhaps
+                        copy_keys(source, target)
+                        lacks_keys = False
                     copy_tokens(source, target)
             except OtherTimeline as error:
                 raise CommandError(
@@ -74,7 +70,6 @@ def mirror_command(arguments: Namespace, settings: Settings) -> int:
                 print(f"mirroring: {error}; trying again", file=sys.stderr, flush=True)
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                running = Mirror(target, state)  # a commit may have succeeded although its answer was lost
                 continue
             tried_at, pause_s = time.monotonic(), FIRST_PAUSE_S
             done += count
@@ -85,11 +80,22 @@ def mirror_command(arguments: Namespace, settings: Settings) -> int:
                 time.sleep(LOOK_EVERY_S)
 
 
-def _read_service(address: str, token: str | None, cursor: str | None) -> MirrorPage:
+def _open_source(address: str) -> Database:
+    """The database of a URL, if there is one that can be read. Raises CommandError, CannotOpen."""
+    url = read_url(address)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise CommandError(f"There is no database at {url.database}.")
+    source = open_database(url)
+    with source.reading() as connection:
+        check_usable(connection)
+    return source
+
+
+def _read_service(address: str, token: str | None, cursor: str | None) -> ChangesPage:
     """A page of the feed of the service at *address*. Raises StoreUnavailable, OtherTimeline, CommandError."""
     query = urlencode({"limit": LIMIT} | ({"cursor": cursor} if cursor else {}))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = Request(f"{address}/api/v1/changes?{query}", headers=headers)  # noqa: S310  # the caller has seen to it
+    request = Request(f"{address.rstrip('/')}/api/v1/changes?{query}", headers=headers)  # noqa: S310  # the caller has seen to it
     try:
         with urlopen(request, timeout=ANSWER_WITHIN_S) as response:  # noqa: S310
             body = response.read(LARGEST_PAGE)
@@ -105,16 +111,16 @@ def _read_service(address: str, token: str | None, cursor: str | None) -> Mirror
         raise StoreUnavailable(f"{address} does not answer ({getattr(error, 'reason', None) or error})") from error
     except msgspec.DecodeError as error:
         raise CommandError(f"{address} gives no change feed; name the address of a service of this version.") from error
-    return MirrorPage([_entry_of(change) for change in page.changes], None, page.next)
+    return ChangesPage([_entry_of(change) for change in page.changes], page.next)
 
 
 def _entry_of(change: Change) -> EntryRow:
     posted = change.posted
     if posted is None:
-        return EntryRow(change.seq, 0, -1, _id_of(change.deleted), None, 0, 0, None, None, None)
+        return EntryRow(change.partition, change.seq, 0, -1, _id_of(change.deleted), None, 0, 0, None, None, None)
     created_at = int(datetime.fromisoformat(posted.created_at).timestamp() * 1000)
     parent = None if posted.retweet is None else _id_of(posted.retweet)
-    place = (change.seq, 0, 1, _id_of(posted.id), parent, posted.count_retweet or 0, created_at)
+    place = (change.partition, change.seq, 0, 1, _id_of(posted.id), parent, posted.count_retweet or 0, created_at)
     return EntryRow(*place, posted.user_name, posted.title, posted.body)
 
 

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, plain lines elsewhere. On stderr, so that stdout is for data."""
+"""How far long work has come: one line that changes on a terminal, a line now and then elsewhere. On stderr."""
 
 import shutil
 import sys
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-BAR_WIDTH = 24
 REDRAW_S = 0.1
 LINE_EVERY_S = 5.0
 
@@ -18,28 +17,23 @@ Show = Callable[..., None]
 @contextmanager
 def progress(what: str, total: int | None = None, unit: str = "tweets") -> Iterator[Show]:
     """
-    Show *what* is done as often as it is worth it: "importing  [####    ]  45 %  270,000 tweets  41,000/s".
+    Show how far *what* is as often as it is worth it: "storing: 45% 270,000 tweets  41,000/s".
 
     Call what it gives as often as you like; of a *total* it knows the share. The last state, all of a *total*, is
     always shown at the end of a block that ends well.
     """
-    is_bar = sys.stderr.isatty()
-    every_s = REDRAW_S if is_bar else LINE_EVERY_S
+    is_terminal = sys.stderr.isatty()
+    every_s = REDRAW_S if is_terminal else LINE_EVERY_S
     began = shown = time.monotonic()
     state: tuple[int, float | None] = (0, 0.0)
 
     def write(done: int, share: float | None) -> None:
-        speed = done / max(time.monotonic() - began, 1e-6)
-        counted = f"{done:,} {unit}  {speed:,.0f}/s"
-        percent = "" if share is None else f"{min(share, 1):>4.0%}  "
-        if not is_bar:
-            print(f"{what}: {percent.strip()} {counted}".replace(":  ", ": "), file=sys.stderr, flush=True)
-            return
-        filled = round(BAR_WIDTH * min(share or 0, 1))
-        bar = "" if share is None else f"[{'#' * filled}{' ' * (BAR_WIDTH - filled)}] "
-        line = f"{what}  {bar}{percent}{counted}"
-        # A line that wraps could not be drawn over. \33[K clears the rest of one that was longer before.
-        print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\33[K", end="", file=sys.stderr, flush=True)
+        percent = "" if share is None else f"{min(share, 1):.0%} "
+        line = f"{what}: {percent}{done:,} {unit}  {done / max(time.monotonic() - began, 1e-6):,.0f}/s"
+        if is_terminal:
+            # A line that wraps could not be drawn over. \33[K clears the rest of one that was longer before.
+            line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\33[K"
+        print(line, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
 
     def show(done: int, share: float | None = None) -> None:
         nonlocal shown, state
@@ -52,5 +46,5 @@ def progress(what: str, total: int | None = None, unit: str = "tweets") -> Itera
         yield show
         write(*(state if total is None else (total, 1)))
     finally:
-        if is_bar:
+        if is_terminal:
             print(file=sys.stderr, flush=True)

@@ -20,11 +20,7 @@ from storage.tokens import Tokens
 def serve_command(_arguments: Namespace, settings: Settings) -> int:
     """Serve until a signal. Raises CommandError and CannotOpen."""
     # One service on an embedded database; a database that is named by its URL may have several.
-    alone = (
-        nullcontext()
-        if settings.database_url
-        else serving_alone(settings.data_dir, embedded_index=not settings.redis_url)
-    )
+    alone = nullcontext() if settings.database_url else serving_alone(settings.data_dir)
     folder = settings.data_dir if settings.data_dir.is_absolute() else f"./{settings.data_dir}"
 
     def announce(url: str) -> None:

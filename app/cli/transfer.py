@@ -5,15 +5,13 @@ A line is checked by the same types as a body that is posted. What lines mean to
 """
 
 import gzip
-import os
 import re
-import stat
 import sys
 import time
 import zlib
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BufferedReader
@@ -25,24 +23,15 @@ import msgspec
 from msgspec import Meta
 
 from app import CommandError
-from app.bootstrap import opened_database, opened_tweets
+from app.bootstrap import opened_database
 from app.cli.progress import progress
 from app.http.schemas import LONGEST_NAME, RULES, Base, Text, TweetId, is_visible, names_user, timestamp
 from app.settings import Settings
-from storage import Tweets, ids
+from storage import ids
 from storage.data_dir import is_ours
-from storage.errors import StorageError, clause
 from storage.files import replacing
 from storage.sql.log import Row
-from storage.tools.import_export import (
-    ImportRefused,
-    ImportRow,
-    ImportTree,
-    count_tweets,
-    export_tweets,
-    is_stored,
-    store_tweets,
-)
+from storage.tools.import_export import ImportRefused, ImportRow, export_tweets, staged_tweets, store_tweets
 
 STANDARD = "-"
 REDIS = ("redis://", "rediss://", "unix://")
@@ -56,9 +45,6 @@ GZIP = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_LINE = 256 * 1024
 """Bytes: more than a tweet of greatest length with every character escaped."""
-
-SHOW_EVERY = 1_000
-"""Tweets between two looks at the clock."""
 
 NO_TEXT = "(none)"
 """The text of a tweet of the original application that has none."""
@@ -109,40 +95,25 @@ def import_command(arguments: Namespace, settings: Settings) -> int:
         raise CommandError(f"--zone {arguments.zone} is not a time zone, such as Europe/Berlin or UTC.") from error
     if arguments.map:
         _check_foreign(arguments.map, settings)
-    began = time.monotonic()
-    with ExitStack() as stack:
-        file = None if is_redis else stack.enter_context(_opened(arguments.file))
-        tweets, tree = stack.enter_context(_importing(settings))
-        said: list[str] = []
-        if file is None:
-            from storage.tools.redis_import import read_original
+    rows, said = _read_file(arguments.file), list[str]()
+    if is_redis:
+        from storage.tools.redis_import import read_original
 
-            with progress("reading") as show:
-                texts, now_ms = partial(_texts, cut=arguments.cut), time.time_ns() // 1_000_000
-                said = read_original(arguments.file, tree, zone, now_ms, texts, show)
-        else:
-            _read_file(arguments.file, file, tree)
-        mapped = stack.enter_context(_created(arguments.map, settings)) if arguments.map else None
-
-        def write_mapping(name: int | str, tweet_id: int) -> None:
-            if mapped:
-                key = name if isinstance(name, str) else ids.encode(name)
-                mapped.write(_encoder.encode({"key": key, "id": ids.encode(tweet_id)}) + b"\n")
-
-        _store(tweets, tree, began, write_mapping if mapped else None)
-        for sentence in said:
-            print(sentence)
+        texts, now_ms = partial(_texts, cut=arguments.cut), time.time_ns() // 1_000_000
+        rows = read_original(arguments.file, zone, now_ms, texts, said)
+    with _created(arguments.map, settings) if arguments.map else nullcontext() as mapped:
+        _import(settings, rows, mapped)
+    for sentence in said:
+        print(sentence)
     return 0
 
 
 def seed_command(_arguments: Namespace, settings: Settings) -> int:
     """Add the tweets of the demo file, as if the last one were posted now."""
     later_ms = time.time_ns() // 1_000_000 - _milliseconds(DEMO_ENDS)
-    began = time.monotonic()
-    with _importing(settings) as (tweets, tree), DEMO.open("rb") as file:
-        for row in read_lines(file):
-            tree.add(row._replace(created_at=row.created_at + later_ms))
-        _store(tweets, tree, began)
+    with DEMO.open("rb") as file:
+        rows = (row._replace(created_at=row.created_at + later_ms) for row in read_lines(file))
+        _import(settings, rows)
     return 0
 
 
@@ -151,12 +122,13 @@ def export_command(arguments: Namespace, settings: Settings) -> int:
     if arguments.file != STANDARD:
         _check_foreign(arguments.file, settings)
     with opened_database(settings) as database, _created(arguments.file, settings) as file, ExitStack() as stack:
-        total = count_tweets(database.get_state().heads.values())
+        # Each tweet has an entry, and a second one once it is deleted.
+        total = sum((head.seq + head.live) // 2 for head in database.get_state().heads.values())
         rows = stack.enter_context(closing(export_tweets(database)))
         show = None if file.isatty() else stack.enter_context(progress("exporting", total))
         for done, row in enumerate(rows, 1):
             file.write(write_line(row))
-            if show and done % SHOW_EVERY == 0:
+            if show:
                 show(done)
     return 0
 
@@ -204,78 +176,39 @@ def write_line(row: Row) -> bytes:
     return _encoder.encode(line) + b"\n"
 
 
-@contextmanager
-def _importing(settings: Settings) -> Iterator[tuple[Tweets, ImportTree]]:
-    now_ms = time.time_ns() // 1_000_000
-    with opened_tweets(settings, attach=True) as tweets:
-        partitions = tweets.database.get_state().store.partitions
-        with ImportTree(settings.data_dir, partitions, settings.max_ancestors, now_ms) as tree:
-            yield tweets, tree
-
-
-def _read_file(name: str, file: BufferedReader, tree: ImportTree) -> None:
-    status = os.fstat(file.fileno())
-    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+def _read_file(name: str) -> Iterator[ImportRow]:
+    """The tweets of the file of that *name*. Raises ImportRefused, CommandError."""
     try:
-        with progress("reading") as show:
-            for row in read_lines(file):
-                tree.add(row)
-                if len(tree) % SHOW_EVERY == 0:
-                    show(len(tree), file.tell() / size if size else None)
-            show(len(tree), 1)
+        with nullcontext(sys.stdin.buffer) if name == STANDARD else Path(name).open("rb") as file:
+            yield from read_lines(cast("BufferedReader", file))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CommandError(f"{name} is damaged ({error}); nothing of it was stored.") from error
     except OSError as error:
-        raise CommandError(f"{name} cannot be read ({error.strerror}); nothing of it was stored.") from error
-
-
-def _store(
-    tweets: Tweets, tree: ImportTree, began: float, on_id: Callable[[int | str, int], object] | None = None
-) -> None:
-    """Store what was read since *began*, and rank it. Raises CommandError or StorageError when it is not stored."""
-    try:
-        with progress("storing", len(tree)) as show:
-            store_tweets(tweets.database, tree, show, on_id)
-    except (StorageError, SystemExit) as error:
-        if not _has_committed(tweets, tree, error):
-            if isinstance(error, SystemExit):
-                print("Nothing was imported.", file=sys.stderr)
-            raise
-    stored = time.monotonic()
-    print(f"Imported {len(tree):,} tweets in {stored - began:.1f} s.", flush=True)
-    try:
-        with progress("ranking", len(tree)) as show:
-            tweets.reconciler.on_progress = show
-            tweets.reconciler.catch_up()
-    except (StorageError, SystemExit) as error:
-        reason = "stopped" if isinstance(error, SystemExit) else clause(error)
-        print(f"They are not ranked yet ({reason}): a running service, or its next start, does it.", file=sys.stderr)
-    else:
-        print(f"Ranked them in {time.monotonic() - stored:.1f} s.")
-
-
-def _has_committed(tweets: Tweets, tree: ImportTree, error: BaseException) -> bool:
-    """Whether all is stored although *error* came; the answer to a commit may be lost. Raises CommandError."""
-    try:
-        return tweets.database.keep_trying(lambda: is_stored(tweets.database, tree))
-    except StorageError:
-        raise CommandError(
-            f"The database went away while it stored the tweets ({clause(error)}), so they are stored all, or not at "
-            "all. Import them again later: if they are stored they are refused."
-        ) from error
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[BufferedReader]:
-    if name == STANDARD:
-        yield cast("BufferedReader", sys.stdin.buffer)
-        return
-    try:
-        file = Path(name).open("rb")  # noqa: SIM115  # an error of the block is not one of opening
-    except OSError as error:
         raise CommandError(f"{name} cannot be read ({error.strerror}).") from error
-    with file:
-        yield file
+
+
+def _import(settings: Settings, rows: Iterable[ImportRow], mapped: BinaryIO | None = None) -> None:
+    """Check and store *rows*, and write the key and the id of each to *mapped*. Raises as `import_command` does."""
+
+    def write_mapping(name: int | str, tweet_id: int) -> None:
+        if mapped:
+            key = name if isinstance(name, str) else ids.encode(name)
+            mapped.write(_encoder.encode({"key": key, "id": ids.encode(tweet_id)}) + b"\n")
+
+    began, now_ms = time.monotonic(), time.time_ns() // 1_000_000
+    with opened_database(settings) as database, ExitStack() as stack:
+        partitions = database.get_state().store.partitions
+        with progress("reading") as show:
+            staging = staged_tweets(rows, settings.data_dir, partitions, settings.max_ancestors, now_ms, show)
+            staged = stack.enter_context(staging)
+        try:
+            with progress("storing") as show:
+                stored = store_tweets(database, staged, show, write_mapping)
+        except SystemExit:
+            print("Nothing was imported.", file=sys.stderr)
+            raise
+    print(f"Imported {stored:,} tweets in {time.monotonic() - began:.1f} s.")
+    print("A running service, or its next start, ranks them.")
 
 
 @contextmanager

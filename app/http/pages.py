@@ -29,11 +29,11 @@ from app.http.requests import Rule, cursor_of, find_id, parse_id, parse_place, r
 from app.http.responses import REVALIDATED, UNSTORED, Tagged, respond_problem
 from app.http.schemas import names_user, timestamp
 from storage import ids
-from storage.cascade import read_cascade
 from storage.errors import Overloaded
 from storage.records import Page, Place, Ranking, Tweet
+from storage.sql.cascades import read_cascade
+from storage.sql.windows import Window, rank_tweets, rank_window
 from storage.tweets import Tweets
-from storage.windows import Window
 
 _TOP, _LISTED, _FED = 10, 20, 100
 """Tweets on a page of the ranking, on one of another list, and in a feed."""
@@ -201,7 +201,10 @@ def _show_window(tweets: Tweets, pool: Pool, window: str, length_ms: int, *, is_
         content = _render("atom", rows=ranked, window=window, during=during, until=timestamp(ending.until_ms))
         return Tagged(_NO_XML.sub("", content.decode()).encode(), "application/atom+xml")
 
-    return Deferred(tweets.windows.top(length_ms), lambda top: Deferred(pool.submit(rendered, *top), Tagged.response))
+    return Deferred(
+        rank_window(tweets.windows, tweets.database, rank_tweets, length_ms),
+        lambda top: Deferred(pool.submit(rendered, *top), Tagged.response),
+    )
 
 
 def _mount_lists(app: Bottle, tweets: Tweets, pool: Pool) -> None:

@@ -18,8 +18,8 @@ from app.http.requests import Rule, cursor_of, limit_rule, parse_id, parse_place
 from app.http.responses import Tagged, encode, link_to_next, respond_json
 from app.http.schemas import timestamp, tweet_of
 from storage.records import Place, Ranking
+from storage.sql.windows import USERS_KEPT, UserReceived, Window, rank_tweets, rank_users, rank_window
 from storage.tweets import Tweets
-from storage.windows import USERS_KEPT, UserReceived, Window
 
 LIMIT = 10
 
@@ -101,7 +101,7 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
             users = [user._asdict() for user in top[1][:limit]]
             return Tagged(encode({"window": text, **_ends_of(top[0]), "users": users})).response()
 
-        return Deferred(tweets.windows.top_users(length_ms, asked.get("until")), show)
+        return Deferred(rank_window(tweets.windows, tweets.database, rank_users, length_ms, asked.get("until")), show)
 
     @app.get("/api/v1/tweet/<tweet_id>/rank")
     def get_rank(tweet_id: str) -> Response:
@@ -121,7 +121,7 @@ def _get_window_top(tweets: Tweets, pool: Pool) -> Response:
         return Tagged(encode({"window": text, **_ends_of(window), "tweets": listed, "next": None}))
 
     return Deferred(
-        tweets.windows.top(length_ms, asked.get("until")),
+        rank_window(tweets.windows, tweets.database, rank_tweets, length_ms, asked.get("until")),
         lambda top: Deferred(pool.submit(encoded, *top), Tagged.response),
     )
 

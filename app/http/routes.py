@@ -35,9 +35,10 @@ from app.http.responses import (
 )
 from app.http.schemas import Change, NewRetweet, NewTweet, list_of, names_user, timestamp, tweet_of
 from app.settings import Settings
-from storage import cascade, ids, records
-from storage.changes import read_changes
+from storage import ids, records
 from storage.errors import CursorUnknown, TweetDeleted, TweetNotFound
+from storage.sql import cascades
+from storage.sql.changes import read_changes
 from storage.tools.health import Health, get_health
 from storage.tweets import Tweets
 
@@ -210,7 +211,7 @@ def _respond_list(
 
 
 def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
-    found = cascade.read_cascade(tweets.database, tweet_id)
+    found = cascades.read_cascade(tweets.database, tweet_id)
     shape = {
         "size": len(found.nodes),
         "deleted": found.deleted,
@@ -225,7 +226,7 @@ def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
 
 
 def _descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -> dict[str, Any]:
-    found = cascade.list_descendants(tweets.database, tweet_id, limit + 1, after)
+    found = cascades.list_descendants(tweets.database, tweet_id, limit + 1, after)
     listed = [
         {
             "id": ids.encode(each.id),
@@ -242,13 +243,13 @@ def _descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -
 def _changes(tweets: Tweets, cursor: str | None, limit: int) -> dict[str, Any]:
     page = read_changes(tweets.database, cursor, limit)
     listed = []
-    for partition, entry in page.changes:
+    for entry in page.changes:
         if entry.sign < 0:
-            listed.append(Change(partition, entry.seq, deleted=ids.encode(entry.id)))
+            listed.append(Change(entry.partition, entry.seq, deleted=ids.encode(entry.id)))
             continue
         texts = (entry.user_name, entry.title, entry.body)
         posted = records.Tweet(entry.id, *texts, entry.parent, entry.base, entry.created_at)
-        listed.append(Change(partition, entry.seq, tweet_of(posted)))
+        listed.append(Change(entry.partition, entry.seq, tweet_of(posted)))
     return {"changes": listed, "next": page.next}
 
 

@@ -31,17 +31,8 @@ from storage.locks import FileLock
 READY_WITHIN_S = 60.0
 """How long a server that runs may not answer at all; one that says that it is loading has as long as it takes."""
 
-LOADS_LONG_FROM = 16 * 2**20
-"""Bytes of its file from which no one waits for it: ten million tweets are 170 MB, and load in 10 s."""
-
-SAYS_SO_S = 0.1
-"""By then it says that it is loading."""
-
 LONGEST_PAUSE_S = 30.0
 """Between two attempts to start it: 1, 2, 4 ... seconds."""
-
-KILLED_AT_MOST = 3
-"""Starts in which it is killed before it answers; then the file may be why, as one too large for the memory is."""
 
 STOP_WITHIN_S = 10
 PACKED_FROM = 2**20
@@ -60,8 +51,8 @@ class EmbeddedServer:
     """
     A valkey server in *folder*, kept running until `stop`: one that dies is started again at once.
 
-    It is started by a thread; the constructor waits for it at most *wait_s*, and hardly if its file is large.
-    Raises CannotOpen when there is no server to start, or another process runs the one of this folder.
+    It is started by a thread; the constructor waits for it at most *wait_s*. Raises CannotOpen when there is no server
+    to start, or another process runs the one of this folder.
     """
 
     def __init__(self, folder: Path, wait_s: float = READY_WITHIN_S) -> None:
@@ -75,7 +66,7 @@ class EmbeddedServer:
         """Whether it was stopped, and had written all it held before it ended."""
         if not self._owner.try_hold():
             self._owner.close()
-            raise in_use(self._folder)
+            raise CannotOpen(f"Another process runs the index in {self._folder}; stop it first.")
         try:
             find_server()
             self.socket = socket_of(self._folder)
@@ -87,8 +78,7 @@ class EmbeddedServer:
         self._guard = threading.Thread(target=self._keep_running, name="embedded", daemon=True)
         atexit.register(self.stop)  # a signal may end this process anywhere, also in the next lines
         self._guard.start()
-        is_large = sum(each.stat().st_size for each in (self._folder / "appendonlydir").glob("*")) >= LOADS_LONG_FROM
-        self._ready.wait(min(wait_s, SAYS_SO_S) if is_large else wait_s)
+        self._ready.wait(wait_s)
 
     @property
     def pid(self) -> int:
@@ -131,9 +121,8 @@ class EmbeddedServer:
                 continue
             failures += 1
             if process:
-                was_killed = process.poll() == -signal.SIGKILL  # by another process: that says nothing of its file
                 _end(process)
-                if not self._stopping.is_set() and failures == (KILLED_AT_MOST if was_killed else 1):
+                if not self._stopping.is_set() and failures == 1:
                     self._set_aside()
                     continue
             pause_s = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
@@ -142,7 +131,8 @@ class EmbeddedServer:
             self._stopping.wait(pause_s)
 
     def _set_aside(self) -> None:
-        # What it holds can be had again from the log, so a file that the server cannot read is no reason to stay away.
+        # What it holds can be had again from the log, so a file that the server cannot read, or that is too large for
+        # the memory, is no reason to stay away.
         aside = self._folder / "appendonlydir.unreadable"
         shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
@@ -248,11 +238,6 @@ def is_running(folder: Path) -> bool:
         return not lock.try_hold()
     finally:
         lock.close()
-
-
-def in_use(folder: Path) -> CannotOpen:
-    """The error that says that another process owns the server of *folder*."""
-    return CannotOpen(f"Another process runs the index in {folder.resolve()}; stop it first.")
 
 
 def _is_ready(process: "subprocess.Popen[bytes]", socket: Path, stopping: threading.Event) -> bool:

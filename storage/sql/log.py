@@ -215,12 +215,6 @@ def list_rows_from(connection: Connection, first: int, limit: int) -> list[tuple
     return [(Row._make(row[:-1]), row[-1]) for row in rows(connection, statement, first=first, limit=limit)]
 
 
-def list_ids_from(connection: Connection, first: int, limit: int) -> list[int]:
-    """At most *limit* ids of tweets from *first* on, in order."""
-    statement = "SELECT id FROM tweets WHERE id >= :first ORDER BY id LIMIT :limit"
-    return [row[0] for row in rows(connection, statement, first=first, limit=limit)]
-
-
 def list_below(connection: Connection, below: int, limit: int, **equal: int | str) -> list[Row]:
     """Tweets that are not deleted, with ids below *below*, whose columns *equal* those values; newest first."""
     conditions = "".join(f" AND {column} = :{column}" for column in equal)

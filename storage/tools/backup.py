@@ -6,59 +6,27 @@ after a restore it sees by its position that the log is of another timeline, and
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from storage.errors import ToolRefused
 from storage.files import real, replacing
 from storage.locks import lock_of_users
 from storage.migrate import list_numbers
-from storage.sql.database import read_url
-
-PAGES_AT_ONCE = 2_000
-"""Pages of 4 KiB in one step: some milliseconds, between which a signal is heard."""
+from storage.sql.heads import COUNTED_HEADS
 
 BUSY_TIMEOUT_S = 5.0
 """As in `storage.sql.sqlite`."""
 
-OnProgress = Callable[[int, float], object]
-"""Called with how many pages are copied, and which share of all that is."""
 
-
-class Contents(NamedTuple):
-    """What a copy holds: of which store, how many log entries, and tweets that are not deleted."""
-
-    store: str
-    entries: int
-    live: int
-
-    def __str__(self) -> str:
-        return f"{self.live:,} tweets ({self.entries:,} log entries of store {self.store})"
-
-
-def file_of(embedded: Path, database_url: str, tool: str) -> Path:
+def back_up(source: Path, goal: Path) -> str:
     """
-    The file of the database: *embedded*, unless there is a *database_url*.
+    Copy the database file *source* to *goal* as of one instant, while others write to it; says what it holds.
 
-    Raises ToolRefused for a database that is no file, naming the *tool* for it, and CannotOpen.
-    """
-    if not database_url:
-        return embedded
-    url = read_url(database_url)
-    if url.get_backend_name() != "sqlite":
-        raise ToolRefused(f"DATABASE_URL names {url.get_backend_name()}, which has its own tool: use {tool}.")
-    return Path(url.database or "")
-
-
-def back_up(source: Path, goal: Path, on_progress: OnProgress) -> Contents:
-    """
-    Copy the database file *source* to *goal* as of one instant, while others write to it; a *goal* there is replaced.
-
-    *goal* has its name only when the copy was found whole and is on disk; a symlink, a device or a pipe stays what it
-    is. Raises ToolRefused.
+    *goal* has its name only when the copy was found whole and is on disk, and replaces what had it; a symlink, a device
+    or a pipe stays what it is. Raises ToolRefused.
     """
     if not source.is_file():
         raise ToolRefused(f"There is no database at {source}.")
@@ -70,15 +38,15 @@ def back_up(source: Path, goal: Path, on_progress: OnProgress) -> Contents:
     ):
         if not lock.try_share():
             raise ToolRefused(f"The database {source} is being replaced by a `restore`.")
-        return _copy(source, "rw", part, on_progress)
+        return _copy(source, "rw", part)
 
 
-def restore(copy: Path, goal: Path, on_progress: OnProgress, *, force: bool) -> Contents:
+def restore(copy: Path, goal: Path, *, force: bool) -> str:
     """
     Put *copy*, once it is found whole, in the place of the database file *goal*; with *force* also over another one.
 
-    While it runs no other process can open *goal*. Raises ToolRefused, also while one has it open: then, as after a
-    crash at any moment, *goal* is what it was.
+    Says what it holds. While it runs no other process can open *goal*. Raises ToolRefused, also while one has it open:
+    then, as after a crash at any moment, *goal* is what it was.
     """
     if not copy.is_file():
         raise ToolRefused(f"There is no file {copy}.")
@@ -91,14 +59,14 @@ def restore(copy: Path, goal: Path, on_progress: OnProgress, *, force: bool) -> 
         if not lock.try_hold():
             raise ToolRefused(f"The database {goal} is in use: stop the service first.")
         with replacing(goal, goal.parent, 0o600) as part:
-            contents = _copy(copy, "ro", part, on_progress)
+            contents = _copy(copy, "ro", part)
             _settle(goal)
         return contents
 
 
-def check_copy(file: Path, name: Path | None = None) -> Contents:
+def check_copy(file: Path, name: Path | None = None) -> str:
     """
-    Look at the whole of *file*, which no process writes.
+    Look at the whole of *file*, which no process writes; says what it holds.
 
     Raises ToolRefused, saying what is wrong with it, or with the file *name* that it was copied from.
     """
@@ -111,36 +79,23 @@ def check_copy(file: Path, name: Path | None = None) -> Contents:
         if revision not in list_numbers():
             raise ToolRefused(f"{name} is at revision {revision}, which this version does not know: use a later one.")
         (store,) = connection.execute("SELECT max(id) FROM store").fetchone()
-        heads = connection.execute(HEADS).fetchall()
-        if heads != connection.execute(COUNTED).fetchall():
-            raise ToolRefused(f"{name} is not whole: entries of its log are missing.")
-    return Contents(store, sum(seq for _, seq, _, _ in heads), sum(live for _, _, _, live in heads))
+        heads = connection.execute(COUNTED_HEADS).fetchall()
+        for _, seq, _, _, live, entries, last_post, last_deletion, _, counted in heads:
+            if not (seq == entries == max(last_post, last_deletion) and live == counted):
+                raise ToolRefused(f"{name} is not whole: entries of its log are missing.")
+    entries, live = sum(head[1] for head in heads), sum(head[4] for head in heads)
+    return f"{live:,} tweets ({entries:,} log entries of store {store})"
 
 
-HEADS = "SELECT partition, seq, seq, live FROM heads WHERE seq > 0 ORDER BY partition"
-COUNTED = """
-SELECT partition, count(*) + count(deleted_seq), max(max(seq, coalesce(deleted_seq, 0))), sum(deleted_seq IS NULL)
-FROM tweets GROUP BY partition ORDER BY partition
-"""
-"""Of each partition: how many entries, the number of the last one, live tweets; as the heads say and as counted."""
-
-
-def _copy(source: Path, mode: str, part: Path, on_progress: OnProgress) -> Contents:
+def _copy(source: Path, mode: str, part: Path) -> str:
     try:
         with (
             _translated(f"{source} cannot be copied"),
             closing(_connect(source, mode)) as reading,
             closing(_connect(part, "rw")) as writing,
         ):
-            # One transaction around all steps: without it each commit of others would start the copy again.
-            reading.execute("BEGIN")
-            reading.execute("SELECT count(*) FROM sqlite_master").fetchall()
             writing.execute("PRAGMA synchronous=OFF")  # `replacing` sees that it is on disk
-
-            def report(_status: int, left: int, total: int) -> None:
-                on_progress(total - left, 1 - left / max(total, 1))
-
-            reading.backup(writing, pages=PAGES_AT_ONCE, progress=report)
+            reading.backup(writing)
             writing.execute("PRAGMA journal_mode=DELETE")  # one file, whole without a write-ahead log beside it
         return check_copy(part, source)
     finally:

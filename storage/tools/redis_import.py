@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from storage.errors import CannotOpen, clause
-from storage.tools.import_export import DAY_MS, ImportRefused, ImportRow, ImportTree
+from storage.tools.import_export import DAY_MS, ImportRefused, ImportRow
 
 FIELDS = {"user_name", "title", "body", "retweet", "count_retweet", "id", "created_at"}
 """What a tweet is there; a value without one of them is no tweet."""
@@ -35,22 +35,18 @@ Texts = Callable[[Any, Any, Any], tuple[str, str, str]]
 
 @dataclass(slots=True)
 class _Tweet:
-    """A tweet there; `time_ms` is None where it cannot be read, `depth` is -1 until it is known."""
+    """A tweet there; `time_ms` is None where it cannot be read."""
 
     parent: str | None
     time_ms: int | None
     count: int
     is_blank: bool
-    sort_ms: int = 0
-    depth: int = -1
     below: int = 0
 
 
-def read_original(
-    url: str, tree: ImportTree, zone: tzinfo | None, now_ms: int, texts: Texts, on_progress: Callable[[int], None]
-) -> list[str]:
+def read_original(url: str, zone: tzinfo | None, now_ms: int, texts: Texts, said: list[str]) -> Iterator[ImportRow]:
     """
-    Add all tweets of the Redis at *url* to *tree*; returns what is to be said about them, a sentence each.
+    All tweets of the Redis at *url*, by time, parents first; *said* gets what is to be said of them, a sentence each.
 
     Times there have no zone: they are of *zone*, or of this machine's. Raises CannotOpen, ImportRefused.
     """
@@ -59,23 +55,26 @@ def read_original(
     except (ValueError, TypeError) as error:
         raise CannotOpen(f"The URL of the Redis to import from cannot be used ({clause(error)}).") from error
     try:
-        tweets, said = _read_all(client, zone, now_ms + DAY_MS)
-        said += _cut_circles(tweets)
-        order = _ordered(tweets, now_ms)
-        said += _count(tweets, order)
-        values = _values(client, [key.encode(errors="surrogateescape") for key in order])
-        for done, (key, value) in enumerate(values, 1):
-            _add(tree, key, tweets[key], value, texts)
-            on_progress(done)
+        tweets = _read_all(client, zone, now_ms + DAY_MS, said)
+        order = _order(tweets, now_ms, said)
+        _count(tweets, order, said)
+        for name, value in _values(client, [key.encode() for key in order]):
+            tweet = tweets[name]
+            if value is None:
+                raise ImportRefused(0, "it was changed while it was read: stop the old service first.", name)
+            try:
+                made = texts(value["user_name"], value["title"], value["body"])
+            except ValueError as error:
+                raise ImportRefused(0, str(error), name) from error
+            yield ImportRow(0, name, tweet.parent, tweet.time_ms or 0, *made, max(0, tweet.count - tweet.below))
     except RedisError as error:
         raise CannotOpen(f"The Redis to import from does not answer as it should ({clause(error)}).") from error
     finally:
         client.close()
-    return said
 
 
-def _read_all(client: Redis, zone: tzinfo | None, latest_ms: int) -> tuple[dict[str, _Tweet], list[str]]:
-    """All tweets by key, their parents among each other, and what is to be said; phantoms are left out."""
+def _read_all(client: Redis, zone: tzinfo | None, latest_ms: int, said: list[str]) -> dict[str, _Tweet]:
+    """All tweets by key, their parents among each other; phantoms are left out."""
     tweets, others, orphans, unreadable, large = dict[str, _Tweet](), 0, 0, 0, 0
     for key, value in _values(client, list(set(client.scan_iter(count=AT_ONCE)))):
         if value is None:
@@ -86,8 +85,7 @@ def _read_all(client: Redis, zone: tzinfo | None, latest_ms: int) -> tuple[dict[
         count = max(count, 0) if isinstance(count, int) else 0
         large += count > LARGEST_BASE
         is_blank = value["user_name"] == "anonymous" and value["title"] is None and value["body"] is None
-        named = parent if isinstance(parent, str) else str(parent or "")
-        tweets[key] = _Tweet(named or None, time_ms, min(count, LARGEST_BASE), is_blank)
+        tweets[key] = _Tweet(str(parent or "") or None, time_ms, min(count, LARGEST_BASE), is_blank)
     for tweet in tweets.values():
         if tweet.parent is not None and tweet.parent not in tweets:
             tweet.parent = None
@@ -104,7 +102,8 @@ def _read_all(client: Redis, zone: tzinfo | None, latest_ms: int) -> tuple[dict[
         (unreadable, "{} times cannot be read: these tweets have the time of the one they retweet, or of now."),
         (large, f"{{}} counts are above {LARGEST_BASE:,}, and are that now."),
     )
-    return tweets, [sentence.format(f"{number:,}") for number, sentence in sentences if number]
+    said += [sentence.format(f"{number:,}") for number, sentence in sentences if number]
+    return tweets
 
 
 def _values(client: Redis, keys: Sequence[bytes]) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -116,8 +115,9 @@ def _values(client: Redis, keys: Sequence[bytes]) -> Iterator[tuple[str, dict[st
                 value = json.loads(content or b"")
             except (ValueError, RecursionError):
                 value = None
-            is_tweet = isinstance(value, dict) and value.keys() >= FIELDS
-            yield key.decode(errors="surrogateescape"), value if is_tweet else None
+            name = key.decode(errors="replace")
+            is_tweet = isinstance(value, dict) and value.keys() >= FIELDS and name.encode() == key
+            yield name, value if is_tweet else None
 
 
 def _time(value: Any, zone: tzinfo | None, latest_ms: int) -> int | None:
@@ -130,45 +130,31 @@ def _time(value: Any, zone: tzinfo | None, latest_ms: int) -> int | None:
     return time_ms if 0 <= time_ms <= latest_ms else None
 
 
-def _cut_circles(tweets: dict[str, _Tweet]) -> list[str]:
-    """Make an original of the oldest tweet of each circle; returns what is to be said."""
-    said = []
-    walked: dict[str, int] = {}
-    for number, start in enumerate(tweets):
-        path: list[str] = []
+def _order(tweets: dict[str, _Tweet], now_ms: int, said: list[str]) -> list[str]:
+    """All keys by time, each parent before its retweets, whatever its time. The oldest of a circle is an original."""
+    times: dict[str, int] = {}  # of each tweet, or that of one above it where that is later; parents come first
+    for start in sorted(tweets):
+        path: dict[str, None] = {}
         key: str | None = start
-        while key is not None and key not in walked:
-            walked[key] = number
-            path.append(key)
+        while key is not None and key not in times:
+            if key in path:
+                circle = [*path][[*path].index(key) :]
+                oldest = min(circle, key=lambda each: (tweets[each].time_ms or 0, each))
+                tweets[oldest].parent = None
+                said.append(f"{len(circle):,} tweets retweet each other in a circle: {oldest} is an original now.")
+                path, key = {}, start
+            path[key] = None
             key = tweets[key].parent
-        if key is None or walked[key] != number:
-            continue
-        circle = path[path.index(key) :]
-        oldest = min(circle, key=lambda each: (tweets[each].time_ms or 0, each))
-        tweets[oldest].parent = None
-        said.append(f"{len(circle):,} tweets retweet each other in a circle: {oldest} is an original now.")
-    return said
-
-
-def _ordered(tweets: dict[str, _Tweet], now_ms: int) -> list[str]:
-    """All keys by time, each parent before its retweets, whatever its time."""
-    for start in tweets:
-        path: list[_Tweet] = []
-        key: str | None = start
-        while key is not None and tweets[key].depth < 0:
-            path.append(tweets[key])
-            key = tweets[key].parent
-        above = None if key is None else tweets[key]
-        for tweet in reversed(path):
+        for each in reversed(path):
+            tweet = tweets[each]
+            above = None if tweet.parent is None else tweets[tweet.parent]
             if tweet.time_ms is None:
                 tweet.time_ms = now_ms if above is None else above.time_ms
-            tweet.depth = 0 if above is None else above.depth + 1
-            tweet.sort_ms = max(tweet.time_ms or 0, 0 if above is None else above.sort_ms)
-            above = tweet
-    return sorted(tweets, key=lambda key: (tweets[key].sort_ms, tweets[key].depth, key))
+            times[each] = max(tweet.time_ms or 0, times[tweet.parent] if tweet.parent is not None else 0)
+    return sorted(times, key=times.__getitem__)
 
 
-def _count(tweets: dict[str, _Tweet], order: list[str]) -> list[str]:
+def _count(tweets: dict[str, _Tweet], order: Sequence[str], said: list[str]) -> None:
     """Count what is below each tweet, and say what the counts of the old service lack."""
     lost = lacking = 0
     for key in reversed(order):
@@ -178,20 +164,5 @@ def _count(tweets: dict[str, _Tweet], order: list[str]) -> list[str]:
         if tweet.count < tweet.below:
             lost += tweet.below - tweet.count
             lacking += 1
-    if not lost:
-        return []
-    return [f"{lost:,} increments were lost by the old service, in {lacking:,} tweets; they are counted now."]
-
-
-def _add(tree: ImportTree, key: str, tweet: _Tweet, value: dict[str, Any] | None, texts: Texts) -> None:
-    """Add a tweet whose parent was added before. Raises ImportRefused."""
-    name = key.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    if value is None:
-        raise ImportRefused(0, "it was changed while it was read: stop the old service first.", name)
-    parent = tweet.parent and tweet.parent.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    try:
-        made = texts(value["user_name"], value["title"], value["body"])
-    except ValueError as error:
-        raise ImportRefused(0, str(error), name) from error
-    base = max(0, tweet.count - tweet.below)
-    tree.add(ImportRow(0, name, parent, tweet.time_ms or 0, *made, base))
+    if lost:
+        said.append(f"{lost:,} increments were lost by the old service, in {lacking:,} tweets; they are counted now.")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from storage.errors import IndexUnavailable
 from storage.fold import change
-from storage.index.ranking import IndexState, RankingIndex
+from storage.index.ranking import RankingIndex
 from storage.rebuild import OnProgress, count_tweets
 from storage.sql import log
 from storage.sql.database import Database
@@ -70,18 +70,72 @@ def list_differences(
     Raises IndexUnavailable also when the index is rebuilt meanwhile.
     """
     heads = database.get_state().heads
-    parents, compared = database.list_parents(), 0
+    parents, before = database.list_parents(), 0
     found: list[Difference] = []
     for partition, head in heads.items():
-        comparison = _Comparison(database, index, partition, head)
         counts = count_tweets(database.stream_tweets(partition, head.seq), PackedGains(parents))
-        while portion := dict(islice(counts, ASKED_AT_ONCE)):
-            comparison.compare(portion)
-            compared += len(portion)
-            on_progress(compared)
-        comparison.finish()
-        found += comparison.found
+        found += _compare(database, index, partition, head, counts, lambda done: on_progress(before + done))  # noqa: B023
+        before += head.live
     return sorted(found)
+
+
+def _compare(
+    database: Database,
+    index: RankingIndex,
+    partition: int,
+    head: Head,
+    counts: Iterator[tuple[int, int]],
+    on_progress: OnProgress,
+) -> list[Difference]:
+    """In what the index of *partition* differs from *counts*, those of the log as of *head* and brought up to date."""
+    found: list[Difference] = []
+    seq, nonce, live = head[0], head[1], head.live  # up to where entries are folded
+    gains = Counter[int]()  # since *head*, of all tweets
+    posted: dict[int, int] = {}  # since then, with the counts that they were posted with
+    removed = set[int]()
+
+    def compare(expected: Mapping[int, int | None]) -> int:
+        """Compare tweets by what they counted as of *head*, None for those not ranked then; how many are ranked now."""
+        nonlocal seq, nonce, live
+        answer = index.counts(partition, expected)
+        state = answer.state
+        with database.reading() as connection:
+            while state.nonce is not None and seq < state.seq:
+                entries = log.list_entries(connection, partition, seq, min(ASKED_AT_ONCE, state.seq - seq))
+                if not entries:
+                    break
+                ancestries = log.list_chains(connection, {each.parent for each in entries if each.parent is not None})
+                changed = change(entries, lambda tweet_id: ancestries[tweet_id].parent)  # noqa: B023  # called here
+                gains.update(changed.credited)
+                posted.update(changed.added)
+                removed.update(changed.removed)
+                live += sum(entry.sign for entry in entries)
+                seq, nonce = entries[-1].seq, entries[-1].nonce
+        if (seq, nonce) != (state.seq, state.nonce):
+            raise IndexUnavailable("the index was rebuilt meanwhile")
+        for (tweet_id, count), in_index in zip(expected.items(), answer.counts, strict=True):
+            at_first = posted.get(tweet_id, count)
+            in_log = None if at_first is None or tweet_id in removed else at_first + gains[tweet_id]
+            if in_log != in_index and len(found) < DIFFERENCES_LIMIT:
+                found.append(Difference(tweet_id, in_log, in_index))
+        return state.cardinality
+
+    compared = 0
+    while portion := dict(islice(counts, ASKED_AT_ONCE)):
+        compare(portion)
+        compared += len(portion)
+        on_progress(compared)
+    # What was posted meanwhile; then what the index ranks and the log does not have, or has as deleted.
+    if compare(dict.fromkeys(posted)) <= live - sum(difference.in_index is None for difference in found):
+        return found
+    known = {difference.tweet_id for difference in found}
+    places = index.scan(partition)
+    while ids := [place.id for place in islice(places, ASKED_AT_ONCE)]:
+        rows = database.find_rows(ids)
+        strange = {each for each in ids if each not in rows or rows[each].body is None} - known
+        compare(dict.fromkeys(strange))
+        known |= strange
+    return found
 
 
 class PackedGains:
@@ -108,60 +162,3 @@ class PackedGains:
 
     def __iter__(self) -> Iterator[int]:
         return (tweet_id for tweet_id, gain in zip(self._parents, self._gains, strict=True) if gain)
-
-
-class _Comparison:
-    """One partition: what its log makes of its tweets, brought to where the index stands whenever it is asked."""
-
-    def __init__(self, database: Database, index: RankingIndex, partition: int, head: Head) -> None:
-        self._database = database
-        self._index = index
-        self._partition = partition
-        self._seq, self._nonce = head.seq, head.nonce  # up to where entries are folded
-        self._live = head.live
-        self._gains = Counter[int]()  # since the instant, of all tweets
-        self._posted: dict[int, int] = {}  # since then, with the counts that they were posted with
-        self._removed: set[int] = set()
-        self.found: list[Difference] = []
-
-    def compare(self, counts: Mapping[int, int | None]) -> IndexState:
-        """Compare tweets by what they counted at the instant; None for those that were not ranked then."""
-        answer = self._index.counts(self._partition, counts)
-        self._fold_to(answer.state)
-        for (tweet_id, count), in_index in zip(counts.items(), answer.counts, strict=True):
-            at_first = self._posted.get(tweet_id, count)
-            in_log = None if at_first is None or tweet_id in self._removed else at_first + self._gains[tweet_id]
-            if in_log != in_index and len(self.found) < DIFFERENCES_LIMIT:
-                self.found.append(Difference(tweet_id, in_log, in_index))
-        return answer.state
-
-    def finish(self) -> None:
-        """Compare what was posted meanwhile, and what the index ranks and the log does not have, or has as deleted."""
-        state = self.compare(dict.fromkeys(self._posted))
-        if state.cardinality <= self._live - sum(difference.in_index is None for difference in self.found):
-            return
-        known = {difference.tweet_id for difference in self.found}
-        places = self._index.scan(self._partition)
-        while ids := [place.id for place in islice(places, ASKED_AT_ONCE)]:
-            rows = self._database.find_rows(ids)
-            strange = {each for each in ids if each not in rows or rows[each].body is None} - known
-            self.compare(dict.fromkeys(strange))
-            known |= strange
-
-    def _fold_to(self, state: IndexState) -> None:
-        """Fold what was written up to *state*. Raises IndexUnavailable when that is on another timeline."""
-        with self._database.reading() as connection:
-            while state.nonce is not None and self._seq < state.seq:
-                limit = min(ASKED_AT_ONCE, state.seq - self._seq)
-                entries = log.list_entries(connection, self._partition, self._seq, limit)
-                if not entries:
-                    break
-                ancestries = log.list_chains(connection, {each.parent for each in entries if each.parent is not None})
-                changed = change(entries, lambda tweet_id: ancestries[tweet_id].parent)  # noqa: B023  # called here
-                self._gains.update(changed.credited)
-                self._posted |= changed.added
-                self._removed.update(changed.removed)
-                self._live += sum(entry.sign for entry in entries)
-                self._seq, self._nonce = entries[-1].seq, entries[-1].nonce
-        if (self._seq, self._nonce) != (state.seq, state.nonce):
-            raise IndexUnavailable("the index was rebuilt meanwhile")

@@ -5,10 +5,10 @@ from itertools import combinations
 
 import pytest
 
-from storage import cascade
-from storage.cascade import Cascade, list_descendants, read_cascade
 from storage.errors import CascadeTooLarge, CursorUnknown, TweetNotFound
 from storage.ids import LARGEST
+from storage.sql import cascades
+from storage.sql.cascades import Cascade, list_descendants, read_cascade
 from storage.sql.database import Database
 from tests.planted import PlantedLog, plant
 
@@ -54,9 +54,9 @@ def test_a_cascade_has_its_limit(database: Database, monkeypatch: pytest.MonkeyP
     log = plant(database, random.Random(0), 60)
     root = next(iter(log))
     size = len(log.descendants(root)) + 1
-    monkeypatch.setattr(cascade, "LARGEST", size)
+    monkeypatch.setattr(cascades, "LARGEST", size)
     assert isinstance(read_cascade(database, root), Cascade)
-    monkeypatch.setattr(cascade, "LARGEST", size - 1)
+    monkeypatch.setattr(cascades, "LARGEST", size - 1)
     with pytest.raises(CascadeTooLarge):
         read_cascade(database, root)
     with pytest.raises(TweetNotFound):

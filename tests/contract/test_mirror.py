@@ -2,17 +2,19 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from storage import ids, open_log, prepare_schema
 from storage.errors import OtherTimeline, ToolRefused
+from storage.sql.changes import ChangesPage, read_changes
 from storage.sql.database import Database
-from storage.tools import mirror
-from storage.tools.mirror import Mirror, MirrorPage, copy_tokens, read_database
+from storage.tools.mirror import copy_keys, copy_page, copy_tokens
 from tests.contract.test_changes import read_all
 from tests.planted import PlantedLog, plant
 
@@ -51,7 +53,7 @@ def check_equal(source: Database, target: Database, log: PlantedLog) -> None:
     entries = [change for page in pages for change in page.changes]
     assert len(entries) == sum(len(each.entries) for each in log.values())
     seen = set[int]()
-    for partition, entry in entries:
+    for partition, entry in ((each.partition, each) for each in entries):
         if entry.sign > 0:
             root = log.ancestors(entry.id)[-1].id if entry.parent else entry.id
             assert partition == ids.hash_of(root) % PARTITIONS
@@ -66,19 +68,15 @@ def check_equal(source: Database, target: Database, log: PlantedLog) -> None:
         assert head.last_id >= max(given, default=0)
 
 
-def level(source: Database, target: Database, state: Path) -> None:
+def level(source: Database, target: Database, state: Path, limit: int = 1000) -> None:
     """Mirror until there is nothing new."""
-    running = Mirror(target, state)
-    while running.step(lambda cursor: read_database(source, cursor)):
+    while copy_page(target, state, partial(read_changes, source, limit=limit)):
         pass
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1000])
-def test_all_is_mirrored(
-    source: Database, database: Database, state: Path, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_is_mirrored(source: Database, database: Database, state: Path, limit: int) -> None:
     """Ids, times, bases, deletions, keys and tokens; and what happens to the source afterwards."""
-    monkeypatch.setattr(mirror, "LIMIT", limit)
     log = plant(source, random.Random(1), 80)
     with source.writing() as connection:
         connection.execute(
@@ -87,7 +85,7 @@ def test_all_is_mirrored(
         connection.execute(
             text("INSERT INTO tokens (id, user_name, admin, digest, created_at) VALUES ('t', 'ada', true, x'02', 3)")
         )
-    level(source, database, state)
+    level(source, database, state, limit)
     check_equal(source, database, log)
     copy_tokens(source, database)
     copy_tokens(source, database)
@@ -114,12 +112,14 @@ def test_keys_of_what_came_from_a_service(source: Database, database: Database, 
         connection.execute(
             text("UPDATE tweets SET key_digest = x'00', call_digest = x'01' WHERE id IN (SELECT min(id) FROM tweets)")
         )
-    Mirror(database, state).step(lambda cursor: read_database(source, cursor)._replace(keys=None))
+    page = read_changes(source, None, 1000)
+    given = [entry._replace(key_digest=None, call_digest=None) for entry in page.changes]
+    copy_page(database, state, lambda _: ChangesPage(given, page.next))
+    keys = "SELECT id, key_digest, call_digest FROM tweets WHERE key_digest IS NOT NULL"
+    assert rows_of(database, keys) == []
     for _ in range(2):
-        running = Mirror(database, state)
-        running.copy_keys(source)
-        assert not running.step(lambda cursor: read_database(source, cursor))
-        keys = "SELECT id, key_digest, call_digest FROM tweets WHERE key_digest IS NOT NULL"
+        copy_keys(source, database)
+        level(source, database, state)
         assert rows_of(source, keys) == rows_of(database, keys) != []
 
 
@@ -132,28 +132,24 @@ def test_killed_at_any_moment(
     source: Database, database: Database, state: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a page is committed, or right after: the next run goes on with what there is."""
-    monkeypatch.setattr(mirror, "LIMIT", 10)
     log = plant(source, random.Random(2), 60)
-    save, append = Mirror._save, Mirror._append
+    write = Database.writing
 
-    def killed_before(self: Mirror, name: str, places: list[Any]) -> None:
-        save(self, name, places)
-        raise Killed
-
-    def killed_after(self: Mirror, page: MirrorPage, name: str) -> None:
-        append(self, page, name)
+    @contextmanager
+    def killed(self: Database) -> Iterator[Connection]:
+        with write(self) as connection:
+            yield connection
+            if where == "before":
+                raise Killed
         raise Killed
 
     for _ in range(4):
         with monkeypatch.context() as patched:
-            if where == "before":
-                patched.setattr(Mirror, "_save", killed_before)
-            else:
-                patched.setattr(Mirror, "_append", killed_after)
+            patched.setattr(Database, "writing", killed)
             with pytest.raises(Killed):
-                level(source, database, state)
-        Mirror(database, state).step(lambda cursor: read_database(source, cursor))
-    level(source, database, state)
+                level(source, database, state, 10)
+        copy_page(database, state, partial(read_changes, source, limit=10))
+    level(source, database, state, 10)
     check_equal(source, database, log)
 
 
@@ -164,19 +160,21 @@ def test_a_target_with_other_content(source: Database, database: Database, state
     plant(source, random.Random(2), 30)
     level(source, database, state)
     with pytest.raises(ToolRefused, match="of no mirror"):
-        Mirror(database, tmp_path / "no such file")
-    running = Mirror(database, state)
+        level(source, database, tmp_path / "no such file")
     other = open_log(tmp_path / "other", "")
     prepare_schema(other, 2, embedded=True)
     with pytest.raises(OtherTimeline):
-        running.step(lambda cursor: read_database(other, cursor))
+        level(other, database, state)
     with pytest.raises(ToolRefused, match="another database"):
-        running.step(lambda _: read_database(other, None))
+        copy_page(database, state, lambda _: read_changes(other, None, 10))
     other.close()
-    with database.writing() as connection:
-        connection.execute(text("UPDATE heads SET nonce = 1 WHERE partition = 0"))
-    page = read_database(source, None)
+
+    def read_while_another_writes(_: str | None) -> ChangesPage:
+        with database.writing() as connection:
+            connection.execute(text("UPDATE heads SET nonce = 1 WHERE partition = 0"))
+        return read_changes(source, None, 10)
+
     with pytest.raises(ToolRefused, match="Another program"):
-        running.step(lambda _: page)
+        copy_page(database, state, read_while_another_writes)
     with pytest.raises(ToolRefused, match="left it"):
-        Mirror(database, state)
+        level(source, database, state)

@@ -105,7 +105,7 @@ def write_beside(tweets: Tweets, tweet_id: int, parent: int) -> None:
         head = log.lock_heads(connection, tweets.store, [above.partition])[above.partition]
         after = log.Head(head.seq + 1, log.new_nonces(1)[0], tweet_id, head.live + 1)
         values = (tweet_id, parent, above.partition, above.depth + 1, *after[:2], 0, 0, "eve", "t", "b")
-        log.insert_tweets(connection, IMPORTED, [values])
+        log.insert_tweets(connection, IMPORTED[: len(values)], [values])
         log.move_heads(connection, {above.partition: after})
 
 

@@ -5,12 +5,13 @@ from collections import Counter
 
 import pytest
 
-from storage import Tweets, windows
+from storage import Tweets
 from storage.errors import StoreBusy, WindowTooLarge
 from storage.ids import LARGEST
 from storage.records import Place
+from storage.sql import windows
 from storage.sql.database import Database
-from storage.windows import UserReceived, Window, rank_tweets, rank_users
+from storage.sql.windows import UserReceived, Window, rank_tweets, rank_users, rank_window
 from tests.builders import post, retweet
 from tests.planted import HOUR_MS, NOW_MS, PlantedLog, plant
 
@@ -103,10 +104,14 @@ def test_the_service_needs_no_index(tweets: Tweets) -> None:
     middle = retweet(tweets, root, "ada")
     retweet(tweets, middle, "ann")
     retweet(tweets, other)
-    window, places = tweets.windows.top(HOUR_MS).result()
+    window, places = rank_window(tweets.windows, tweets.database, rank_tweets, HOUR_MS).result()
     assert places == [(2, root.id), (1, middle.id), (1, other.id)]
     assert window.until_ms - window.since_ms == HOUR_MS
-    assert tweets.windows.top_users(HOUR_MS).result()[1] == [("ada", 1, 1), ("ann", 1, 1), ("cyd", 1, 1)]
+    assert rank_window(tweets.windows, tweets.database, rank_users, HOUR_MS).result()[1] == [
+        ("ada", 1, 1),
+        ("ann", 1, 1),
+        ("cyd", 1, 1),
+    ]
     assert tweets.server
     tweets.server.stop()
     tweets.delete(other.id).result()

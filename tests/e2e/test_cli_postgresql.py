@@ -80,6 +80,7 @@ def test_export_and_import_between_systems(tmp_path: Path, postgresql_url: str) 
     assert (tmp_path / "two.jsonl").read_bytes() == exported
     assert (tmp_path / "three.jsonl").read_bytes() == exported
     with open_storage(second, postgresql_url) as tweets:
+        tweets.reconciler.catch_up()
         assert whole_ranking(tweets) == ranking
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -11,13 +12,7 @@ import pytest
 from app.cli.transfer import LONGEST_LINE, read_lines
 from storage import ids, open_log, prepare_schema
 from storage.sql.database import Database
-from storage.tools.import_export import (
-    ImportRefused,
-    ImportTree,
-    export_tweets,
-    is_stored,
-    store_tweets,
-)
+from storage.tools.import_export import ImportRefused, export_tweets, staged_tweets, store_tweets
 from tests.builders import import_tweets
 
 NOW_MS = 1_800_000_000_000
@@ -181,16 +176,14 @@ def test_whether_an_import_that_ended_early_was_stored(database: Database, tmp_p
     """A signal or a lost connection may come just before the commit or just after it: the log says which it was."""
     calls: list[int] = []
 
-    def stop(stored: int) -> None:
+    def stop(stored: int, _share: float) -> None:
         calls.append(stored)
         if len(calls) == stop_at:
             raise SystemExit(143)
 
-    with ImportTree(tmp_path, 1, 1000, NOW_MS) as tree:
-        for row in read_lines(io.BufferedReader(io.BytesIO(b"".join(line(number) for number in range(1, 10_001))))):
-            tree.add(row)
-        assert not is_stored(database, tree)
-        with pytest.raises(SystemExit):
-            store_tweets(database, tree, stop)
-        assert is_stored(database, tree) == (stop_at == 2)
+    rows = read_lines(io.BufferedReader(io.BytesIO(b"".join(line(number) for number in range(1, 10_001)))))
+    with staged_tweets(rows, tmp_path, 1, 1000, NOW_MS) as staged:
+        assert list(tmp_path.glob(".import*")) == []
+        with pytest.raises(SystemExit) if stop_at == 1 else nullcontext():
+            assert store_tweets(database, staged, stop) == 10_000
     assert len(list(export_tweets(database))) == (10_000 if stop_at == 2 else 0)

@@ -13,7 +13,6 @@ import pytest
 from storage import Tweets, open_storage
 from storage.errors import CannotOpen, IndexUnavailable
 from storage.ids import encode
-from storage.index import embedded
 from storage.index.embedded import EmbeddedServer
 from storage.index.keys import keys_of
 from storage.index.ranking import RankingIndex
@@ -195,28 +194,6 @@ def test_corrupt_append_only_file_is_set_aside(data_dir: Path) -> None:
         assert tweets.get(root.id).result().count_retweet == 50
         assert verify(tweets) == []
     assert (data_dir / "redis" / "appendonlydir.unreadable").is_dir()
-
-
-def test_a_server_killed_while_it_starts_is_started_again(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That says nothing of its append-only file: it stays in its place."""
-    with open_storage(data_dir) as tweets:
-        retweet(tweets, post(tweets))
-        eventually(tweets.reconciler.is_trustworthy)
-    is_ready, kills = embedded._is_ready, [1, 1]
-
-    def killed_first(process: Any, *arguments: Any) -> bool:
-        if kills:
-            kills.pop()
-            process.kill()
-            process.wait()
-        ready: bool = is_ready(process, *arguments)
-        return ready
-
-    monkeypatch.setattr(embedded, "_is_ready", killed_first)
-    with open_storage(data_dir) as tweets:
-        assert verify(tweets) == []
-        assert tweets.reconciler.rebuilds == 0
-    assert not (data_dir / "redis" / "appendonlydir.unreadable").exists()
 
 
 def test_append_only_file_cut_at_every_byte_of_a_batch(data_dir: Path) -> None:

@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from app.http.routes import SHAPES_WAITING
 from storage import Tweets
-from storage.cascade import Cascade, read_cascade
 from storage.ids import LARGEST, encode
 from storage.records import Tweet
+from storage.sql.cascades import Cascade, read_cascade
 from storage.sql.database import Database
 from tests.builders import post, retweet
 from tests.http.client import Client
@@ -260,7 +260,7 @@ def test_shapes_one_at_a_time(fresh: Client, root: Tweet, monkeypatch: pytest.Mo
         running.release()
         return compute(database, tweet_id)
 
-    monkeypatch.setattr("storage.cascade.read_cascade", alone)
+    monkeypatch.setattr("storage.sql.cascades.read_cascade", alone)
     path = f"/api/v1/tweet/{encode(root.id)}/cascade"
     with ThreadPoolExecutor(SHAPES_WAITING + 2) as clients:
         asked = [clients.submit(fresh.get, path) for _ in range(SHAPES_WAITING + 2)]
@@ -273,8 +273,8 @@ def test_shapes_one_at_a_time(fresh: Client, root: Tweet, monkeypatch: pytest.Mo
 
 def test_too_large(fresh: Client, root: Tweet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows and cascades have their limits; the page of the tweet is shown without the picture."""
-    monkeypatch.setattr("storage.windows.MOST_RETWEETS", 2)
-    monkeypatch.setattr("storage.cascade.LARGEST", 4)
+    monkeypatch.setattr("storage.sql.windows.MOST_RETWEETS", 2)
+    monkeypatch.setattr("storage.sql.cascades.LARGEST", 4)
     for path, code in (
         ("top?window=day", "window_too_large"),
         ("top/users?window=day", "window_too_large"),

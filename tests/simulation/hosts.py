@@ -21,7 +21,6 @@ import storage.reconciler
 import storage.writer
 from storage import Tweets, ids, open_log, open_storage, prepare_schema
 from storage.ancestry import load_ancestries
-from storage.changes import read_changes
 from storage.errors import (
     CannotOpen,
     ChainTooLong,
@@ -44,9 +43,10 @@ from storage.index.embedded import find_server
 from storage.index.keys import keys_of, read_position
 from storage.records import NewTweet, Place, Posted
 from storage.sql import log, postgresql, sqlite
+from storage.sql.changes import read_changes
 from storage.sql.database import Database, open_database
 from storage.sql.postgresql import BoundedConnection
-from storage.tools.import_export import ImportRefused, ImportRow, ImportTree, store_tweets
+from storage.tools.import_export import ImportRefused, ImportRow, staged_tweets, store_tweets
 from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from storage.tweets import CACHE_SIZES
@@ -158,7 +158,9 @@ class Host:
             page = read_changes(self._tweets.database, cursor, limit)
         except OtherTimeline as error:
             raise LookupError(cursor) from error
-        return [Change(at, entry.seq, entry.nonce, entry.id, entry.sign) for at, entry in page.changes], page.next
+        return [
+            Change(entry.partition, entry.seq, entry.nonce, entry.id, entry.sign) for entry in page.changes
+        ], page.next
 
     def rebuild(self) -> None:
         """Build the index from the log."""
@@ -238,10 +240,8 @@ def import_by_command(
     data_dir.mkdir(exist_ok=True)
     with closing(open_log(data_dir, database_url)) as opened:
         partitions = opened.get_state().store.partitions
-        with ImportTree(data_dir, partitions, 1000, now_ms) as tree:
-            for row in _chain_of(titles, now_ms):
-                tree.add(row)
-            store_tweets(opened, tree, on_id=lambda *_: stall())
+        with staged_tweets(_chain_of(titles, now_ms), data_dir, partitions, 1000, now_ms) as staged:
+            store_tweets(opened, staged, on_id=lambda *_: stall())
 
 
 def migrate(url: str, partitions: int) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.fold import Entry, change
-from storage.windows import credit
+from storage.sql.windows import credit
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 3)), max_size=60))

@@ -19,7 +19,6 @@ from storage import ids
 from storage.errors import WindowTooLarge
 from storage.kept import KeptAnswers
 from storage.records import Place
-from storage.sql import cascades
 from storage.sql.database import Database
 from storage.sql.statements import rows, run
 
@@ -39,6 +38,24 @@ USERS_KEPT = 100
 
 FETCHED = 1_000
 """Rows that are taken from the driver at a time, so that others get the interpreter in between."""
+
+# A recursion or a join over the parents of a window makes PostgreSQL scan the whole table, all the more once it is
+# analyzed; so these statements keep to a range of the primary key, scalar subqueries and look-ups by id.
+_IN_RANGE = "id >= :since AND id < :until"
+_RETWEETS = f"{_IN_RANGE} AND parent IS NOT NULL AND deleted_seq IS NULL"
+
+END = f"SELECT id FROM tweets WHERE {_IN_RANGE} ORDER BY id LIMIT 1 OFFSET :tweets"  # noqa: S608  # constants
+"""The id before which there are so many tweets from *since* on; nothing when there are not so many before *until*."""
+
+# The live retweets from *since* to below *until*: (parent, retweets, what the parent itself retweets), parents rising.
+# ORDER BY within the groups: PostgreSQL's hash aggregate would look the grandparents up in random order, twice as slow.
+GROUPS = f"""
+    SELECT g.parent, g.n, (SELECT p.parent FROM tweets p WHERE p.id = g.parent)
+    FROM (SELECT parent, count(*) AS n FROM tweets WHERE {_RETWEETS} GROUP BY parent ORDER BY parent) AS g
+"""  # noqa: S608
+BY_USER = f"SELECT parent, user_name, count(*) FROM tweets WHERE {_RETWEETS} GROUP BY parent, user_name"  # noqa: S608
+PARENTS = "SELECT id, parent FROM tweets WHERE id {in_ids}"
+USERS = "SELECT id, user_name FROM tweets WHERE id {in_ids} AND deleted_seq IS NULL"
 
 Value = TypeVar("Value")
 
@@ -61,38 +78,25 @@ class UserReceived(NamedTuple):
     tweets: int
 
 
-class Windows:
+def rank_window(
+    kept: KeptAnswers,
+    database: Database,
+    rank: Callable[[Database, Window, Rest], list[Value]],
+    length_ms: int,
+    until_ms: int | None = None,
+) -> "Future[tuple[Window, list[Value]]]":
     """
-    The tops of windows, each computed once for all who ask, and kept: see `storage.kept`. Close it when done.
+    The window of *length_ms* until *until_ms*, by default now, and what *rank*, a function below, finds in it.
 
-    A window ends at *until_ms*, by default now, and is *length_ms* long. What is returned may raise WindowTooLarge.
+    It is computed once for all who ask, and *kept*. Error of the future: WindowTooLarge. Raises Overloaded.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._kept: KeptAnswers = KeptAnswers("windows")
+    def compute() -> tuple[Window, list[Value]]:
+        ends_ms = time.time_ns() // 1_000_000 if until_ms is None else until_ms
+        window = Window(ends_ms - length_ms, ends_ms)
+        return window, rank(database, window, kept.rest)
 
-    def top(self, length_ms: int, until_ms: int | None = None) -> "Future[tuple[Window, list[Place]]]":
-        """The window, and the tweets that received most in it. Raises Overloaded."""
-        return self._rank(rank_tweets, length_ms, until_ms)
-
-    def top_users(self, length_ms: int, until_ms: int | None = None) -> "Future[tuple[Window, list[UserReceived]]]":
-        """The window, and the users whose tweets received most in it. Raises Overloaded."""
-        return self._rank(rank_users, length_ms, until_ms)
-
-    def _rank(
-        self, rank: Callable[[Database, Window, Rest], list[Value]], length_ms: int, until_ms: int | None
-    ) -> "Future[tuple[Window, list[Value]]]":
-        def compute() -> tuple[Window, list[Value]]:
-            ends_ms = time.time_ns() // 1_000_000 if until_ms is None else until_ms
-            window = Window(ends_ms - length_ms, ends_ms)
-            return window, rank(self._database, window, self._kept.rest)
-
-        return self._kept.get((rank, length_ms, until_ms), compute)
-
-    def close(self) -> None:
-        """Stop what is being computed."""
-        self._kept.close()
+    return kept.get((rank, length_ms, until_ms), compute)
 
 
 def rank_tweets(database: Database, window: Window, rest: Rest) -> list[Place]:
@@ -106,7 +110,7 @@ def rank_tweets(database: Database, window: Window, rest: Rest) -> list[Place]:
     wanted = 2 * TWEETS_KEPT
     while True:
         top = heapq.nlargest(wanted, ((count, tweet_id) for tweet_id, count in received.items()))
-        users = _look_up(database, [tweet_id for _, tweet_id in top], cascades.USERS, rest)
+        users = _look_up(database, [tweet_id for _, tweet_id in top], USERS, rest)
         live = [Place(*place) for place in top if place[1] in users]
         if len(live) >= TWEETS_KEPT or wanted >= len(received):
             return live[:TWEETS_KEPT]
@@ -120,10 +124,10 @@ def rank_users(database: Database, window: Window, rest: Rest) -> list[UserRecei
     As `rank_tweets`, summed by author, without what a user retweeted below own tweets. Raises WindowTooLarge.
     """
     received, parent_of = _receive(database, window, rest)
-    users = _look_up(database, sorted(received), cascades.USERS, rest)
+    users = _look_up(database, sorted(received), USERS, rest)
     first, end = _number(parent_of)
     own = {user: array("q") for user in users.values()}  # below which numbers the own retweets of a user are
-    for groups in _groups(database, window, cascades.BY_USER, rest):
+    for groups in _groups(database, window, BY_USER, rest):
         for parent, user, count in groups:
             if user in own and parent in first:  # one that was retweeted while we read is in neither
                 own[user].extend([first[parent]] * count)
@@ -161,7 +165,7 @@ def _receive(database: Database, window: Window, rest: Rest) -> tuple[dict[int, 
     direct: dict[int, int] = {}
     parent_of: dict[int, int | None] = {}
     retweets = 0
-    for groups in _groups(database, window, cascades.GROUPS, rest):
+    for groups in _groups(database, window, GROUPS, rest):
         for parent, count, grandparent in groups:
             direct[parent] = direct.get(parent, 0) + count
             parent_of[parent] = grandparent
@@ -171,7 +175,7 @@ def _receive(database: Database, window: Window, rest: Rest) -> tuple[dict[int, 
     # No snapshot is needed from here on: a parent never changes.
     missing = {parent for parent in parent_of.values() if parent is not None and parent not in parent_of}
     while missing:
-        above = _look_up(database, sorted(missing), cascades.PARENTS, rest)
+        above = _look_up(database, sorted(missing), PARENTS, rest)
         parent_of.update(above)
         missing = {parent for parent in above.values() if parent is not None and parent not in parent_of}
     return credit(direct, parent_of, rest), parent_of
@@ -199,7 +203,7 @@ def _groups(database: Database, window: Window, statement: str, rest: Rest) -> I
     since, end = ids.first_of(max(window.since_ms, -1) + 1), ids.first_of(window.until_ms + 1)
     while since < end:
         with database.reading() as connection:
-            found = rows(connection, cascades.END, since=since, until=end, tweets=TWEETS_IN_A_PART)
+            found = rows(connection, END, since=since, until=end, tweets=TWEETS_IN_A_PART)
             until = found[0][0] if found else end
         with database.reading() as connection:
             values = {"since": since, "until": until}
