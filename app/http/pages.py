@@ -20,7 +20,6 @@ from bottle import Bottle, HTTPError, HTTPResponse, SimpleTemplate, request
 
 from app import __version__
 from app.deferred import Deferred, Pool, Response
-from app.errors import PROBLEM_TYPE
 from app.http.auth import Guard
 from app.http.icicle import picture
 from app.http.presenters import rows
@@ -117,9 +116,14 @@ def error_page(problem: HTTPResponse) -> HTTPResponse:
 
 
 def prefers_html(accept: str) -> bool:
-    """Whether Accept names text/html, as that of a browser does, and JSON not before it."""
-    kinds = [given.partition(";")[0].strip() for given in accept.lower().split(",")]
-    return "text/html" in kinds and not {"application/json", PROBLEM_TYPE} & set(kinds[: kinds.index("text/html")])
+    """Whether Accept names text/html, as that of a browser does, and prefers no JSON (RFC 9110, section 12.5.1)."""
+    weights: dict[str, float] = {}
+    for given in accept.lower().replace(" ", "").split(","):
+        kind, *parameters = given.split(";")
+        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        weights[kind] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
+    html = weights.get("text/html", 0.0)
+    return html > 0 and html >= max(weights.get(f"application/{kind}", 0.0) for kind in ("json", "problem+json"))
 
 
 def mount(app: Bottle, tweets: Tweets, guard: Guard, pool: Pool) -> None:

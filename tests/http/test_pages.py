@@ -244,7 +244,17 @@ def test_a_page_of_a_list_that_is_none(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "accept", [None, "", "*/*", "text/*", "application/json", "text/html5", "application/json, text/html"]
+    "accept",
+    [
+        None,
+        "",
+        "*/*",
+        "text/*",
+        "application/json",
+        "text/html5",
+        "text/html;q=0.0, */*",
+        "text/html;q=0.4, application/json;q=0.5",
+    ],
 )
 @pytest.mark.parametrize("path", ["/tweet/nothing", "/tweet/0000000000001"])
 def test_everybody_else_is_told_as_in_the_api(client: Client, path: str, accept: str | None) -> None:
