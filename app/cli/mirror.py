@@ -23,7 +23,7 @@ from app.settings import Settings
 from storage import ids
 from storage.errors import OtherTimeline, Retryable, StoreUnavailable
 from storage.migrate import check_usable
-from storage.sql.changes import ChangesPage, EntryRow, read_changes
+from storage.queries import ChangesPage, EntryRow, read_changes
 from storage.sql.database import Database, open_database, read_url
 from storage.tools.mirror import LIMIT, copy_keys, copy_page, copy_tokens
 

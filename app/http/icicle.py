@@ -10,7 +10,7 @@ from html import escape
 from types import SimpleNamespace
 
 from storage import ids
-from storage.sql.cascades import Cascade, Node
+from storage.queries import Cascade, Node
 
 WIDTH_PX, TALLEST_PX = 720, 480
 ROW_PX, NARROWEST_ROW_PX = 18, 6

@@ -29,9 +29,8 @@ from app.http.responses import REVALIDATED, UNSTORED, Tagged, respond_problem
 from app.http.schemas import names_user, timestamp
 from storage import ids
 from storage.errors import Overloaded
+from storage.queries import Window, rank_tweets, rank_window, read_cascade
 from storage.records import Page, Place, Ranking, Tweet
-from storage.sql.cascades import read_cascade
-from storage.sql.windows import Window, rank_tweets, rank_window
 from storage.tweets import Tweets
 
 _TOP, _LISTED, _FED = 10, 20, 100

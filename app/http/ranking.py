@@ -8,6 +8,7 @@ import re
 import time
 from concurrent.futures import Future
 from datetime import datetime
+from typing import Any
 from urllib.parse import parse_qsl
 
 from bottle import Bottle, request
@@ -17,8 +18,8 @@ from app.deferred import Deferred, Pool, Response
 from app.http.requests import Rule, cursor_of, limit_rule, parse_id, parse_place, read_page, read_parameters
 from app.http.responses import Tagged, encode, link_to_next, respond_json
 from app.http.schemas import timestamp, tweet_of
+from storage.queries import USERS_KEPT, Window, rank_tweets, rank_users, rank_window
 from storage.records import Place, Ranking
-from storage.sql.windows import USERS_KEPT, UserReceived, Window, rank_tweets, rank_users, rank_window
 from storage.tweets import Tweets
 
 LIMIT = 10
@@ -97,9 +98,8 @@ def mount(app: Bottle, tweets: Tweets, pool: Pool) -> None:
         asked = read_parameters(WINDOW, needed="window")
         (text, length_ms), limit = asked["window"], asked.get("limit", LIMIT)
 
-        def show(top: tuple[Window, list[UserReceived]]) -> Response:
-            users = [user._asdict() for user in top[1][:limit]]
-            return Tagged(encode({"window": text, **_ends_of(top[0]), "users": users})).response()
+        def show(top: tuple[Window, list[dict[str, Any]]]) -> Response:
+            return Tagged(encode({"window": text, **_ends_of(top[0]), "users": top[1][:limit]})).response()
 
         return Deferred(rank_window(tweets.windows, tweets.database, rank_users, length_ms, asked.get("until")), show)
 

@@ -37,8 +37,7 @@ from app.http.schemas import Change, NewRetweet, NewTweet, list_of, names_user, 
 from app.settings import Settings
 from storage import ids, records
 from storage.errors import CursorUnknown, TweetDeleted, TweetNotFound
-from storage.sql import cascades
-from storage.sql.changes import read_changes
+from storage.queries import list_descendants, read_cascade, read_changes
 from storage.tools.health import Health, get_health
 from storage.tweets import Tweets
 
@@ -211,7 +210,7 @@ def _respond_list(
 
 
 def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
-    found = cascades.read_cascade(tweets.database, tweet_id)
+    found = read_cascade(tweets.database, tweet_id)
     shape = {
         "size": len(found.nodes),
         "deleted": found.deleted,
@@ -226,7 +225,7 @@ def _encode_cascade(tweets: Tweets, tweet_id: int) -> Tagged:
 
 
 def _descendants(tweets: Tweets, tweet_id: int, limit: int, after: int | None) -> dict[str, Any]:
-    found = cascades.list_descendants(tweets.database, tweet_id, limit + 1, after)
+    found = list_descendants(tweets.database, tweet_id, limit + 1, after)
     listed = [
         {
             "id": ids.encode(each.id),

@@ -70,14 +70,6 @@ class Window(NamedTuple):
     until_ms: int
 
 
-class UserReceived(NamedTuple):
-    """The retweets below the tweets of a user that others posted, and how many of these tweets received any."""
-
-    user_name: str
-    received: int
-    tweets: int
-
-
 def rank_window(
     kept: KeptAnswers,
     database: Database,
@@ -117,11 +109,12 @@ def rank_tweets(database: Database, window: Window, rest: Rest) -> list[Place]:
         wanted *= 4
 
 
-def rank_users(database: Database, window: Window, rest: Rest) -> list[UserReceived]:
+def rank_users(database: Database, window: Window, rest: Rest) -> list[dict[str, Any]]:
     """
     The users whose tweets received most in *window*, at most `USERS_KEPT`, greatest first, ties by name.
 
-    As `rank_tweets`, summed by author, without what a user retweeted below own tweets. Raises WindowTooLarge.
+    As `rank_tweets`, summed by author, without what a user retweeted below own tweets: `user_name`, `received`, and of
+    how many `tweets`. Raises WindowTooLarge.
     """
     received, parent_of = _receive(database, window, rest)
     users = _look_up(database, sorted(received), USERS, rest)
@@ -141,7 +134,7 @@ def rank_users(database: Database, window: Window, rest: Rest) -> list[UserRecei
         if not number % FETCHED:
             rest()
     best = heapq.nsmallest(USERS_KEPT, ((-count, user, tweets) for user, (count, tweets) in sums.items()))
-    return [UserReceived(user, -count, tweets) for count, user, tweets in best]
+    return [{"user_name": user, "received": -count, "tweets": tweets} for count, user, tweets in best]
 
 
 def credit(direct: Mapping[int, int], parent_of: Mapping[int, int | None], rest: Rest) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from storage.ids import LARGEST
 from storage.records import Place
 from storage.sql import windows
 from storage.sql.database import Database
-from storage.sql.windows import UserReceived, Window, rank_tweets, rank_users, rank_window
+from storage.sql.windows import Window, rank_tweets, rank_users, rank_window
 from tests.builders import post, retweet
 from tests.planted import HOUR_MS, NOW_MS, PlantedLog, plant
 
@@ -22,7 +23,7 @@ def never_rest() -> None:
     """Go on."""
 
 
-def count_by_hand(log: PlantedLog, window: Window) -> tuple[list[Place], list[UserReceived]]:
+def count_by_hand(log: PlantedLog, window: Window) -> tuple[list[Place], list[dict[str, Any]]]:
     """What each tweet and each user received, by walking every chain."""
     received, by_user, tweets_of = Counter[int](), Counter[str](), set[tuple[str, int]]()
     for each in log.values():
@@ -35,8 +36,11 @@ def count_by_hand(log: PlantedLog, window: Window) -> tuple[list[Place], list[Us
                     by_user[ancestor.user] += 1
                     tweets_of.add((ancestor.user, ancestor.id))
     tweets = sorted((Place(count, tweet_id) for tweet_id, count in received.items()), reverse=True)
-    users = [UserReceived(user, count, sum(name == user for name, _ in tweets_of)) for user, count in by_user.items()]
-    return tweets, sorted(users, key=lambda each: (-each.received, each.user_name))
+    users = [
+        {"user_name": user, "received": count, "tweets": sum(name == user for name, _ in tweets_of)}
+        for user, count in sorted(by_user.items(), key=lambda each: (-each[1], each[0]))
+    ]
+    return tweets, users
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -107,11 +111,8 @@ def test_the_service_needs_no_index(tweets: Tweets) -> None:
     window, places = rank_window(tweets.windows, tweets.database, rank_tweets, HOUR_MS).result()
     assert places == [(2, root.id), (1, middle.id), (1, other.id)]
     assert window.until_ms - window.since_ms == HOUR_MS
-    assert rank_window(tweets.windows, tweets.database, rank_users, HOUR_MS).result()[1] == [
-        ("ada", 1, 1),
-        ("ann", 1, 1),
-        ("cyd", 1, 1),
-    ]
+    _, users = rank_window(tweets.windows, tweets.database, rank_users, HOUR_MS).result()
+    assert users == [{"user_name": name, "received": 1, "tweets": 1} for name in ("ada", "ann", "cyd")]
     assert tweets.server
     tweets.server.stop()
     tweets.delete(other.id).result()
