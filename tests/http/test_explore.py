@@ -260,7 +260,7 @@ def test_shapes_one_at_a_time(fresh: Client, root: Tweet, monkeypatch: pytest.Mo
         running.release()
         return compute(database, tweet_id)
 
-    monkeypatch.setattr("storage.sql.cascades.read_cascade", alone)
+    monkeypatch.setattr("app.http.routes.read_cascade", alone)
     path = f"/api/v1/tweet/{encode(root.id)}/cascade"
     with ThreadPoolExecutor(SHAPES_WAITING + 2) as clients:
         asked = [clients.submit(fresh.get, path) for _ in range(SHAPES_WAITING + 2)]
