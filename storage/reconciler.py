@@ -49,7 +49,7 @@ READERS_WAIT_S = 0.5
 """How long a rebuild may take, or be put off, before its partition is marked unavailable, which no reader waits for."""
 
 STOPS_WITHIN_S = 5.0
-"""How long `stop` waits for the thread, which may be waiting for SQL or Redis."""
+"""How long `stop` waits for each thread, which may be waiting for SQL or Redis."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,10 +58,9 @@ class Reconciler:
     """
     Brings the index up to date with the log: when woken, once a second, and when a reader waits for it.
 
-    Each partition is followed for itself: while the server of one is unavailable, the others go on. One thread does it,
-    and looks between the portions of a rebuild as well; the methods may be called by any thread. With *owns_index* it
-    looks whether servers were restarted, for all processes of this host; *is_trusted* when its own one was stopped
-    cleanly.
+    Each partition is followed for itself: while the server of one is unavailable, the others go on. One thread looks
+    and folds, another one rebuilds meanwhile; the methods may be called by any thread. With *owns_index* it looks
+    whether servers were restarted, for all processes of this host; *is_trusted* when its own one was stopped cleanly.
     """
 
     def __init__(
@@ -93,6 +92,7 @@ class Reconciler:
         self._wake.set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        self._rebuilder = threading.Thread(target=self._rebuild_all, name="rebuilder", daemon=True)
         self._changed = threading.Condition()
         self._asked = self._looked = 0
         """The calls of `catch_up`, and the last one after which the reconciler has looked."""
@@ -107,13 +107,14 @@ class Reconciler:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; a rebuild under way is aborted."""
+        """End the threads; a rebuild under way is aborted."""
         self._stopping.set()
         self._wake.set()
         with self._changed:
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(STOPS_WITHIN_S)
+        for thread in (self._thread, self._rebuilder):
+            if thread.is_alive():
+                thread.join(STOPS_WITHIN_S)
 
     def is_trustworthy(self) -> bool:
         """Whether there is no reason to doubt the index, as its server runs now."""
@@ -188,9 +189,9 @@ class Reconciler:
             if self._stopping.is_set():
                 return
             self._look()
-            for partition in [*self._rebuilding]:
-                if partition in self._rebuilding:  # a look meanwhile may have found that it is not needed any more
-                    self._rebuild(partition)
+            if self._rebuilding and not self._rebuilder.is_alive():
+                self._rebuilder = threading.Thread(target=self._rebuild_all, name="rebuilder", daemon=True)
+                self._rebuilder.start()
 
     def _is_settled(self, *, with_rebuilds: bool) -> bool:
         """Whether there is nothing to wait for: each partition is up to date, or there is a reason why it is not."""
@@ -227,22 +228,27 @@ class Reconciler:
 
     def _repair(self) -> None:
         """Fold what partitions lack; note which to rebuild: that stand elsewhere than the log, or are in doubt."""
+        tried = dict(self._retry_at)
         broken = self._follow()
         if self._owns_index and not self._unavailable:
             self._look_at_servers()
         now = time.monotonic()
         wanted: dict[int, IndexState | None] = {**dict.fromkeys(self._doubted or ()), **broken}
-        rebuilding: dict[int, tuple[float, IndexState | None]] = {}
+        for partition in [*self._rebuilding]:
+            if partition not in wanted:  # it was rebuilt, or brought up to date by another process
+                self._rebuilding.pop(partition, None)
         for partition, state in wanted.items():
             due = self._retry_at.get(partition, 0.0)
+            if due != tried.get(partition, 0.0):  # an attempt has ended since it was asked: ask again
+                self._wake.set()
+                continue
             if due <= now:
                 due, _ = self._rebuilding.get(partition, (now, None))
-                rebuilding[partition] = due, state
+                self._rebuilding[partition] = due, state
             if partition in broken:
                 self._current.discard(partition)
                 if abs(now - due) > READERS_WAIT_S:
                     self._unavailable.setdefault(partition, IndexUnavailable("it is being rebuilt"))
-        self._rebuilding = rebuilding
 
     def _follow(self) -> dict[int, IndexState]:
         """Fold what partitions lack. Returns where those stand that must be rebuilt. Raises StoreUnavailable."""
@@ -323,21 +329,21 @@ class Reconciler:
             for policy in {each.get("maxmemory_policy", "noeviction") for each in limited} - {"noeviction"}:
                 _log.warning("Redis evicts keys (maxmemory-policy %s): set noeviction, or the index gets lost", policy)
 
-    def _rebuild(self, partition: int) -> None:
-        """Rebuild a partition that still stands where it was broken, or is only doubted, and served meanwhile."""
-        broken = self._rebuilding[partition][1]
-        began = looked_at = time.monotonic()
+    def _rebuild_all(self) -> None:
+        for partition, (_, broken) in [*self._rebuilding.items()]:
+            if not self._stopping.is_set():
+                self._rebuild(partition, broken)
+
+    def _rebuild(self, partition: int, broken: IndexState | None) -> None:
+        """Rebuild a partition that still stands where it was *broken*, or is only doubted, and served meanwhile."""
+        began = time.monotonic()
 
         def is_needed(found: IndexState) -> bool:
             return bool(self._index.list_built_elsewhere([partition])) if broken is None else found == broken
 
         def on_progress(_counted: int) -> None:
-            nonlocal looked_at
             if self._stopping.is_set():
                 raise IndexUnavailable("the service is stopping")
-            if self._wake.is_set() or time.monotonic() > looked_at + RETRY_S:
-                self._look()
-                looked_at = time.monotonic()
 
         try:
             counted = rebuild(
@@ -360,5 +366,5 @@ class Reconciler:
         self._failures.pop(partition, None)
         self._retry_at[partition] = time.monotonic() + min(2 * took_s, LONGEST_PAUSE_S)
         self._unavailable.pop(partition, None)
-        self._rebuilding.pop(partition, None)
         self.note_rebuild(partition)
+        self._rebuilding.pop(partition, None)
