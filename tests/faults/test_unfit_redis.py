@@ -27,7 +27,7 @@ from tests.faults.services import eventually
 
 ACL = (
     "~twitter:* -@all +get +set +unlink +exists +rename +persist +pexpire +pttl +zadd +zrem +zcard +zscore +zmscore "
-    "+zcount +zrevrange +zrevrank +zscan +eval +evalsha +ping +info"
+    "+zcount +zrevrange +zrevrank +zscan +eval +evalsha +info"
 )
 """The exact permissions that docs/operations.md lists."""
 
