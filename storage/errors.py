@@ -11,7 +11,7 @@ class StorageError(Exception):
 
 
 class ToolRefused(StorageError):
-    """A backup, a mirror or a migration cannot be done; the message is one sentence. What was there is as it was."""
+    """A backup, import, mirror or migration cannot be done; the message is a sentence. What was there is unchanged."""
 
 
 class TweetNotFound(StorageError):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from heapq import nlargest
-from typing import NamedTuple
 
 from storage.batch_worker import BatchWorker
 from storage.errors import IndexDamaged, IndexUnavailable, StorageError, TweetDeleted, TweetNotFound
@@ -34,12 +33,8 @@ COUNTED_AT_MOST = 10_000
 TOO_MANY = "the tweet has too many retweets to count them without the index"
 
 
-class TopQuery(NamedTuple):
-    """A query for the first *limit* tweets of the ranking below *after*."""
-
-    limit: int
-    after: Place | None
-
+TopQuery = tuple[int, Place | None]
+"""A query for the first so many tweets of the ranking, below a place."""
 
 Query = int | TopQuery
 """A tweet by its id, or a page of the ranking."""
@@ -113,8 +108,8 @@ class Reader:
         raise IndexUnavailable("the count of the tweet changes all the time")
 
     def _handle(self, queries: list[Query]) -> list[Found | StorageError]:
-        tops = dict.fromkeys(query for query in queries if isinstance(query, TopQuery))
-        ids = dict.fromkeys(query for query in queries if not isinstance(query, TopQuery))
+        tops = dict.fromkeys(query for query in queries if isinstance(query, tuple))
+        ids = dict.fromkeys(query for query in queries if not isinstance(query, tuple))
         rows = self._database.find_rows(ids) if ids else {}
         state = self._read_state()  # after the rows: a live one that is not ranked there was deleted since
         pages = self._read_tops(tops, state) if tops else {}
@@ -123,7 +118,7 @@ class Reader:
             tweets = self._read_tweets(ids, rows, state)
         except StorageError as error:
             tweets = dict.fromkeys(ids, error)
-        return [pages[query] if isinstance(query, TopQuery) else tweets[query] for query in queries]
+        return [pages[query] if isinstance(query, tuple) else tweets[query] for query in queries]
 
     def _read_state(self) -> LogState:
         """Where the log stands. If it went back to an earlier place, what was kept and the index are in doubt."""
@@ -179,14 +174,15 @@ class Reader:
         return answers
 
     def _read_top(self, query: TopQuery, kept: KeptPage | None, state: LogState) -> Ranking:
-        parts = self._read_pages(query.limit + 1, query.after, state)
-        found = nlargest(query.limit + 1, (place for part in parts.values() for place in part.places))
-        places = found[: query.limit]
+        limit, after = query
+        parts = self._read_pages(limit + 1, after, state)
+        found = nlargest(limit + 1, (place for part in parts.values() for place in part.places))
+        places = found[:limit]
         rows = self._read_rows([place.id for place in places])
         tweets = tuple(tweet_of(rows[place.id], place.count_retweet) for place in places if place.id in rows)
         above = sum(part.above for part in parts.values())
-        ranking = Ranking(tweets, places[-1] if len(found) > query.limit else None, above=above)
-        if query.after is None:
+        ranking = Ranking(tweets, places[-1] if len(found) > limit else None, above=above)
+        if after is None:
             if kept and kept[0] == ranking and _only_posted(kept[1], state):
                 ranking = kept[0]
             is_exact = all(part.state.matches(state.heads[p]) for p, part in parts.items())

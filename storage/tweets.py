@@ -11,7 +11,7 @@ from storage.errors import IndexUnavailable, Overloaded, StorageError, TweetNotF
 from storage.ids import LARGEST
 from storage.index.ranking import RankingIndex
 from storage.kept import KeptAnswers
-from storage.reader import TOO_MANY, Reader, TopQuery
+from storage.reader import TOO_MANY, Reader
 from storage.reconciler import Reconciler
 from storage.records import NewTweet, Page, Place, Posted, Rank, Ranking, Tweet
 from storage.sql import log
@@ -171,7 +171,7 @@ class Tweets(AbstractContextManager["Tweets"]):
 
     def top(self, limit: int, after: Place | None = None) -> "Future[Ranking]":
         """The first *limit* tweets of the ranking below *after*. Raises Overloaded."""
-        return cast("Future[Ranking]", self._reader.worker.submit(TopQuery(limit, after)))
+        return cast("Future[Ranking]", self._reader.worker.submit((limit, after)))
 
     def rank(self, tweet_id: int) -> Rank:
         """Where the tweet stands. Raises TweetNotFound, TweetDeleted."""

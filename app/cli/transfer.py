@@ -31,7 +31,7 @@ from storage import ids
 from storage.data_dir import is_ours
 from storage.files import replacing
 from storage.sql.log import Row
-from storage.tools.import_export import ImportRefused, ImportRow, export_tweets, staged_tweets, store_tweets
+from storage.tools.import_export import ImportRow, export_tweets, refusal, staged_tweets, store_tweets
 
 STANDARD = "-"
 REDIS = ("redis://", "rediss://", "unix://")
@@ -134,7 +134,7 @@ def export_command(arguments: Namespace, settings: Settings) -> int:
 
 
 def read_lines(file: BufferedReader) -> Iterator[ImportRow]:
-    """The tweets of *file*, plain or gzipped. Raises ImportRefused for the first line that is wrong by itself."""
+    """The tweets of *file*, plain or gzipped. Raises ToolRefused for the first line that is wrong by itself."""
     if file.peek(2)[:2] == GZIP:
         file = BufferedReader(cast("Any", gzip.GzipFile(fileobj=file)))
     number, has_keys = 0, None
@@ -143,19 +143,19 @@ def read_lines(file: BufferedReader) -> Iterator[ImportRow]:
         if number == 1:
             content = content.removeprefix(BYTE_ORDER_MARK)
         if len(content) > LONGEST_LINE:
-            raise ImportRefused(number, f"it is longer than {LONGEST_LINE:,} bytes.")
+            raise refusal(number, f"it is longer than {LONGEST_LINE:,} bytes.")
         if not content or content.isspace():
             continue
         try:
             line = _decode(content)
         except (ValueError, RecursionError) as error:
-            raise ImportRefused(number, _fault(str(error))) from error
+            raise refusal(number, _fault(str(error))) from error
         if (line.id is None) == (line.key is None) or has_keys not in {None, line.id is None}:
-            raise ImportRefused(number, "every line of a file has an id, or every line has a key.")
+            raise refusal(number, "every line of a file has an id, or every line has a key.")
         has_keys = line.id is None
         texts = (line.user_name, line.title, line.body)
         if texts.count(None) != (3 if line.deleted else 0):
-            raise ImportRefused(number, "user_name, title and body must be null in a deleted tweet, and in no other.")
+            raise refusal(number, "user_name, title and body must be null in a deleted tweet, and in no other.")
         name, parent = line.key or _id(number, line.id), line.retweet if has_keys else _id(number, line.retweet)
         yield ImportRow(number, cast("int | str", name), parent, _milliseconds(line.created_at), *texts, line.base)
 
@@ -177,7 +177,7 @@ def write_line(row: Row) -> bytes:
 
 
 def _read_file(name: str) -> Iterator[ImportRow]:
-    """The tweets of the file of that *name*. Raises ImportRefused, CommandError."""
+    """The tweets of the file of that *name*. Raises ToolRefused, CommandError."""
     try:
         with nullcontext(sys.stdin.buffer) if name == STANDARD else Path(name).open("rb") as file:
             yield from read_lines(cast("BufferedReader", file))
@@ -260,7 +260,7 @@ def _fault(said: str) -> str:
 def _id(number: int, text: str | None) -> int | None:
     tweet_id = None if text is None else ids.decode(text)
     if text is not None and tweet_id is None:
-        raise ImportRefused(number, f"{text!r} is not the id of a tweet.")
+        raise refusal(number, f"{text!r} is not the id of a tweet.")
     return tweet_id
 
 

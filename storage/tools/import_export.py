@@ -18,7 +18,7 @@ from zlib import crc32
 from sqlalchemy import Connection
 
 from storage import ids
-from storage.errors import CannotOpen, StorageError, clause
+from storage.errors import CannotOpen, StorageError, ToolRefused, clause
 from storage.sql import log
 from storage.sql.database import Database
 from storage.sql.log import Head, Row
@@ -41,11 +41,9 @@ COLUMNS = (
 )
 
 
-class ImportRefused(StorageError):
-    """The input cannot be imported; the message names the line, or the key, and says why. Nothing of it was stored."""
-
-    def __init__(self, line: int, reason: str, name: int | str = "") -> None:
-        super().__init__(f"line {line}: {reason}" if line else f"key {name}: {reason}")
+def refusal(line: int, reason: str, name: int | str = "") -> ToolRefused:
+    """The error that says why the input cannot be imported, and names its *line*, or the key where there is none."""
+    return ToolRefused(f"line {line}: {reason}" if line else f"key {name}: {reason}")
 
 
 class ImportRow(NamedTuple):
@@ -88,16 +86,16 @@ def staged_tweets(
     *rows*, parents before their retweets, checked and waiting for `store_tweets`; in memory a tweet takes 14 bytes.
 
     The file is in *folder*, has no name, and is gone after the block or with the process. *on_progress* is called with
-    how many were read. Raises ImportRefused, CannotOpen, and what *rows* raises.
+    how many were read. Raises ToolRefused, CannotOpen, and what *rows* raises.
     """
     latest_ms = now_ms + DAY_MS
 
     def numbered() -> Iterator[tuple[Any, ...]]:
         for number, row in enumerate(rows):
             if not 0 <= row.created_at <= latest_ms:
-                raise ImportRefused(row.line, "created_at is before 1970, or more than a day ahead.", row.name)
+                raise refusal(row.line, "created_at is before 1970, or more than a day ahead.", row.name)
             if isinstance(row.name, int) and ids.time_of(row.name) > latest_ms:
-                raise ImportRefused(row.line, "its id is of a time more than a day ahead.")
+                raise refusal(row.line, "its id is of a time more than a day ahead.")
             on_progress(number + 1)
             yield number, *row
 
@@ -121,11 +119,11 @@ def staged_tweets(
 
 
 def _place(staged: Staged, partitions: int, max_ancestors: int) -> None:
-    """Check how the tweets of the file stand to each other, and give each its place. Raises ImportRefused."""
+    """Check how the tweets of the file stand to each other, and give each its place. Raises ToolRefused."""
     double = staged.file.execute("SELECT name FROM tweets GROUP BY name HAVING count(*) > 1 LIMIT 1").fetchone()
     if double:
         (first,), (second,), *_ = staged.file.execute("SELECT line FROM tweets WHERE name = ? ORDER BY number", double)
-        raise ImportRefused(second, f"the tweet of line {first} has the same id or key.")
+        raise refusal(second, f"the tweet of line {first} has the same id or key.")
     for number, line, name, parent, above in staged.file.execute(
         "SELECT t.number, t.line, t.name, t.parent, p.number FROM tweets t LEFT JOIN tweets p ON p.name = t.parent "
         "ORDER BY t.number"
@@ -136,12 +134,12 @@ def _place(staged: Staged, partitions: int, max_ancestors: int) -> None:
         else:
             if above is None or above >= number:
                 reason = "the tweet it retweets is in no line above it; a tweet comes before its retweets."
-                raise ImportRefused(line, reason, name)
+                raise refusal(line, reason, name)
             if isinstance(name, int) and name <= parent:
-                raise ImportRefused(line, "its id is not greater than that of the tweet it retweets.")
+                raise refusal(line, "its id is not greater than that of the tweet it retweets.")
             depth, partition = staged.depths[above] + 1, staged.partitions[above]
             if depth > max_ancestors:
-                raise ImportRefused(line, f"it has more than {max_ancestors} ancestors (MAX_ANCESTORS).", name)
+                raise refusal(line, f"it has more than {max_ancestors} ancestors (MAX_ANCESTORS).", name)
         staged.parents.append(above)
         staged.depths.append(depth)
         staged.partitions.append(partition)
@@ -157,7 +155,7 @@ def store_tweets(
     Append the tweets that are *staged* to the log, in one transaction; returns how many. Other writers wait meanwhile.
 
     *on_progress* is called with how many are sent to the database, and which share of all that is. *on_id* is called
-    for each with its name and its id. Raises ImportRefused when the store has one of them already, and what the
+    for each with its name and its id. Raises ToolRefused when the store has one of them already, and what the
     callbacks raise, with nothing stored; a StorageError that says so where that is not known.
     """
     last: tuple[int, int, int] | None = None  # partition, seq and nonce of the last entry
@@ -223,7 +221,7 @@ def _give_ids(connection: Connection, rows: Sequence[Any], staged: Staged, last_
     The ids that *rows* keep, or, where they have keys, new ones: of their time, above *last_id*, not of the store.
 
     The store has none above *highest*. The same input gets the same ids, so one that was stored before is met again:
-    then it raises ImportRefused, as for an id that the store has.
+    then it raises ToolRefused, as for an id that the store has.
     """
     taken: dict[int, Row] = {}  # the tweets of the store that are in the way
     while True:
@@ -231,7 +229,7 @@ def _give_ids(connection: Connection, rows: Sequence[Any], staged: Staged, last_
         for number, name, line, *content, _base in rows:
             if isinstance(name, int):
                 if name in taken:
-                    raise ImportRefused(line, "the store has a tweet of that id already.")
+                    raise refusal(line, "the store has a tweet of that id already.")
                 given.append(name)
                 continue
             partition = staged.partitions[number]
@@ -239,7 +237,7 @@ def _give_ids(connection: Connection, rows: Sequence[Any], staged: Staged, last_
             while (row := taken.get(after)) is not None:
                 if [row.created_at, row.user_name, row.title, row.body] == content:
                     reason = f"the store has this tweet already, as {ids.encode(after)}: was it imported before?"
-                    raise ImportRefused(line, reason, name)
+                    raise refusal(line, reason, name)
                 after = ids.next_id(after, 0, partition)
             given.append(after)
         found = log.list_rows(connection, [tweet_id for tweet_id in given if tweet_id <= highest])

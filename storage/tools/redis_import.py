@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from storage.errors import CannotOpen, clause
-from storage.tools.import_export import DAY_MS, ImportRefused, ImportRow
+from storage.tools.import_export import DAY_MS, ImportRow, refusal
 
 FIELDS = {"user_name", "title", "body", "retweet", "count_retweet", "id", "created_at"}
 """What a tweet is there; a value without one of them is no tweet."""
@@ -48,7 +48,7 @@ def read_original(url: str, zone: tzinfo | None, now_ms: int, texts: Texts, said
     """
     All tweets of the Redis at *url*, by time, parents first; *said* gets what is to be said of them, a sentence each.
 
-    Times there have no zone: they are of *zone*, or of this machine's. Raises CannotOpen, ImportRefused.
+    Times there have no zone: they are of *zone*, or of this machine's. Raises CannotOpen, ToolRefused.
     """
     try:
         client = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
@@ -61,11 +61,11 @@ def read_original(url: str, zone: tzinfo | None, now_ms: int, texts: Texts, said
         for name, value in _values(client, [key.encode() for key in order]):
             tweet = tweets[name]
             if value is None:
-                raise ImportRefused(0, "it was changed while it was read: stop the old service first.", name)
+                raise refusal(0, "it was changed while it was read: stop the old service first.", name)
             try:
                 made = texts(value["user_name"], value["title"], value["body"])
             except ValueError as error:
-                raise ImportRefused(0, str(error), name) from error
+                raise refusal(0, str(error), name) from error
             yield ImportRow(0, name, tweet.parent, tweet.time_ms or 0, *made, max(0, tweet.count - tweet.below))
     except RedisError as error:
         raise CannotOpen(f"The Redis to import from does not answer as it should ({clause(error)}).") from error

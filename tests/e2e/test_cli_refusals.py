@@ -11,8 +11,9 @@ import pytest
 
 from app.cli.transfer import LONGEST_LINE, read_lines
 from storage import ids, open_log, prepare_schema
+from storage.errors import ToolRefused
 from storage.sql.database import Database
-from storage.tools.import_export import ImportRefused, export_tweets, staged_tweets, store_tweets
+from storage.tools.import_export import export_tweets, staged_tweets, store_tweets
 from tests.builders import import_tweets
 
 NOW_MS = 1_800_000_000_000
@@ -37,7 +38,7 @@ def import_bytes(database: Database, content: bytes, max_ancestors: int = 1000) 
 
 def refusal_of(database: Database, content: bytes, max_ancestors: int = 1000) -> str:
     """The words of the refusal, after which nothing is stored."""
-    with pytest.raises(ImportRefused) as refused:
+    with pytest.raises(ToolRefused) as refused:
         import_bytes(database, content, max_ancestors)
     assert list(export_tweets(database)) == []
     return str(refused.value)
@@ -127,7 +128,7 @@ def test_a_tweet_that_the_store_has(database: Database) -> None:
     import_bytes(database, line(1) + line(2, 1))
     before = list(export_tweets(database))
 
-    with pytest.raises(ImportRefused, match="line 2: the store has a tweet of that id already"):
+    with pytest.raises(ToolRefused, match="line 2: the store has a tweet of that id already"):
         import_bytes(database, line(3) + line(2))
 
     assert list(export_tweets(database)) == before
@@ -145,7 +146,7 @@ def test_a_fault_after_many_batches(database: Database) -> None:
     """Rows already sent to the database are taken back as well."""
     import_bytes(database, line(25_001))
     lines = b"".join(line(number) for number in range(1, 25_002))
-    with pytest.raises(ImportRefused, match="line 25001: the store has a tweet of that id already"):
+    with pytest.raises(ToolRefused, match="line 25001: the store has a tweet of that id already"):
         import_bytes(database, lines)
     assert len(list(export_tweets(database))) == 1
 

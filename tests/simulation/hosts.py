@@ -33,6 +33,7 @@ from storage.errors import (
     StoreForbidden,
     StoreFull,
     StoreUnavailable,
+    ToolRefused,
     TweetDeleted,
     TweetNotFound,
 )
@@ -46,7 +47,7 @@ from storage.sql import log, postgresql, sqlite
 from storage.sql.changes import read_changes
 from storage.sql.database import Database, open_database
 from storage.sql.postgresql import BoundedConnection
-from storage.tools.import_export import ImportRefused, ImportRow, staged_tweets, store_tweets
+from storage.tools.import_export import ImportRow, staged_tweets, store_tweets
 from storage.tools.repair import rebuild_all
 from storage.tools.verify import verify
 from storage.tweets import CACHE_SIZES
@@ -56,7 +57,7 @@ __all__ = ["BoundedConnection", "CannotOpen", "StorageError", "find_server", "ke
 
 NOTHING_STORED = (
     TweetNotFound, TweetDeleted, ChainTooLong, KeyReused, Overloaded, StoreBusy, StoreForbidden, StoreFull,
-    StoreConflict, ImportRefused,
+    StoreConflict, ToolRefused,
 )  # fmt: skip
 """After one of these, nothing of the write is stored; after any other error it may be."""
 
