@@ -62,7 +62,7 @@ def done(data_dir: Path, *words: str | Path, given: bytes | None = None, **setti
 def refused(data_dir: Path, *words: str | Path, given: bytes | None = None, **settings: str) -> str:
     """The one sentence of a command that must fail: on stderr, after lines of progress, without a traceback."""
     ended = run(data_dir, *words, given=given, **settings)
-    said = re.sub(r"(?m)^\w+: +\d+% .*\n", "", ended.stderr.decode())
+    said = re.sub(r"(?m)^\w+: (\d+% )?[\d,]+ \w+  [\d,]+/s\n", "", ended.stderr.decode())
     assert (ended.returncode, ended.stdout) == (1, b""), said
     assert said.count("\n") == 1, said
     return said.rstrip("\n")
