@@ -143,7 +143,7 @@ def credit(direct: Mapping[int, int], parent_of: Mapping[int, int | None], rest:
     What each tweet receives, itself and through all below it, where *direct* says what it receives by itself.
 
     *parent_of* has every tweet of *direct* and all of their ancestors; a parent's id is smaller than its child's. Equal
-    to `fold.gains`, and five times as fast where all links are known.
+    to what `fold.change` credits, and five times as fast where all links are known.
     """
     received = dict(direct)
     for number, tweet_id in enumerate(sorted(parent_of, reverse=True), 1):
