@@ -50,7 +50,7 @@ AT_REST_WITHIN_S = 30.0
 AT_REST_WITHIN_STEPS = 6_000
 """After the faults: everything is current, and everybody is answered."""
 
-IDLE_S, CALLS_WHEN_IDLE_A_SECOND = 1.0, 12
+IDLE_S, CALLS_WHEN_IDLE_A_SECOND = 2.0, 12
 """When nothing is asked and all is current, each host looks at the log and at Redis once a second."""
 
 STOPPED_WITHIN_S = 15.0
@@ -375,7 +375,7 @@ class Judge:
         names = simulation.shape.hosts
         self._within("all hosts serve", lambda: len(simulation.hosts.up) == names)
         self._within("the index is current", lambda: ledger.check_index(redis, must_be_current=False, may_lack=True))
-        scheduler.sleep(1.2)  # each host has looked
+        scheduler.sleep(2.0)  # each host has looked, also one whose last call has hung
         client = Client("judge", scheduler, simulation.hosts, ledger, partitions=1)
         for name, up in sorted(simulation.hosts.up.items()):
             self._within(f"{name} is current", lambda up=up: client.read_top(up, 10))
@@ -466,6 +466,9 @@ class _Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._scheduler.note(f"  log: {record.getMessage()[:200]}")
         error = record.exc_info[1] if record.exc_info else None
+        life = self._scheduler.current.life if self._scheduler.current else None
+        if life and not life.is_alive:
+            return  # its files are closed, as those of a process that was killed
         if error and not isinstance(error, StorageError):
             self._scheduler.fail("error", f"{record.getMessage()}: {type(error).__name__}: {error}")
 
