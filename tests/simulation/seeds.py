@@ -6,7 +6,11 @@ def is_on_postgresql(seed: int) -> bool:
     return seed % 20 == 19
 
 
-FOUND: dict[int, str] = {}
+FOUND: dict[int, str] = {
+    3991: "the judge asked while a call from before the end of the faults still hung",
+    4556: "two looks of each host fall into one second of idling",
+    5724: "a host that was killed logged that its files are closed",
+}
 """Seeds above the first ones, each with what it has found."""
 
 FIXED = [*(seed for seed in range(317) if not is_on_postgresql(seed)), *FOUND]
