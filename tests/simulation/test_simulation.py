@@ -10,7 +10,7 @@ from tests.simulation.hosts import MUTATIONS
 from tests.simulation.many import open_pool, simulate_one
 from tests.simulation.seeds import FIXED, ON_POSTGRESQL
 
-AT_ONCE = 30
+AT_ONCE = 15
 """Seeds of one test: so many that the processes have equal shares."""
 
 SHARES = [FIXED[first : first + AT_ONCE] for first in range(0, len(FIXED), AT_ONCE)]
