@@ -3,7 +3,7 @@ The top of a window: which tweets, and which users, received most retweets in so
 
 From SQL alone, so it works while the index is away. An id holds its time, so a window is a range of the primary key; it
 is read in parts, each one short statement, so that deleted text leaves the files as soon as ever and nothing runs into
-the time limit of a statement. It takes 2 to 10 us of CPU for each retweet in the window, by how many different tweets
+the time limit of a statement. It takes some microseconds for each retweet in the window, by how many different tweets
 they retweet: `python -m bench --only log`.
 """
 
